@@ -1,0 +1,40 @@
+"""Find what is published under Somascope's entry points, ours and other people's alike."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from somascope.core.errors import NotFound
+from somascope.core.operation import Operation
+
+OPERATIONS = "somascope.operations"
+READERS = "somascope.readers"
+
+
+@cache
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {p.name: p for p in sorted(entry_points(group=group), key=lambda p: p.name)}
+
+
+def operation_names() -> list[str]:
+    """Names of all installed operations; imports nothing."""
+    return list(_points(OPERATIONS))
+
+
+@cache
+def get_operation(name: str) -> Operation:
+    """The operation of that name; imports its module now."""
+    points = _points(OPERATIONS)
+    if name not in points:
+        near = [n for n in points if name.split(".")[-1] in n] or list(points)
+        raise NotFound(f"no operation {name!r}; there is {', '.join(near[:12])}")
+    function: Any = points[name].load()
+    found: Operation = function.operation
+    return found
+
+
+def readers() -> dict[str, EntryPoint]:
+    """Installed readers by name; load the entry point to get the reader."""
+    return dict(_points(READERS))
