@@ -1,0 +1,1 @@
+"""Interleaved comparisons with named peers. ``python -m benchmarks --list``."""

@@ -1,0 +1,79 @@
+"""``python -m benchmarks NAME [--json] [--small]``: ours and the peer's, interleaved, one line per case."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAMES = {
+    "load": ("benchmarks.io.load", "200-slice CT folder to Image; peers SimpleITK, pydicom"),
+    "store": ("benchmarks.server.store", "durable C-STORE; peers Orthanc, pynetdicom storescp"),
+    "web": ("benchmarks.server.web", "DICOMweb frames, QIDO, metadata, series, STOW; peer Orthanc"),
+    "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself small"),
+    "viewer": ("benchmarks.viewer.first_image", "first image after a click, 300 slices; peer OHIF"),
+}
+
+KEYS = (
+    "name", "case", "ours_ms", "peer", "peer_version", "peer_ms", "ratio",
+    "quality_metric", "quality_ours", "quality_peer", "machine",
+)  # fmt: skip
+
+
+def machine() -> str:
+    """Processor, cores and Python, in one line."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def lines(name: str, *, small: bool) -> Iterator[dict[str, Any]]:
+    """Run one benchmark; each line has all of `KEYS`."""
+    module = importlib.import_module(NAMES[name][0])
+    for line in module.run(small=small):
+        line = {**line, "machine": machine()}
+        missing = [k for k in KEYS if k not in line]
+        if missing:
+            raise KeyError(f"benchmark {name} left out {missing}")
+        yield {k: line[k] for k in KEYS}
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=sorted(NAMES))
+    parser.add_argument("--list", action="store_true", help="names and what they compare")
+    parser.add_argument("--json", action="store_true", help="one JSON line per case and peer")
+    parser.add_argument("--small", action="store_true", help="smallest case, as in the tests")
+    args = parser.parse_args()
+    if args.list or args.name is None:
+        for name, (_, text) in NAMES.items():
+            print(f"{name:<8} {text}")
+        return 0 if args.list else 2
+    for line in lines(args.name, small=args.small):
+        if args.json:
+            print(json.dumps(line), flush=True)
+        else:
+            print(
+                f"{line['name']} {line['case']}: ours {line['ours_ms']['median']:.1f} ms, "
+                f"{line['peer']} {line['peer_version']} {line['peer_ms']['median']:.1f} ms, "
+                f"ratio {line['ratio']:.2f}; {line['quality_metric']} "
+                f"{line['quality_ours']} / {line['quality_peer']}",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

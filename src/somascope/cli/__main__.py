@@ -1,0 +1,7 @@
+"""``python -m somascope.cli``."""
+
+from __future__ import annotations
+
+from somascope.cli import main
+
+main()

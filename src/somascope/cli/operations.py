@@ -1,0 +1,157 @@
+"""`operations`, `run`, `replay`: the command-line door of every operation."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from somascope.cli.bar import bar
+from somascope.core.errors import ParameterError
+from somascope.core.operation import Operation
+from somascope.core.registry import get_operation, operation_names
+
+
+def operations(
+    json_: Annotated[bool, typer.Option("--json", help="Full JSON schemas.")] = False,
+) -> None:
+    """List the operations that are installed."""
+    found = [get_operation(name) for name in operation_names()]
+    if json_:
+        typer.echo(json.dumps([op.schema() for op in found], indent=1))
+        return
+    width = max(len(op.name) for op in found)
+    for op in found:
+        typer.echo(f"{op.name:<{width}}  {op.summary}")
+
+
+def _usage(op: Operation) -> str:
+    inputs = " ".join(name.upper() for name, _ in op.inputs)
+    lines = [f"Usage: somascope run {op.name} {inputs} -o OUT [parameters]", "", f"  {op.summary}", ""]
+    for p in op.parameters:
+        kind = "|".join(map(str, p.choices)) or p.type
+        default = "required" if p.required else f"default {p.default}"
+        unit = f" {p.param.unit}" if p.param.unit else ""
+        lines.append(f"  --{p.name.replace('_', '-'):<22} {kind}{unit}; {default}. {p.param.help}")
+    lines += [
+        "",
+        "  -o, --out OUT            file (format by suffix), or a folder for DICOM",
+        "  --archive DIR            inputs are UIDs of this archive; results are stored in it",
+        "  --json                   print the outcome as JSON",
+    ]
+    return "\n".join(lines)
+
+
+def _split(op: Operation, args: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Separate inputs from ``--name value`` and ``--name=value``."""
+    known = {p.name: p for p in op.parameters}
+    inputs: list[str] = []
+    params: dict[str, Any] = {}
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            inputs.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        negated = name.startswith("no_") and name[3:] in known
+        key = name[3:] if negated else name
+        if key not in known:
+            raise ParameterError(
+                f"{op.name} has no parameter --{name}; see: somascope run {op.name} --help"
+            )
+        if negated:
+            params[key] = False
+            continue
+        boolean = known[key].type == "boolean"
+        if not equals:
+            if boolean and (not rest or rest[0].lower() not in ("true", "false", "yes", "no")):
+                value = "true"
+            elif not rest:
+                raise ParameterError(f"{op.name}: --{name} needs a value")
+            else:
+                value = rest.pop(0)
+        params[key] = known[key].parse(op.name, value)
+    return inputs, params
+
+
+def run(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Operation, e.g. process.gaussian.")] = "",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Result file or folder.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="Archive folder; inputs are UIDs.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Run an operation on files, folders or archive UIDs.
+
+    Write `somascope run NAME --help` for its parameters.
+    """
+    args = list(context.args)
+    asked = {"--help", "-h"} & {name, *args}
+    if not name or (asked and name in ("--help", "-h")):
+        typer.echo("Usage: somascope run NAME INPUT... -o OUT [--param value ...]\n")
+        typer.echo("  Runs an operation on files, folders or (with --archive DIR) archive UIDs.")
+        typer.echo("  somascope operations lists the names; somascope run NAME --help the parameters.")
+        raise typer.Exit(0 if asked else 2)
+    op = get_operation(name)
+    if asked:
+        typer.echo(_usage(op))
+        return
+    inputs, given = _split(op, args)
+    params = op.validate(given)
+    if not inputs:
+        raise ParameterError(f"{name} needs an input; see: somascope run {name} --help")
+    if archive is None and out is None:
+        raise ParameterError("say where the result goes: -o OUT")
+    from somascope.jobs.run import execute, run_files
+
+    with bar(name) as progress:
+        if archive is not None:
+            from somascope.archive import Archive
+            from somascope.cli.export_out import export_uid
+
+            opened = Archive.open(archive)
+            try:
+                outputs = list(execute(opened, name, inputs, params, progress=progress))
+                if out is not None:
+                    for uid in outputs:
+                        export_uid(opened, uid, out)
+            finally:
+                opened.close()
+        else:
+            assert out is not None
+            outputs = [str(p) for p in run_files(name, [Path(i) for i in inputs], out, params, progress=progress)]
+    if json_:
+        typer.echo(json.dumps({"operation": name, "params": params, "outputs": outputs}))
+    else:
+        for output in outputs:
+            typer.echo(output)
+
+
+def replay(
+    uid: Annotated[str, typer.Argument(help="SOP instance or series UID of a result.")],
+    archive: Annotated[Path, typer.Option(help="Archive folder.", exists=True)],
+    json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Run again what made a result, from its provenance, and compare the values."""
+    from somascope.archive import Archive
+    from somascope.jobs.replay import replay as run_again
+
+    opened = Archive.open(archive)
+    try:
+        with bar("replay") as progress:
+            report = run_again(opened, uid, progress=progress)
+    finally:
+        opened.close()
+    if json_:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(report), default=str))
+    else:
+        typer.echo(f"{report.operation}: {'identical' if report.identical else 'DIFFERENT'}")
+    if not report.identical:
+        sys.exit(1)
