@@ -1,0 +1,76 @@
+"""The documents are executed: code in CONTRIBUTING runs, and every command has its line in the README."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from somascope.core import Grid, Image, Label
+from somascope.core.errors import ParameterError, Refused
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+def run_block(code: str) -> dict[str, Any]:
+    space: dict[str, Any] = {"__name__": "recipe"}
+    exec(compile(code, "recipe", "exec"), space)
+    return space
+
+
+@pytest.fixture
+def ct() -> Image:
+    return Image(np.full((4, 5, 6), 3, np.int16), Grid.from_spacing((4, 5, 6), (1, 1, 1)), "CT")
+
+
+def test_the_operation_recipe_works_and_is_checked(ct: Image):
+    gain = run_block(blocks("CONTRIBUTING.md")[0])["gain"]
+    out = gain(ct, factor=4.0)
+    assert (out.data == 12).all()
+    assert out.provenance.steps[-1].params == {"factor": 4.0}
+    with pytest.raises(ParameterError, match="from 0 to 100"):
+        gain(ct, factor=-1.0)
+
+
+def test_the_reader_recipe_reads_a_file(tmp_path: Path):
+    reader = run_block(blocks("CONTRIBUTING.md")[1])["Plain16"]()
+    path = tmp_path / "x.pln"
+    values = np.arange(24, dtype="<u2")
+    path.write_bytes(b"PLN1" + np.array([2, 3, 4], "<u2").tobytes() + values.tobytes())
+    assert reader.matches(path.read_bytes()[:16], path)
+    assert not reader.matches(b"DICM", path)
+    (image,) = reader.read(path)
+    assert image.shape == (2, 3, 4)
+    assert np.array_equal(image.data.ravel(), values)
+
+
+def test_the_model_recipe_answers_and_refuses(ct: Image):
+    model = run_block(blocks("CONTRIBUTING.md")[2])["BrightOrDark"]()
+    (finding,) = model(ct)
+    assert isinstance(finding, Label)
+    assert finding.concept.meaning == "Bright"
+    with pytest.raises(Refused, match="reads CT"):
+        model(Image(ct.data, ct.grid, "MR"))
+
+
+def test_every_command_is_in_the_readme():
+    from somascope.cli.app import app
+
+    readme = (ROOT / "README.md").read_text()
+    for command in app.registered_commands:
+        assert f"somascope {command.name}" in readme, command.name
+
+
+def test_every_operation_is_in_the_reference():
+    from somascope.core.registry import operation_names
+
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for name in operation_names():
+        assert f"`{name}`" in page, name
