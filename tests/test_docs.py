@@ -74,3 +74,30 @@ def test_every_operation_is_in_the_reference():
     page = (ROOT / "docs" / "operations.md").read_text()
     for name in operation_names():
         assert f"`{name}`" in page, name
+
+
+def test_the_reference_page_is_up_to_date():
+    space: dict[str, Any] = {"__name__": "reference", "__file__": str(ROOT / "docs" / "x.py")}
+    exec((ROOT / "docs" / "build_reference.py").read_text(), space)
+    assert (ROOT / "docs" / "operations.md").read_text() == space["page"]()
+
+
+@pytest.mark.parametrize(
+    "page", sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))
+)
+def test_python_in_the_docs_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for code in blocks(page):
+        run_block(code)
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+    + sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md")),
+)
+def test_links_and_pictures_exist(page: str):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
