@@ -1,0 +1,1 @@
+"""Image -> finding without learning: rules, components, measures."""

@@ -1,0 +1,1 @@
+"""Image -> image: windows, filters, enhancement, resampling."""

@@ -1,0 +1,160 @@
+"""Segmentation by threshold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+
+from somascope.analyze.components import fill_holes as filled
+from somascope.analyze.components import label as components
+from somascope.core import (
+    QUIET,
+    TISSUE,
+    Image,
+    Mask,
+    Param,
+    Progress,
+    Provenance,
+    Segment,
+    operation,
+)
+from somascope.core.errors import GeometryError, ParameterError
+from somascope.core.grid import Array
+
+COLOURS = (
+    (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),
+    (255, 240, 120), (110, 225, 220), (255, 150, 210),
+)  # fmt: skip
+"""Of the segments, in turn."""
+
+
+def otsu(values: Array, *, bins: int = 256) -> float:
+    """The threshold between two classes with the greatest variance between them.
+
+    Otsu, IEEE SMC 9 (1979), on a histogram of ``bins`` bins over the finite values; the result is
+    the centre of the last bin of the lower class, so that ``values > otsu(values)`` is the upper.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size or finite.min() == finite.max():
+        raise ParameterError(
+            "Otsu's threshold needs at least two different values; this image is constant. Give "
+            "lower or upper instead"
+        )
+    counts, edges = np.histogram(finite, bins=bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    n = counts.astype(np.float64)
+    below, above = np.cumsum(n), np.cumsum(n[::-1])[::-1]
+    mean_below = np.cumsum(n * centres) / below
+    mean_above = np.cumsum((n * centres)[::-1])[::-1] / above
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return float(centres[int(np.argmax(between))])
+
+
+@operation("segment.threshold")
+def threshold(
+    image: Image,
+    *,
+    method: Annotated[
+        Literal["range", "otsu"], Param("By lower and upper, or above Otsu's threshold")
+    ] = "range",
+    lower: Annotated[
+        float | None, Param("Smallest value inside, in the image's unit; none: no limit")
+    ] = None,
+    upper: Annotated[
+        float | None, Param("Largest value inside, in the image's unit; none: no limit")
+    ] = None,
+    minimum_volume: Annotated[
+        float, Param("Smaller components are left out", unit="mm3", minimum=0.0)
+    ] = 0.0,
+    keep: Annotated[
+        int, Param("How many components are kept, the largest first; 0: all", minimum=0)
+    ] = 0,
+    fill_holes: Annotated[bool, Param("Add enclosed background")] = False,
+    connectivity: Annotated[
+        Literal[6, 18, 26], Param("Neighbours: faces; and edges; and corners", advanced=True)
+    ] = 26,
+    separate: Annotated[bool, Param("One segment for each component")] = False,
+    label: Annotated[str, Param("Name of the segment")] = "Threshold",
+    progress: Progress = QUIET,
+) -> Mask:
+    """Segment the voxels between two values, and keep the components worth keeping.
+
+    ``lower <= value <= upper`` in the image's unit; NaN is outside. Leading axes must be of length
+    one. The mask is a labelmap ``(nz, ny, nx)`` on the image's grid: one segment, or one for each
+    component, the largest first.
+    """
+    volume = _volume(image)
+    algorithm, inside = _inside(volume, method, lower, upper, image.unit)
+    progress(0.2, "thresholded")
+    if fill_holes:
+        inside = filled(inside, connectivity=connectivity)
+    progress(0.4, "components")
+    if separate or keep or minimum_volume > 0:
+        labels, counts = components(inside, connectivity=connectivity)
+        volumes = counts * image.grid.voxel_volume
+        # A volume asked for as n voxels must keep components of n voxels, whatever the rounding.
+        n = int((volumes >= minimum_volume * (1 - 1e-9)).sum())
+        n = min(n, keep) if keep else n
+        labels[labels > n] = 0
+    else:
+        labels, n = inside, 1
+    progress(0.9, f"{n} components")
+    if separate and n > 65535:
+        raise ParameterError(
+            f"segment.threshold found {n} components and a segmentation holds 65535; raise "
+            "minimum_volume or set keep"
+        )
+    if separate and n:
+        data = labels.astype(np.uint8 if n < 256 else np.uint16)
+        names = [label if n == 1 else f"{label} {i + 1}" for i in range(n)]
+    else:
+        data, names = (labels > 0).astype(np.uint8), [label]
+    return Mask(
+        data=data,
+        grid=image.grid,
+        segments=tuple(
+            Segment(i + 1, name, TISSUE, algorithm, COLOURS[i % len(COLOURS)])
+            for i, name in enumerate(names)
+        ),
+        on=tuple(u for s in image.provenance.sources for u in s.uids),
+        provenance=Provenance(image.provenance.sources, image.provenance.steps),
+        attributes=dict(image.attributes),
+    )
+
+
+def _volume(image: Image) -> Array:
+    wide = [(a.name, n) for a, n in zip(image.axes, image.data.shape, strict=False) if n > 1]
+    if wide:
+        name, n = wide[0]
+        raise GeometryError(
+            f"segment.threshold segments one volume and this image has {n} along {name!r}; choose "
+            f"one with image.at({name}=0)"
+        )
+    if image.data.dtype.kind == "c":
+        raise ParameterError("segment.threshold needs real values; take the magnitude first")
+    return image.data.reshape(image.grid.shape)
+
+
+def _inside(
+    volume: Array, method: str, lower: float | None, upper: float | None, unit: str
+) -> tuple[str, Array]:
+    if method == "otsu":
+        if lower is not None or upper is not None:
+            raise ParameterError(
+                f"segment.threshold: lower is {lower} and upper is {upper} with method 'otsu', "
+                "which finds its own; leave them out or use method 'range'"
+            )
+        value = otsu(volume)
+        return f"segment.threshold otsu > {value:.6g} {unit}", volume > value
+    if lower is None and upper is None:
+        raise ParameterError("segment.threshold: give lower, upper or both, or method 'otsu'")
+    if lower is not None and upper is not None and lower > upper:
+        raise ParameterError(f"segment.threshold: lower {lower:g} is above upper {upper:g}")
+    low = -np.inf if lower is None else lower
+    high = np.inf if upper is None else upper
+    with np.errstate(invalid="ignore"):
+        inside = (volume >= low) & (volume <= high)
+    if lower is None or upper is None:
+        inside &= np.isfinite(volume)
+    return f"segment.threshold {low:g}..{high:g} {unit}", inside
