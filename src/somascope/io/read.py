@@ -1,0 +1,210 @@
+"""`read` and `read_all`: from a path to nouns, by what the bytes are and not by their name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from somascope.core import registry
+from somascope.core.errors import Cancelled, NotFound, ReadError, SomascopeError, UnsupportedFormat
+from somascope.core.image import Image
+from somascope.core.progress import QUIET, Progress
+from somascope.io.report import ReadReport
+
+HEAD = 4096
+"""How many bytes of a file a reader is shown."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What a plug-in publishes in the entry-point group ``somascope.readers``.
+
+    `somascope.testing.reader.check_reader` checks an implementation.
+    """
+
+    def matches(self, head: bytes, path: Path) -> bool:
+        """Whether the first bytes (up to 4096, fewer in a short file) are of this format.
+
+        ``path`` is for formats that need a neighbour file; the suffix decides nothing.
+        """
+        ...
+
+    def read(self, path: Path) -> list[Image]:
+        """All images in the file; `ReadError` with the reason when there is none."""
+        ...
+
+
+_OURS = ("nifti", "nrrd", "metaimage", "raster")
+
+
+def _readers() -> dict[str, Reader]:
+    """Ours first, then installed ones; a plug-in of the same name takes the place of ours."""
+    found: dict[str, Reader] = {}
+    points = registry.readers()
+    for name in _OURS:
+        if name not in points:  # a source tree whose entry points were never installed
+            found[name] = import_module(f"somascope.io.{name}").READER
+    for name, point in points.items():
+        reader = point.load()
+        found[name] = reader() if isinstance(reader, type) else reader
+    return found
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether bytes start like DICOM: the preamble of PS3.10 7.1, or a bare first data element."""
+    if head[128:132] == b"DICM":
+        return True
+    # Without a preamble: group 2 or 8, a small element number, and a known VR or a small length.
+    if len(head) < 16 or head[0:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
+        return False
+    if head[4:6] in (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"LO", b"SH"):
+        return True
+    return head[:3] in (b"\x02\x00\x00", b"\x08\x00\x00", b"\x08\x00\x05") and head[6:8] == b"\0\0"
+
+
+def read(path: str | Path, *, series: str | None = None) -> Image | list[Image]:
+    """Read a file or a folder; the format is told from the content.
+
+    Parameters
+    ----------
+    path
+        A DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF file, or a folder of DICOM files or of
+        numbered pictures.
+    series
+        Only volumes of this Series Instance UID.
+
+    Returns
+    -------
+    Image or list of Image
+        One image, or a list in a stable order where there are several volumes.
+
+    Raises
+    ------
+    NotFound
+        The path, or the series in it, does not exist.
+    ReadError
+        Nothing readable; the message gives the reason for the first files.
+    """
+    report = read_all(path)
+    images = report.images
+    if series is not None:
+        images = [i for i in images if _series(i) == series]
+        if not images and report.images:
+            there = sorted({_series(i) for i in report.images} - {""})
+            raise NotFound(f"{path} has no series {series!r}; it has {', '.join(there) or 'none'}")
+    if not images:
+        reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:5]) or "no files"
+        if report.masks:
+            reasons = f"only {len(report.masks)} segmentation(s), which read_all gives as masks"
+        kind = next((e for e in report.errors if isinstance(e, ReadError)), None)
+        raise (type(kind) if kind is not None else ReadError)(f"no image in {path}: {reasons}")
+    return images[0] if len(images) == 1 else images
+
+
+def _series(image: Image) -> str:
+    return str(image.attributes.get("SeriesInstanceUID", ""))
+
+
+def read_all(path: str | Path | Sequence[str | Path], *, progress: Progress = QUIET) -> ReadReport:
+    """Read everything behind a path, or a list of paths, and say what could not be read.
+
+    Bad files never stop the others: they are in ``problems`` with the reason.
+
+    Raises
+    ------
+    NotFound
+        A path does not exist.
+    Cancelled
+        ``progress`` was stopped.
+    """
+    paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(p) for p in path]
+    report = ReadReport()
+    files: list[Path] = []
+    for root in paths:
+        if root.is_dir():
+            files += sorted(p for p in root.rglob("*") if p.is_file() and not _hidden(p, root))
+        elif root.is_file():
+            files.append(root)
+        else:
+            raise NotFound(f"there is no file or folder {str(root)!r}")
+    dicom: list[Path] = []
+    others: list[tuple[Path, bytes]] = []
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                head = stream.read(HEAD)
+        except OSError as error:
+            report.problem(file.name, error)
+            continue
+        if is_dicom(head):
+            dicom.append(file)
+        else:
+            others.append((file, head))
+    whole = len(files) > 1
+    if dicom:
+        report.add(_dicom(dicom, Progress(lambda f, m: progress(0.8 * f, m))))
+    _others(others, report, progress=progress, quiet=whole and bool(dicom or len(others) > 1))
+    progress(1.0, "read")
+    return report
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _dicom(files: list[Path], progress: Progress) -> ReadReport:
+    from somascope.io.dicom.series import volumes
+
+    progress(0.0, "DICOM")
+    return ReadReport(images=list(volumes(files)))
+
+
+def _others(
+    files: list[tuple[Path, bytes]], report: ReadReport, *, progress: Progress, quiet: bool
+) -> None:
+    readers = _readers() if files else {}
+    pictures: list[Path] = []
+    for i, (file, head) in enumerate(files):
+        progress(0.8 + 0.2 * i / len(files), file.name)
+        try:
+            matching = [(n, r) for n, r in readers.items() if r.matches(head, file)]
+            if not matching:
+                if not quiet:
+                    raise UnsupportedFormat(_unknown(file, head))
+                report.skipped.append(file.name)
+            elif matching[-1][0] == "raster" and len(files) > 1:
+                pictures.append(file)
+            else:
+                report.images += matching[-1][1].read(file)
+        except Cancelled:
+            raise
+        except (SomascopeError, OSError) as error:
+            report.problem(file.name, error)
+    for group in _numbered(pictures):
+        from somascope.io import raster
+
+        try:
+            report.images += (
+                raster.READER.read(group[0]) if len(group) == 1 else [raster.stack(group)]
+            )
+        except (SomascopeError, OSError) as error:
+            report.problem(group[0].name, error)
+
+
+def _numbered(pictures: Iterable[Path]) -> list[list[Path]]:
+    """Pictures of one folder whose names differ in a number only, in the order of that number."""
+    from somascope.io.raster import numbered
+
+    pictures = list(pictures)
+    return numbered(pictures) if pictures else []
+
+
+def _unknown(file: Path, head: bytes) -> str:
+    if not head:
+        return f"{file.name} is empty"
+    return (
+        f"{file.name} is of no format known here (it starts with {head[:8]!r}); known are DICOM, "
+        f"{', '.join(_readers())}; install a plug-in that reads it, or convert it to NIfTI"
+    )

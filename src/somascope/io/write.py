@@ -1,0 +1,93 @@
+"""`write`: an Image or a Mask into a file, the format chosen by the suffix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from somascope.core.errors import WriteError
+from somascope.core.finding import Mask
+from somascope.core.image import Image
+from somascope.io.atomic import replacing
+
+_FORMATS = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".mha": "metaimage",
+    ".mhd": "metaimage",
+    ".png": "raster",
+    ".jpg": "raster",
+    ".jpeg": "raster",
+    ".tif": "raster",
+    ".tiff": "raster",
+}
+
+
+def suffix_of(path: str | Path) -> str:
+    """The suffix that decides the format, lower case, ``.nii.gz`` in one; ``""`` for a folder."""
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(".nii.gz"):
+        return ".nii.gz"
+    return "" if path.is_dir() else path.suffix.lower()
+
+
+def known(path: str | Path) -> bool:
+    """Whether the suffix of ``path`` names a file format that is written here."""
+    return suffix_of(path) in (*_FORMATS, ".dcm")
+
+
+def write(image: Image | Mask, path: str | Path) -> None:
+    """Write ``image`` to ``path``.
+
+    ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` and ``.mhd`` keep values, dtype and
+    place. ``.png`` and ``.jpg`` hold one 8-bit (PNG also 16-bit) plane and no place; ``.tif`` holds
+    stacks and their spacing. A folder, or a path without suffix, becomes a DICOM series of one
+    file per instance; ``.dcm`` one DICOM file. The target is replaced as a whole or not at all.
+
+    Raises
+    ------
+    WriteError
+        The suffix is unknown, or the format cannot hold this image; the message says what can.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if suffix in ("", ".dcm"):
+        _dicom(image, path, single=suffix == ".dcm")
+        return
+    kind = _FORMATS.get(suffix)
+    if kind is None:
+        raise WriteError(
+            f"{path.name}: the suffix {suffix!r} names no format written here; use one of "
+            f"{', '.join(_FORMATS)}, .dcm, or a folder for a DICOM series"
+        )
+    if kind == "nifti":
+        from somascope.io import nifti as module
+    elif kind == "nrrd":
+        from somascope.io import nrrd as module
+    elif kind == "metaimage":
+        from somascope.io import metaimage as module
+    else:
+        from somascope.io import raster as module
+    module.write(image, path)
+
+
+def _dicom(image: Image | Mask, path: Path, *, single: bool) -> None:
+    if isinstance(image, Mask):
+        from somascope.io.dicom.seg import instances
+    else:
+        from somascope.io.dicom.write import instances
+    parts = list(instances(image))  # pyright: ignore[reportArgumentType]
+    if single:
+        if len(parts) != 1:
+            raise WriteError(
+                f"{path.name}: this image is {len(parts)} DICOM instances; give a folder "
+                "(a path without suffix)"
+            )
+        with replacing(path) as file:
+            file.write(parts[0])
+        return
+    for number, part in enumerate(parts, start=1):
+        with replacing(path / f"{number:06d}.dcm") as file:
+            file.write(part)
