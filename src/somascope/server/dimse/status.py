@@ -1,0 +1,26 @@
+"""Status codes used here (PS3.7 annex C, PS3.4 annexes B, C and GG)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """Command element (0000,0900)."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    DUPLICATE_INSTANCE = 0x0111
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NOT_AUTHORIZED = 0x0124
+    UNRECOGNIZED_OPERATION = 0x0211
+    OUT_OF_RESOURCES = 0xA700
+    UNABLE_TO_COUNT = 0xA701
+    UNABLE_TO_SUBOPERATE = 0xA702
+    DESTINATION_UNKNOWN = 0xA801
+    DATASET_MISMATCH = 0xA900
+    SUBOPERATIONS_WARNING = 0xB000
+    CANNOT_UNDERSTAND = 0xC000
+    CANCEL = 0xFE00
+    PENDING = 0xFF00
+    PENDING_OPTIONAL = 0xFF01

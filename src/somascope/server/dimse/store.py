@@ -1,0 +1,74 @@
+"""C-STORE SCP (PS3.4 annex B): the data set goes to the archive as the bytes that came."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING
+
+from somascope.core.errors import Conflict, ParameterError, ReadError
+from somascope.server.dimse.command import Tag
+from somascope.server.dimse.status import Status
+
+if TYPE_CHECKING:
+    from somascope.server.dimse.message import Message
+    from somascope.server.dimse.session import Session
+
+log = logging.getLogger("somascope.dimse")
+
+_EXHAUSTED = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EIO,
+    errno.EROFS,
+    errno.EFBIG,
+}
+
+
+def store(session: Session, message: Message) -> None:
+    """Keep the instance, then answer: success means that the archive says it is durable."""
+    status, comment = _keep(session, message)
+    if status is not Status.SUCCESS:
+        uid = message.command.get(Tag.AFFECTED_SOP_INSTANCE, "")
+        log.warning("C-STORE of %r from %r: %04x %s", uid, session.origin, status, comment)
+    session.respond(message, status, comment=comment)
+
+
+def _keep(session: Session, message: Message) -> tuple[Status, str]:
+    command = message.command
+    sop_class = command.text(Tag.AFFECTED_SOP_CLASS)
+    sop_uid = command.text(Tag.AFFECTED_SOP_INSTANCE)
+    if session.peer is not None and not session.peer.store:
+        return Status.NOT_AUTHORIZED, "this peer may not store"
+    if message.dataset is None:
+        return Status.CANNOT_UNDERSTAND, "a C-STORE without a data set"
+    try:
+        stored = session.archive.store_dataset(
+            message.dataset,
+            sop_class=sop_class,
+            sop_uid=sop_uid,
+            transfer_syntax=session.contexts[message.context].transfer_syntax,
+            origin=session.origin,
+        )
+    except ReadError as error:
+        return Status.CANNOT_UNDERSTAND, str(error)
+    except ParameterError as error:
+        return Status.DATASET_MISMATCH, str(error)
+    except Conflict as error:
+        return Status.DUPLICATE_INSTANCE, str(error)
+    except MemoryError:
+        return Status.OUT_OF_RESOURCES, "out of memory"
+    except OSError as error:
+        if error.errno in _EXHAUSTED:
+            return Status.OUT_OF_RESOURCES, error.strerror or "storage exhausted"
+        log.exception("C-STORE from %r", session.origin)
+        return Status.PROCESSING_FAILURE, "the archive failed; see the server's log"
+    except Exception:
+        log.exception("C-STORE from %r", session.origin)
+        return Status.PROCESSING_FAILURE, "the archive failed; see the server's log"
+    if stored.outcome == "conflict":
+        return Status.DUPLICATE_INSTANCE, "same SOP Instance UID, other content: quarantined"
+    return Status.SUCCESS, ""
