@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import struct
@@ -249,8 +250,9 @@ def test_undefined_lengths_nested_and_as_un():
         assert found.frames is not None
         assert found.frames.ranges(1)[0][1] == 48
     implicit = struct.pack("<HHI", 0x8, 0x1150, 4) + b"1.2\0"
-    un = struct.pack("<HH2sHI", 0x9, 0x1010, b"UN", 0, 0xFFFFFFFF) + b"\xfe\xff\x00\xe0" + struct.pack(
-        "<I", 0xFFFFFFFF) + implicit + b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"  # fmt: skip
+    un = struct.pack("<HH2sHI", 0x9, 0x1010, b"UN", 0, 0xFFFFFFFF)
+    un += b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + implicit
+    un += b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
     raw = part10(image())
     at = raw.index(struct.pack("<HH", 0x10, 0x10))
     assert header.scan(raw[:at] + un + raw[at:]).text("PatientName") == "Doe^Jane"
@@ -366,10 +368,8 @@ def test_mutated_files_raise_only_read_errors(data):
     raw = bytearray((ZOO / name).read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         raw[data.draw(st.integers(0, min(len(raw), 6000) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(ReadError):
         header.scan(bytes(raw))
-    except ReadError as error:
-        assert str(error)
 
 
 def test_metadata_is_the_json_model():

@@ -25,8 +25,8 @@ class Frames:
     """Byte ranges of frames, numbered from 1.
 
     Native pixels: frame ``n`` begins ``(n - 1) * bits`` bits after ``offset`` (1-bit frames need
-    not begin on a byte). Encapsulated: ``lengths`` holds the fragments' lengths in the file's order;
-    the first item header is at ``offset``, each next one right behind its predecessor;
+    not begin on a byte). Encapsulated: ``lengths`` holds the fragments' lengths in the file's
+    order; the first item header is at ``offset``, each next one right behind its predecessor;
     ``starts[i]`` is the first fragment of frame ``i + 1`` (empty: fragment ``i``).
     ``inflated`` says that offsets count in the inflated data set (deflated transfer syntax).
     """
@@ -122,7 +122,7 @@ def encapsulated(
     basic: Sequence[int], extended: Sequence[int], count: int, syntax: str,
     warn: Callable[[str], None],
 ) -> Frames:  # fmt: skip
-    """Assign fragments to frames (PS3.5 A.4): offset tables first, then one to one, then markers."""
+    """Assign fragments to frames (PS3.5 A.4): one to one, then offset tables, then markers."""
     n = len(lengths)
     if n == 0:
         raise CorruptFile(f"{name}: encapsulated Pixel Data has no fragment; send or copy it again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from somascope.core.errors import CorruptFile, NotFound
 
@@ -85,7 +85,10 @@ def _read(
                 file = io.BytesIO(zlib.decompressobj(-15).decompress(file.read()))
             stop = None if pixels else (lambda tag, _vr, _length: int(tag) in _PIXELS)
             dataset = read_dataset(
-                DicomFileLike(file), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop
+                cast("Any", DicomFileLike(file)),
+                syntax.is_implicit_VR,
+                syntax.is_little_endian,
+                stop_when=stop,
             )
             dataset.file_meta = FileMetaDataset()
             return dataset

@@ -1,8 +1,8 @@
 """Windows of bytes over a file, a buffer or a deflate stream, for `header.scan`.
 
-A window shows a part of its source in ``buf``, which begins at byte ``base``. Only what is looked at is
-read; what a length field claims is compared with what is there (`Window.reaches`) before anything
-is allocated.
+A window shows a part of its source in ``buf``, beginning at byte ``base``. Only what is looked at
+is read; what a length field claims is compared with what is there (`Window.reaches`) before
+anything is allocated.
 """
 
 from __future__ import annotations
