@@ -1,0 +1,135 @@
+"""Which DICOM object an image becomes, and what that object asks for (PS3.3 annex A)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from somascope.core.image import Image
+from somascope.io.dicom.quantise import Rules
+
+Layout = Literal["single", "cine", "nuclear", "functional"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A storage class and its rules.
+
+    ``iod`` is the key in the table of modules; ``layout`` how frames become instances: one each
+    (``single``), a film (``cine``), one volume (``nuclear``), or functional groups.
+    ``rescale`` says that Rescale Slope and Intercept may differ from 1 and 0.
+    """
+
+    iod: str
+    sop_class: str
+    layout: Layout
+    rules: Rules = Rules()
+    rescale: bool = True
+    colour: bool = False
+
+
+_BASE = "1.2.840.10008.5.1.4.1.1."
+_WORD = Rules()
+_EITHER = Rules(bytes=True)
+_UNSIGNED = Rules(signed=False, bytes=True)
+
+CT = Kind("ct-image", _BASE + "2", "single")
+MR = Kind("mr-image", _BASE + "4", "single")
+PT = Kind("positron-emission-tomography-image", _BASE + "128", "single", Rules(zero_intercept=True))
+NM = Kind("nuclear-medicine-image", _BASE + "20", "nuclear")
+US = Kind("ultrasound-image", _BASE + "6.1", "single", _UNSIGNED, rescale=False, colour=True)
+US_FILM = Kind(
+    "ultrasound-multi-frame-image", _BASE + "3.1", "cine", _UNSIGNED, rescale=False, colour=True
+)
+DX = Kind("digital-x-ray-image", _BASE + "1.1", "single", _UNSIGNED, rescale=False)
+CR = Kind("computed-radiography-image", _BASE + "1", "single", Rules(signed=False))
+SC = Kind("secondary-capture-image", _BASE + "7", "single", _EITHER, colour=True)
+SC_WORDS = Kind(
+    "multi-frame-grayscale-word-secondary-capture-image",
+    _BASE + "7.3",
+    "functional",
+    Rules(signed=False),
+)
+SC_COLOUR = Kind(
+    "multi-frame-true-color-secondary-capture-image",
+    _BASE + "7.4",
+    "functional",
+    Rules(signed=False, bytes=True),
+    colour=True,
+)
+ENHANCED_CT = Kind("enhanced-ct-image", _BASE + "2.1", "functional")
+ENHANCED_MR = Kind("enhanced-mr-image", _BASE + "4.1", "functional")
+ENHANCED_PT = Kind("enhanced-pet-image", _BASE + "130", "functional")
+SEGMENTATION = Kind("segmentation", _BASE + "66.4", "functional")
+LABELMAP = Kind("segmentation", _BASE + "66.7", "functional")
+PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
+
+KINDS = {
+    k.sop_class: k
+    for k in (
+        *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_WORDS, SC_COLOUR),
+        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP),
+    )
+}
+"""Every storage class written here."""
+
+
+def choose(image: Image, *, multiframe: bool = False) -> Kind:
+    """The storage class for an image.
+
+    A modality that cannot hold this image (a colour CT, a volume of ultrasound) becomes
+    Secondary Capture and keeps its Modality.
+    """
+    colour = any(a.name == "channel" for a in image.axes)
+    flat = image.grid.shape[0] == 1
+    leading = {a.name for a in image.axes} - {"channel"}
+    if image.modality == "US" and flat and leading <= {"t"} and image.data.dtype.itemsize == 1:
+        return US_FILM if leading else US
+    if colour:
+        return SC_COLOUR if multiframe and image.data.dtype.itemsize == 1 else SC
+    if multiframe:
+        enhanced = {"CT": ENHANCED_CT, "MR": ENHANCED_MR, "PT": ENHANCED_PT}
+        return enhanced.get(image.modality, SC_WORDS)
+    if image.modality in ("DX", "CR") and (not flat or leading):
+        return SC
+    classic = {"CT": CT, "MR": MR, "PT": PT, "NM": NM, "DX": DX, "CR": CR}
+    return classic.get(image.modality, SC)
+
+
+@cache
+def table() -> Mapping[str, Any]:
+    """Modules of each IOD, and the Type 1, Type 2 and other attributes of each module.
+
+    The facts are those of PS3.3 as they ship with highdicom, for the IODs written here.
+    """
+    text = files("somascope.io.dicom").joinpath("iod_table.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+@cache
+def known(iod: str) -> frozenset[str]:
+    """Keywords at the top level of all modules of an IOD."""
+    modules = table()["modules"]
+    return frozenset(
+        word
+        for name in table()["iods"][iod]
+        for key in ("type1", "type2", "other")
+        for word in modules[name].get(key, "").split()
+    )
+
+
+@cache
+def mandatory(iod: str) -> Mapping[str, int]:
+    """Keyword -> type (1 or 2) of what every instance of an IOD has at its top level."""
+    modules = table()["modules"]
+    result: dict[str, int] = {}
+    for name, usage in table()["iods"][iod].items():
+        if usage == "M":
+            for kind in (2, 1):
+                for word in modules[name].get(f"type{kind}", "").split():
+                    result[word] = min(kind, result.get(word, kind))
+    return result

@@ -1,0 +1,193 @@
+"""What each kind of image says beyond its pixels and place (PS3.3 C.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from somascope.core.image import Image
+from somascope.io.dicom import carry, iods
+from somascope.io.dicom.compose import image_type
+from somascope.io.dicom.iods import Kind
+from somascope.io.dicom.plane import Planes
+from somascope.io.dicom.units import PET_UNITS
+
+
+_CONDITIONAL = {
+    iods.CT.iod: ("Laterality", "PatientPosition"),
+    iods.MR.iod: ("Laterality", "PatientPosition", "RepetitionTime"),
+    iods.PT.iod: ("Laterality",),
+    iods.NM.iod: ("Laterality",),
+    iods.DX.iod: (),
+}
+"""Type 2C attributes whose condition holds or cannot be judged: written empty where unknown."""
+
+
+def facts(image: Image, *, kind: Kind, planes: Planes) -> dict[str, Any]:
+    """Attributes of the modality's own modules, shared by all instances of the series."""
+    makers = {
+        iods.CT.iod: _ct,
+        iods.MR.iod: _mr,
+        iods.PT.iod: _pt,
+        iods.NM.iod: _nm,
+        iods.US.iod: _us,
+        iods.US_FILM.iod: _us,
+        iods.DX.iod: _dx,
+        iods.CR.iod: _cr,
+    }
+    result = makers.get(kind.iod, _sc)(image, planes)
+    for keyword in _CONDITIONAL.get(kind.iod, ("Laterality", "PatientOrientation")):
+        result.setdefault(keyword, image.attributes.get(keyword))
+    return result
+
+
+def _pick(image: Image, default: Mapping[str, Any]) -> dict[str, Any]:
+    """``default`` with the values that the image knows better."""
+    return {k: image.attributes.get(k) or v for k, v in default.items()}
+
+
+def _third(image: Image, default: str) -> str:
+    kept = image.attributes.get("ImageType")
+    values = kept.split("\\") if isinstance(kept, str) else list(kept or ())
+    return str(values[2]) if len(values) > 2 and values[2] else default
+
+
+def _type(image: Image, *rest: str, primary: bool = False) -> list[str]:
+    return image_type(image.provenance, image.attributes, rest=rest, primary=primary)
+
+
+def _ct(image: Image, planes: Planes) -> dict[str, Any]:
+    del planes
+    return {"ImageType": _type(image, "AXIAL")}
+
+
+def _mr(image: Image, planes: Planes) -> dict[str, Any]:
+    del planes
+    chosen = _pick(image, {"ScanningSequence": "RM", "SequenceVariant": "NONE"})
+    return {"ImageType": _type(image, _third(image, "OTHER")), **chosen}
+
+
+def _pt(image: Image, planes: Planes) -> dict[str, Any]:
+    del planes
+    times = [n for a, n in zip(image.axes, image.shape, strict=False) if a.name == "t"]
+    date, time = carry.when(image.attributes, "Series")
+    unit = PET_UNITS.get(image.unit) or image.attributes.get("Units") or "NONE"
+    result = {
+        "ImageType": _type(image, "IMAGE", primary=True),
+        "SeriesDate": date,
+        "SeriesTime": time,
+        "Units": unit if image.unit in PET_UNITS or image.unit == "1" else "NONE",
+        "SeriesType": ["DYNAMIC" if times else "STATIC", "IMAGE"],
+        "NumberOfSlices": image.grid.shape[0],
+        "FrameReferenceTime": image.attributes.get("FrameReferenceTime") or 0,
+        **_pick(image, {"CountsSource": "EMISSION", "DecayCorrection": "NONE"}),
+    }
+    if times:
+        result["NumberOfTimeSlices"] = times[0]
+    if image.unit == "g/ml":
+        result["SUVType"] = image.attributes.get("SUVType") or "BW"
+    if result["DecayCorrection"] != "NONE":
+        result["DecayFactor"] = image.attributes.get("DecayFactor") or 1
+    return result
+
+
+def _nm(image: Image, planes: Planes) -> dict[str, Any]:
+    tomo = image.grid.shape[0] > 1
+    n = image.grid.shape[0]
+    parts = ("RECON TOMO", "EMISSION") if tomo else ("STATIC", "EMISSION")
+    detector = {
+        "ImageOrientationPatient": planes.orientation,
+        "ImagePositionPatient": planes.positions[0],
+        "CollimatorType": image.attributes.get("CollimatorType"),
+    }
+    result: dict[str, Any] = {
+        "ImageType": _type(image, *parts, primary=True),
+        "NumberOfFrames": n,
+        "NumberOfEnergyWindows": 1,
+        "NumberOfDetectors": 1,
+        "EnergyWindowInformationSequence": image.attributes.get("EnergyWindowInformationSequence")
+        or [],
+        "DetectorInformationSequence": [detector],
+        "CountsAccumulated": image.attributes.get("CountsAccumulated"),
+    }
+    if tomo:
+        result |= {
+            "FrameIncrementPointer": 0x00540080,
+            "SliceVector": list(range(1, n + 1)),
+            "NumberOfSlices": n,
+            "NumberOfRotations": 1,
+            "RotationInformationSequence": image.attributes.get("RotationInformationSequence")
+            or [],
+            "SpacingBetweenSlices": planes.distance,
+            "ImageOrientationPatient": planes.orientation,
+            "ImagePositionPatient": planes.positions[0],
+        }
+    else:
+        result |= {
+            "FrameIncrementPointer": [0x00540010, 0x00540020],
+            "EnergyWindowVector": 1,
+            "DetectorVector": 1,
+            # Type 1C, and unknown for images that no camera took: the shortest there is.
+            "ActualFrameDuration": image.attributes.get("ActualFrameDuration") or 1,
+        }
+    return result
+
+
+def _us(image: Image, planes: Planes) -> dict[str, Any]:
+    dy, dx = planes.spacing
+    _, ny, nx = image.grid.shape
+    colour = any(a.name == "channel" for a in image.axes)
+    region = {
+        "RegionSpatialFormat": 1,
+        "RegionDataType": 1,
+        "RegionFlags": 0,
+        "RegionLocationMinX0": 0,
+        "RegionLocationMinY0": 0,
+        "RegionLocationMaxX1": nx - 1,
+        "RegionLocationMaxY1": ny - 1,
+        "PhysicalUnitsXDirection": 3,
+        "PhysicalUnitsYDirection": 3,
+        "PhysicalDeltaX": dx / 10,
+        "PhysicalDeltaY": dy / 10,
+    }
+    return {
+        "ImageType": _type(image, _third(image, "ABDOMINAL"), "0001"),
+        "SequenceOfUltrasoundRegions": [region],
+        "UltrasoundColorDataPresent": int(colour),
+        "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
+    }
+
+
+def _dx(image: Image, planes: Planes) -> dict[str, Any]:
+    return {
+        "ImageType": _type(image, ""),
+        "PresentationIntentType": "FOR PRESENTATION",
+        "PresentationLUTShape": "IDENTITY",
+        "ImagerPixelSpacing": image.attributes.get("ImagerPixelSpacing") or planes.spacing,
+        "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
+        **_pick(
+            image,
+            {
+                "ImageLaterality": "U",
+                "PixelIntensityRelationship": "LIN",
+                "PixelIntensityRelationshipSign": 1,
+                "BurnedInAnnotation": "NO",
+                "PatientOrientation": ["L", "F"],
+            },
+        ),
+    }
+
+
+def _cr(image: Image, planes: Planes) -> dict[str, Any]:
+    del planes
+    return {"ImageType": _type(image)}
+
+
+def _sc(image: Image, planes: Planes) -> dict[str, Any]:
+    del planes
+    burned = image.attributes.get("BurnedInAnnotation")
+    return {
+        "ImageType": _type(image),
+        "ConversionType": "WSD",
+        **({"BurnedInAnnotation": burned} if burned else {}),
+    }
