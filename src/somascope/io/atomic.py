@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with part.open("xb") as file:
             yield file
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -84,7 +84,7 @@ def sidecar(image: Image) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for key, keyword, factor in _FIELDS:
         value = _scaled(facts.get(keyword), factor)
-        if value is not None and value != "" and value != []:
+        if value not in (None, "", []):
             record[key] = value
     if image.unit != "1":
         record["Units"] = _UNITS.get(image.unit, image.unit)

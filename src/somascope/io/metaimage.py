@@ -308,12 +308,15 @@ def write(image: Image | Mask, path: str | Path) -> None:
         channels = data.shape[inner[0]]
         data = np.moveaxis(data, inner[0], -1)
     data = np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"), copy=False))
-    packed = zlib.compress(memoryview(data.reshape(-1).view(np.uint8)), 2)
+    packed = zlib.compress(data.reshape(-1).view(np.uint8).data, 2)
     local = path.suffix.lower() != ".mhd"
     beside = path.with_name(path.stem + ".zraw")
     time = next((a for a in axes if a.name == "t"), None)
     modality = image.modality if isinstance(image, Image) else ""
-    header = _header(image.grid, data, channels, time, _WRITTEN[code], len(packed), modality)
+    header = _header(
+        image.grid, data, channels, time=time, element=_WRITTEN[code], size=len(packed),
+        modality=modality,
+    )  # fmt: skip
     if not local:
         with replacing(beside) as file:
             file.write(packed)
@@ -327,13 +330,14 @@ def _header(
     grid: Grid,
     data: Array,
     channels: int,
+    *,
     time: Axis | None,
     element: str,
     size: int,
     modality: str,
 ) -> str:
     def row(values: object) -> str:
-        return " ".join(repr(float(v) + 0.0) for v in np.ravel(values))  # pyright: ignore[reportArgumentType]
+        return " ".join(repr(float(v) + 0.0) for v in np.ravel(np.asarray(values)))
 
     n = 4 if time else 3
     directions = np.eye(n)

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in and out; the only place where RAS and (x, y, z) order exist.
+"""Read NIfTI-1 and NIfTI-2; here and in `nifti_write` only exist RAS and (x, y, z) order.
 
 Source: NIfTI-1 standard, ``nifti1.h`` (R. W. Cox, 2003, methods 1 to 3 of the orientation
 section), and ``nifti2.h`` (2011).
@@ -15,16 +15,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from somascope.core.errors import CorruptFile, UnsupportedFormat, WriteError
-from somascope.core.finding import Mask
+from somascope.core.errors import CorruptFile, UnsupportedFormat
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.image import Axis, Image
 from somascope.core.provenance import Provenance, Source
-from somascope.io.atomic import replacing
 from somascope.io.bids import read_sidecar
 from somascope.io.stream import check_end, check_size, read_array
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS to LPS, and back."""
 
 _SPACE = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
@@ -33,11 +31,10 @@ _SPACE = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _TIME = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 """``xyzt_units & 56``: unknown, second, millisecond, microsecond; to s."""
 
-_OTHER_T = {32: ("frequency", "Hz"), 40: ("shift", "[ppm]"), 48: ("angular_frequency", "rad/s")}
+OTHER_T = {32: ("frequency", "Hz"), 40: ("shift", "[ppm]"), 48: ("angular_frequency", "rad/s")}
 
 _RGB, _RGBA = 128, 2304
-_LABEL, _VECTORS = 1002, {1006, 1007}
-_BIGGEST_1 = 32767
+_VECTORS = {1006, 1007}
 
 
 class NiftiReader:
@@ -262,7 +259,7 @@ def _affine(header: Any, name: str) -> Float:
             ras[:3, 3] = [header[f"qoffset_{a}"] for a in "xyz"]
     if not _regular(ras):
         raise CorruptFile(f"{name} has the affine {ras.tolist()}, which is not invertible")
-    return (_LPS @ ras)[:, [2, 1, 0, 3]]
+    return (LPS @ ras)[:, [2, 1, 0, 3]]
 
 
 def _regular(affine: Float) -> bool:
@@ -326,8 +323,8 @@ def _axes(header: Any, leading: tuple[int, ...], units: int, path: Path) -> tupl
         b_values = _b_values(path, n)
         if b_values:
             axes.append(Axis("b", b_values, "s/mm2"))
-        elif (units & 56) in _OTHER_T:
-            axis, unit = _OTHER_T[units & 56]
+        elif (units & 56) in OTHER_T:
+            axis, unit = OTHER_T[units & 56]
             axes.append(Axis(axis, tuple(start + step * i for i in range(n)), unit))
         elif np.isfinite(step) and step > 0:
             scale = _TIME.get(units & 56, 1.0)
@@ -352,108 +349,3 @@ def _b_values(path: Path, n: int) -> tuple[float, ...]:
     except ValueError:
         return ()
     return values if len(values) == n else ()
-
-
-def write(image: Image | Mask, path: str | Path) -> None:
-    """Write ``.nii`` or ``.nii.gz``: NIfTI-1, or NIfTI-2 where an axis is longer than 32767.
-
-    The dtype is kept (bool becomes uint8, float16 float32); qform and sform are both set with code
-    1 (scanner), the qform left out when the axes are sheared. A `Mask` gets intent ``LABEL``.
-
-    Raises
-    ------
-    WriteError
-        For colour that is not uint8, and more than seven dimensions.
-    """
-    import nibabel as nib
-
-    path = Path(path)
-    data, axes, label = _contents(image)
-    if axes and axes[-1].name == "channel" and data.shape[-4] == 3 and not label:
-        if data.dtype != np.uint8:
-            raise WriteError(
-                f"{path.name}: NIfTI holds colour as three uint8, not {data.dtype}; scale it to "
-                "0..255 first, or write NRRD"
-            )
-        data = np.ascontiguousarray(np.moveaxis(data, -4, -1)).view([(c, "u1") for c in "RGB"])
-        data, axes = data[..., 0], axes[:-1]
-    if data.ndim > 7:
-        raise WriteError(f"{path.name}: NIfTI has seven dimensions, the image has {data.ndim}")
-    # t is dimension 4; an axis that is not time must not be mistaken for it.
-    if axes and axes[-1].name not in ("t", "b", "echo", "dim4", "segment", *_names(_OTHER_T)):
-        if len(axes) > 1 and "t" in [a.name for a in axes]:
-            k = [a.name for a in axes].index("t")
-            data = np.moveaxis(data, k, -4)
-            axes = (*axes[:k], *axes[k + 1 :], axes[k])
-        elif axes[-1].name in ("component", "dim5"):
-            data = np.expand_dims(data, -4)
-            axes = (*axes, Axis("t"))
-    big = max(data.shape) > _BIGGEST_1
-    header: Any = nib.Nifti2Header() if big else nib.Nifti1Header()
-    header.set_data_dtype(_stored(data.dtype))
-    header.set_data_shape(tuple(reversed(data.shape)))
-    ras = _LPS @ image.grid.affine[:, [2, 1, 0, 3]]
-    header.set_sform(ras, code=1)
-    header["pixdim"][1:4] = np.linalg.norm(ras[:3, :3], axis=0)
-    if image.grid.is_orthogonal(tolerance=1e-6):
-        header.set_qform(ras, code=1)
-    t, space_time = _time(axes)
-    header["xyzt_units"] = space_time
-    if data.ndim > 3:
-        header["pixdim"][4], header["toffset"] = t
-    if label:
-        header["intent_code"] = _LABEL
-    elif axes and axes[0].name == "component":
-        header["intent_code"] = 1007
-    header["descrip"] = b"Somascope"
-    header["magic"] = b"n+2" if big else b"n+1"
-    header["vox_offset"] = len(header.binaryblock) + 4
-    header["scl_slope"], header["scl_inter"] = 1.0, 0.0
-    voxels = np.ascontiguousarray(data, _stored(data.dtype))
-    with replacing(path) as file:
-        if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=2, fileobj=file, mtime=0) as stream:
-                _put(stream, header, voxels)
-        else:
-            _put(file, header, voxels)
-
-
-def _put(stream: Any, header: Any, voxels: Array) -> None:
-    stream.write(header.binaryblock + b"\0\0\0\0")
-    flat = memoryview(voxels.reshape(-1).view(np.uint8))
-    for start in range(0, len(flat), 1 << 24):
-        stream.write(flat[start : start + (1 << 24)])
-
-
-def _names(table: dict[int, tuple[str, str]]) -> set[str]:
-    return {name for name, _ in table.values()}
-
-
-def _contents(image: Image | Mask) -> tuple[Array, tuple[Axis, ...], bool]:
-    if isinstance(image, Mask):
-        axes = (Axis("segment"),) if image.data.ndim == 4 else ()
-        return image.data, axes, not image.fractional
-    return image.data, image.axes, False
-
-
-def _stored(dtype: np.dtype) -> np.dtype:
-    if dtype.names:
-        return dtype
-    if dtype == np.bool_:
-        return np.dtype(np.uint8)
-    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
-
-
-def _time(axes: tuple[Axis, ...]) -> tuple[tuple[float, float], int]:
-    """(pixdim[4], toffset) and ``xyzt_units``."""
-    if not axes:
-        return (1.0, 0.0), 2
-    values = axes[-1].values
-    step = float(values[1] - values[0]) if len(values) > 1 else 0.0
-    start = float(values[0]) if values else 0.0
-    if axes[-1].name == "t":
-        return (step, start), 2 | 8
-    for code, (name, _) in _OTHER_T.items():
-        if name == axes[-1].name:
-            return (step, start), 2 | code
-    return (0.0, 0.0), 2

@@ -1,4 +1,4 @@
-"""NRRD in and out: ``.nrrd`` and ``.nhdr`` with its data beside it.
+"""Read NRRD: ``.nrrd``, and ``.nhdr`` with its data beside it.
 
 Source: "Definition of NRRD File Format" (G. Kindlmann, Teem), NRRD0001 to NRRD0005. Anatomical
 spaces are turned to LPS; a space that is not anatomical, or none, is taken as LPS as ITK does.
@@ -17,12 +17,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from somascope.core.errors import CorruptFile, UnsupportedFormat, WriteError
-from somascope.core.finding import Mask
+from somascope.core.errors import CorruptFile, UnsupportedFormat
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.image import Axis, Image
 from somascope.core.provenance import Provenance, Source
-from somascope.io.atomic import replacing
 from somascope.io.stream import Compression, check_end, check_size, inside, read_array
 
 _LONGEST_HEADER = 1 << 22
@@ -43,9 +41,6 @@ _TYPES = {
     "double": "f8",
 }
 
-_NAMES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32"}
-_NAMES |= {"u4": "uint32", "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
-
 _SPACES = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (-1.0, -1.0, 1.0)),
     **dict.fromkeys(("left-anterior-superior", "las"), (1.0, -1.0, 1.0)),
@@ -65,8 +60,9 @@ _AXIS_OF_KIND = {
     "vector": "component",
     "covariant-vector": "component",
 }
-_UCUM = "somascope unit"
-_MODALITY = "modality"
+UCUM_KEY = "somascope unit"
+MODALITY_KEY = "modality"
+AXIS_KEY = "somascope axis"
 
 
 class NrrdReader:
@@ -323,9 +319,9 @@ def _image(raw: Array, fields: dict[str, str], keys: dict[str, str], name: str) 
         data = np.expand_dims(data, data.ndim - len(spatial))
         spatial.append(-1)
     affine = _affine(fields, directions, spatial, n, name)
-    axes: list[Axis] = []
-    for i in reversed(others):
-        axes.append(_axis(i, n, kinds, fields, keys, raw.shape[n - 1 - i]))
+    axes = [
+        _axis(i, raw.shape[n - 1 - i], kinds, fields=fields, keys=keys) for i in reversed(others)
+    ]
     for k, i in enumerate(reversed(others)):
         if kinds[i] == "complex" and raw.shape[n - 1 - i] == 2 and data.dtype.kind == "f":
             real, imaginary = np.moveaxis(data, k, 0)
@@ -340,10 +336,10 @@ def _image(raw: Array, fields: dict[str, str], keys: dict[str, str], name: str) 
     return Image(
         data=_colour_last(data, axes),
         grid=Grid(data.shape[-3:], affine),  # pyright: ignore[reportArgumentType]
-        modality=keys.get(_MODALITY, "OT")
-        if len(keys.get(_MODALITY, "")) == 2
+        modality=keys.get(MODALITY_KEY, "OT")
+        if len(keys.get(MODALITY_KEY, "")) == 2
         else _diffusion(keys),
-        unit=keys.get(_UCUM, "1"),
+        unit=keys.get(UCUM_KEY, "1"),
         axes=tuple(
             [a for a in axes if a.name != "channel"] + [a for a in axes if a.name == "channel"]
         ),
@@ -352,7 +348,7 @@ def _image(raw: Array, fields: dict[str, str], keys: dict[str, str], name: str) 
 
 
 def _diffusion(keys: dict[str, str]) -> str:
-    return "MR" if keys.get(_MODALITY) == "DWMRI" else "OT"
+    return "MR" if keys.get(MODALITY_KEY) == "DWMRI" else "OT"
 
 
 def _colour_last(data: Array, axes: list[Axis]) -> Array:
@@ -363,8 +359,9 @@ def _colour_last(data: Array, axes: list[Axis]) -> Array:
 
 
 def _axis(
-    i: int, n: int, kinds: list[str], fields: dict[str, str], keys: dict[str, str], count: int
+    i: int, count: int, kinds: list[str], *, fields: dict[str, str], keys: dict[str, str]
 ) -> Axis:
+    n = len(kinds)
     kind = kinds[i]
     if kind in _COLOUR and count == 3:
         return Axis("channel")
@@ -389,7 +386,7 @@ def _axis(
 
 def _listed(keys: dict[str, str], name: str, count: int) -> tuple[tuple[float, ...], str]:
     """Coordinates that `write` put in a key, because they are not evenly spaced."""
-    words = keys.get(f"somascope axis {name}", "").split()
+    words = keys.get(f"{AXIS_KEY} {name}", "").split()
     with contextlib.suppress(ValueError):
         values = tuple(float(w) for w in words[1:])
         if len(values) == count:
@@ -399,11 +396,12 @@ def _listed(keys: dict[str, str], name: str, count: int) -> tuple[tuple[float, .
 
 def _b_values(keys: dict[str, str], count: int) -> tuple[float, ...]:
     """One b value per gradient, ``b |g|^2 / max |g|^2`` (NA-MIC DWI convention)."""
-    gradients: list[Float] = []
     try:
         largest = float(keys["DWMRI_b-value"])
-        for i in range(count):
-            gradients.append(np.array([float(v) for v in keys[f"DWMRI_gradient_{i:04d}"].split()]))
+        gradients = [
+            np.array([float(v) for v in keys[f"DWMRI_gradient_{i:04d}"].split()])
+            for i in range(count)
+        ]
     except (KeyError, ValueError):
         return ()
     squares = np.array([g @ g for g in gradients])
@@ -454,132 +452,5 @@ def _missing(columns: Float, k: int) -> Float:
     a, b = columns[:, (k + 1) % 3], columns[:, (k + 2) % 3]
     normal = np.cross(a, b)
     if not normal.any():
-        unit = np.eye(3)[k]
-        return unit
+        return np.eye(3)[k]
     return normal / np.linalg.norm(normal)
-
-
-def write(image: Image | Mask, path: str | Path) -> None:
-    """Write ``.nrrd`` (gzip inside), or ``.nhdr`` with a ``.raw.gz`` beside it; space LPS, mm.
-
-    All numbers of the geometry are written so that they read back as the same binary64. Colour is
-    the fastest axis (``RGB-color``), as other programs expect it.
-
-    Raises
-    ------
-    WriteError
-        For complex numbers.
-    """
-    path = Path(path)
-    axes, data, extra = _content(image)
-    if data.dtype == np.bool_:
-        data = data.astype(np.uint8)
-    if data.dtype == np.float16:
-        data = data.astype(np.float32)
-    if data.dtype.kind == "c":
-        raise WriteError(
-            f"{path.name}: NRRD holds no complex numbers; write NIfTI, or the magnitude"
-        )
-    names = [a.name for a in axes]
-    if "channel" in names:
-        data = np.moveaxis(data, names.index("channel"), -1)
-    data = np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"), copy=False))
-    header = _header(image.grid, data, axes, {**extra})
-    if path.suffix.lower() == ".nhdr":
-        beside = path.with_name(path.stem + ".raw.gz")
-        with replacing(beside) as file:
-            _pack(file, data)
-        with replacing(path) as file:
-            file.write((header + f"data file: {beside.name}\n").encode())
-        return
-    with replacing(path) as file:
-        file.write((header + "\n").encode())
-        _pack(file, data)
-
-
-def _content(image: Image | Mask) -> tuple[tuple[Axis, ...], Array, dict[str, str]]:
-    if isinstance(image, Image):
-        keys = {_MODALITY: image.modality, _UCUM: image.unit}
-        for axis in image.axes:
-            if axis.values:
-                numbers = " ".join(repr(float(v)) for v in axis.values)
-                keys[f"somascope axis {axis.name}"] = f"{axis.unit} {numbers}"
-        return image.axes, image.data, keys
-    keys = {}
-    for i, segment in enumerate(image.segments):
-        layer = i if image.data.ndim == 4 else 0
-        colour = " ".join(f"{c / 255:.4f}" for c in segment.colour)
-        keys |= {
-            f"Segment{i}_ID": f"Segment_{segment.number}",
-            f"Segment{i}_Name": segment.label.replace("\n", " "),
-            f"Segment{i}_LabelValue": str(1 if image.data.ndim == 4 else segment.number),
-            f"Segment{i}_Layer": str(layer),
-            f"Segment{i}_Color": colour,
-        }
-    return ((Axis("segment"),) if image.data.ndim == 4 else ()), image.data, keys
-
-
-def _header(grid: Grid, data: Array, axes: tuple[Axis, ...], keys: dict[str, str]) -> str:
-    def vector(v: Float) -> str:
-        return "(" + ",".join(repr(float(c) + 0.0) for c in v) + ")"
-
-    leading = [a for a in axes if a.name != "channel"]
-    colour = len(leading) < len(axes)
-    steps = [_step(a) for a in leading]
-    rgb = ["none"] if colour else []
-    directions = [*rgb, *(vector(grid.affine[:3, k]) for k in (2, 1, 0)), *["none"] * len(leading)]
-    colour_kind = "RGB-color" if data.shape[-1] == 3 else "vector"
-    kinds = [*([colour_kind] if colour else []), *["space"] * 3]
-    # Teem counts "time" among the domain axes, which ITK limits to the three of the space.
-    kinds += ["list"] * len(leading)
-    labels = [*(["channel"] if colour else []), "x", "y", "z", *(a.name for a in reversed(leading))]
-    lines = [
-        "NRRD0005",
-        "# https://teem.sourceforge.net/nrrd/format.html",
-        f"type: {_NAMES[data.dtype.str[1:]]}",
-        f"dimension: {data.ndim}",
-        "space: left-posterior-superior",
-        f"sizes: {' '.join(str(n) for n in reversed(data.shape))}",
-        f"space directions: {' '.join(directions)}",
-        f"kinds: {' '.join(kinds)}",
-        "labels: " + " ".join(f'"{label}"' for label in labels),
-    ]
-    if any(step is not None for step in steps):
-        words = ["nan"] * (3 + colour) + [repr(s) if s else "nan" for s in reversed(steps)]
-        units = [""] * (3 + colour) + [
-            a.unit if s else "" for a, s in zip(leading, steps, strict=True)
-        ][::-1]
-        mins = ["nan"] * (3 + colour)
-        mins += [
-            repr(float(a.values[0])) if s else "nan" for a, s in zip(leading, steps, strict=True)
-        ][::-1]
-        lines += [
-            f"spacings: {' '.join(words)}",
-            f"axis mins: {' '.join(mins)}",
-            "units: " + " ".join(f'"{u}"' for u in units),
-        ]
-    lines += [
-        "endian: little",
-        "encoding: gzip",
-        'space units: "mm" "mm" "mm"',
-        f"space origin: {vector(grid.affine[:3, 3])}",
-    ]
-    lines += [f"{k}:={v}" for k, v in keys.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _step(axis: Axis) -> float | None:
-    """The spacing of evenly spaced times, else None."""
-    if axis.name != "t" or len(axis.values) < 2:
-        return None
-    values = np.array(axis.values)
-    steps = np.diff(values)
-    even = np.allclose(steps, steps[0], rtol=1e-6, atol=0) and steps[0] > 0
-    return float(steps[0]) if even else None
-
-
-def _pack(file: BinaryIO, data: Array) -> None:
-    with gzip.GzipFile("", "wb", compresslevel=2, fileobj=file, mtime=0) as stream:
-        flat = memoryview(data.reshape(-1).view(np.uint8))
-        for start in range(0, len(flat), 1 << 24):
-            stream.write(flat[start : start + (1 << 24)])

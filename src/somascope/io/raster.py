@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
@@ -298,8 +298,8 @@ def _tiff_spacing(file: Any, page: Any) -> tuple[float, float, float] | None:
     """Voxel size in mm from an OME or ImageJ header; None where only a print resolution is known."""
     if file.ome_metadata:
         try:
-            root = ElementTree.fromstring(file.ome_metadata)  # noqa: S314
-        except ElementTree.ParseError:
+            root = ET.fromstring(file.ome_metadata)  # noqa: S314
+        except ET.ParseError:
             return None
         pixels = next((e for e in root.iter() if e.tag.endswith("}Pixels")), None)
         if pixels is None:

@@ -51,7 +51,7 @@ def check_size(
 def read_array(stream: BinaryIO, dtype: np.dtype, shape: Sequence[int], *, name: str) -> Array:
     """Read exactly ``shape`` values in C order; `CorruptFile` when the stream ends before."""
     out = np.empty(tuple(shape), dtype)
-    view = memoryview(out.reshape(-1).view(np.uint8))
+    view = out.reshape(-1).view(np.uint8).data
     got = 0
     try:
         while got < len(view):
@@ -70,6 +70,13 @@ def read_array(stream: BinaryIO, dtype: np.dtype, shape: Sequence[int], *, name:
             "again from its source"
         )
     return out
+
+
+def put_array(stream: BinaryIO, data: Array) -> None:
+    """Write the bytes of a C-contiguous array without a copy."""
+    flat = data.reshape(-1).view(np.uint8).data
+    for start in range(0, len(flat), _CHUNK):
+        stream.write(flat[start : start + _CHUNK])
 
 
 def check_end(stream: BinaryIO, *, name: str) -> None:

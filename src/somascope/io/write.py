@@ -63,9 +63,9 @@ def write(image: Image | Mask, path: str | Path) -> None:
             f"{', '.join(_FORMATS)}, .dcm, or a folder for a DICOM series"
         )
     if kind == "nifti":
-        from somascope.io import nifti as module
+        from somascope.io import nifti_write as module
     elif kind == "nrrd":
-        from somascope.io import nrrd as module
+        from somascope.io import nrrd_write as module
     elif kind == "metaimage":
         from somascope.io import metaimage as module
     else:
