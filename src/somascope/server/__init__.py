@@ -1,0 +1,1 @@
+"""The servers: HTTP with DICOMweb and the viewer, DIMSE, and their supervisor."""

@@ -1,0 +1,222 @@
+"""The HTTP application and the process that serves it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from somascope import __version__
+from somascope.archive import Archive
+from somascope.core.errors import (
+    Cancelled,
+    Conflict,
+    CorruptFile,
+    MissingExtra,
+    NotFound,
+    ParameterError,
+    ReadError,
+    Refused,
+    SomascopeError,
+)
+from somascope.server import pages
+from somascope.server.dicomweb.door import Door
+from somascope.server.dicomweb.service import ALIAS, PREFIX, openapi_paths, routes, wado_route
+from somascope.server.gate import Gate
+from somascope.server.limits import protocol
+from somascope.server.security import Guard, check_bind
+from somascope.server.settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+"""Where the build puts the viewer."""
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (ParameterError, 400),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Refused, 403),
+    (MissingExtra, 501),
+    (Cancelled, 409),
+    (CorruptFile, 500),  # what is stored was whole when it was taken: this is our fault
+    (ReadError, 406),  # stored, but not in a form that can be turned into what was asked for
+    (SomascopeError, 500),
+)
+_LOG = logging.getLogger("somascope.server")
+
+
+def create_app(
+    archive: Archive,
+    *,
+    settings: Settings | None = None,
+    host: str = "127.0.0.1",
+    static: Path = STATIC,
+) -> FastAPI:
+    """The whole HTTP side of an archive as an ASGI application.
+
+    DICOMweb at ``/dicom-web`` (and ``/dicomweb``), WADO-URI at ``/wado``, the application
+    interface at ``/api`` where it is installed, ``/docs``, and the viewer at ``/``. ``host`` is
+    the address it will be bound to; it decides which Host headers are good. Raises `Refused` for
+    an address that others reach while ``settings`` holds no token.
+    """
+    settings = settings or Settings.load(archive.root)
+    check_bind(archive.root, host, settings=settings)
+    threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="dicomweb")
+    door = Door(archive, settings, threads)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        threads.shutdown(wait=True, cancel_futures=True)
+
+    app = FastAPI(
+        title="Somascope",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.add_middleware(Gate, settings=settings, guard=Guard(settings, host=host))  # type: ignore[arg-type]
+    service = Router(routes=routes(door), redirect_slashes=False, default=_no_such_route)
+    app.router.routes[:0] = [
+        Mount(PREFIX, app=service, name="dicom-web"),
+        Mount(ALIAS, app=service, name="dicomweb"),
+        wado_route(door),
+    ]
+    _mount_api(app, archive)
+    for error, status in _STATUS:
+        app.add_exception_handler(error, _handler(status))
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(HTTPException, _http_error)
+    document: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not document:
+            from fastapi.openapi.utils import get_openapi
+
+            document.update(get_openapi(title=app.title, version=app.version, routes=app.routes))
+            document.setdefault("paths", {}).update(openapi_paths(door))
+        return document
+
+    async def openapi_json(_request: Request) -> Response:
+        return JSONResponse(openapi())
+
+    async def docs(_request: Request) -> Response:
+        return HTMLResponse(pages.describe(openapi()))
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    app.router.routes += [
+        Route("/openapi.json", openapi_json),
+        Route("/docs", docs),
+        Route("/{path:path}", _Viewer(static)),
+    ]
+    return app
+
+
+def _mount_api(app: FastAPI, archive: Archive) -> None:
+    if find_spec("somascope.server.api") is None or find_spec("somascope.jobs") is None:
+        return
+    from somascope.jobs import Jobs
+    from somascope.server.api import create_router
+
+    app.include_router(create_router(archive, Jobs(archive)), prefix="/api")
+
+
+async def _no_such_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise HTTPException(404, "there is nothing at this path; /docs lists what there is")
+
+
+def _handler(status: int) -> Any:
+    async def answer(_request: Request, error: Exception) -> Response:
+        if status >= 500:
+            _LOG.error("%s", error)
+        return JSONResponse({"detail": str(error)}, status)
+
+    return answer
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": "an error of the server; its log has the details"}, 500)
+
+
+class _Viewer:
+    """The viewer's files; every other path without a dot gives its page (client-side routes)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(scope)(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            return JSONResponse({"detail": "not found"}, 404)
+        path = scope["path"].lstrip("/")
+        if path == "api" or path.startswith("api/"):
+            return JSONResponse({"detail": "there is nothing at this path; see /docs"}, 404)
+        if path and "\0" not in path and len(path) < 1024:
+            file = (self._folder / path).resolve()
+            if file.is_relative_to(self._folder) and file.is_file():
+                hashed = "assets/" in path  # the build puts a hash into these names
+                age = "private, max-age=31536000, immutable" if hashed else "no-cache"
+                return FileResponse(file, headers={"cache-control": age})
+            if "." in path.rsplit("/", 1)[-1]:
+                return JSONResponse({"detail": "no such file"}, 404)
+        index = self._folder / "index.html"
+        if index.is_file():
+            return FileResponse(index, headers={"cache-control": "no-cache"})
+        return HTMLResponse(pages.NOT_BUILT, 200 if not path else 404)
+
+
+def serve_http(
+    root: Path | str, *, host: str = "127.0.0.1", port: int = 8742, settings: Settings | None = None
+) -> None:
+    """Serve the archive at ``root`` until SIGINT or SIGTERM; requests in flight are finished.
+
+    Raises `Refused` for an address that others reach while no token is configured.
+    """
+    settings = settings or Settings.load(root)
+    check_bind(root, host, settings=settings)
+    archive = Archive.open(root)
+    try:
+        config = uvicorn.Config(
+            create_app(archive, settings=settings, host=host),
+            host=host,
+            port=port,
+            http=protocol(settings),
+            ws="none" if find_spec("websockets") is None else "auto",
+            loop="auto",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(settings.keep_alive_seconds),
+            timeout_graceful_shutdown=5,
+            ssl_certfile=settings.tls_certificate or None,
+            ssl_keyfile=settings.tls_key or None,
+        )
+        # uvicorn repeats the signal after its graceful end; with this the process then ends
+        # normally, and the archive is closed.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(config).run()
+    finally:
+        archive.close()
