@@ -142,9 +142,7 @@ def line_integrals(
     """
     from somascope.phantoms.kernels import integrate
 
-    starts, ends = np.broadcast_arrays(
-        np.asarray(starts, np.float64), np.asarray(ends, np.float64)
-    )
+    starts, ends = np.broadcast_arrays(np.asarray(starts, np.float64), np.asarray(ends, np.float64))
     units, centres, values = _packed(shapes)
     flat = integrate(
         np.ascontiguousarray(starts.reshape(-1, 3)),

@@ -12,7 +12,12 @@ from somascope.core.grid import Array, Float
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
 def paint(
-    out: Array, affine: Float, units: Float, centres: Float, values: Float, summed: bool  # noqa: FBT001
+    out: Array,
+    affine: Float,
+    units: Float,
+    centres: Float,
+    values: Float,
+    summed: bool,  # noqa: FBT001
 ) -> None:
     """Paint shapes into ``out`` (nz, ny, nx): per row each shape covers one interval of x.
 
