@@ -1,0 +1,39 @@
+/** The live event stream (server-sent events): `archive` and `job`. One connection for the page. */
+
+export interface ArchiveEvent {
+  kind?: string;
+  study?: string;
+  series?: string;
+  instance?: string;
+}
+
+type Listener = (data: unknown) => void;
+
+const listeners = new Map<string, Set<Listener>>();
+const KINDS = ["archive", "job"] as const;
+let source: EventSource | undefined;
+
+function connect(): void {
+  if (source) return;
+  source = new EventSource("/api/events");
+  for (const kind of KINDS) {
+    source.addEventListener(kind, (event) => {
+      let data: unknown;
+      try {
+        data = JSON.parse((event as MessageEvent<string>).data);
+      } catch {
+        return;
+      }
+      for (const listener of listeners.get(kind) ?? []) listener(data);
+    });
+  }
+}
+
+/** Hear events of one kind; returns the way to stop. */
+export function listen(kind: (typeof KINDS)[number], listener: Listener): () => void {
+  connect();
+  const set = listeners.get(kind) ?? new Set();
+  set.add(listener);
+  listeners.set(kind, set);
+  return () => set.delete(listener);
+}

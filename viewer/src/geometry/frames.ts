@@ -1,0 +1,151 @@
+/** Frames: every displayable image of a series, classic or multi-frame, with its place in space. */
+
+import { type Dataset, item, items, number, numbers, text } from "../dicom/json";
+import { type Vec3, cross, dot, unit, vec3 } from "./vector";
+
+export interface Frame {
+  imageId: string;
+  instance: Dataset;
+  sop: string;
+  number: number;
+  frames: number;
+  instanceNumber: number;
+  rows: number;
+  columns: number;
+  position: Vec3 | undefined;
+  row: Vec3 | undefined;
+  column: Vec3 | undefined;
+  /** mm between rows, mm between columns; undefined where the header has none */
+  spacing: [number, number] | undefined;
+  thickness: number | undefined;
+  slope: number;
+  intercept: number;
+  unit: string;
+  window: { center: number[]; width: number[]; shape: string } | undefined;
+  /** what tells frames at the same place apart: time, echo, b-value, phase */
+  phase: string;
+}
+
+function functional(groups: Dataset | undefined, shared: Dataset | undefined, tag: string) {
+  return item(groups, tag) ?? item(shared, tag);
+}
+
+/** UCUM code of Rescale Type or Units, as far as it says one. */
+export function unitOf(ds: Dataset, modality: string, mapped?: Dataset): string {
+  const lut = text(mapped, "00281054") || text(ds, "00281054");
+  const pet = text(ds, "00541001");
+  if (pet === "BQML") return "Bq/ml";
+  if (pet === "GML") return "g/ml";
+  if (pet === "CNTS") return "counts";
+  const coded = item(item(ds, "00409096"), "004008EA") ?? item(ds, "004008EA");
+  const ucum = text(coded, "00080100");
+  if (ucum && ucum !== "1") return ucum;
+  if (lut && lut !== "US" && lut !== "UNSPECIFIED") return lut;
+  return modality === "CT" ? "HU" : "";
+}
+
+function phaseOf(ds: Dataset, groups: Dataset | undefined): string {
+  const content = item(groups, "00209111");
+  const temporal = number(content, "00209128") ?? number(ds, "00200100");
+  const echo = number(item(groups, "00189114"), "00189082") ?? number(ds, "00180081");
+  const b = number(item(groups, "00189117"), "00189087") ?? number(ds, "00189087");
+  const trigger = number(ds, "00181060");
+  const type = (ds["00080008"]?.Value ?? []).slice(2).join(" ");
+  return [temporal, echo, b, trigger, type].map((v) => v ?? "").join("|");
+}
+
+/** The frames of one instance. `root` is the WADO-RS address of the instance. */
+export function framesOf(ds: Dataset, root: string): Frame[] {
+  const rows = number(ds, "00280010");
+  const columns = number(ds, "00280011");
+  if (!rows || !columns) return [];
+  const count = number(ds, "00280008") ?? 1;
+  const shared = item(ds, "52009229");
+  const perFrame = items(ds, "52009230");
+  const modality = text(ds, "00080060");
+  const nmSpacing = number(ds, "00180088");
+  const detector = item(ds, "00540022");
+  const frames: Frame[] = [];
+  for (let index = 0; index < count; index++) {
+    const own = perFrame[index];
+    const measures = functional(own, shared, "00289110");
+    const lut = functional(own, shared, "00289145");
+    const voi = functional(own, shared, "00289132") ?? ds;
+    const orientation =
+      numbers(functional(own, shared, "00209116"), "00200037").length === 6
+        ? numbers(functional(own, shared, "00209116"), "00200037")
+        : numbers(ds, "00200037").length === 6
+          ? numbers(ds, "00200037")
+          : numbers(detector, "00200037");
+    const row = vec3(orientation.slice(0, 3));
+    const column = vec3(orientation.slice(3, 6));
+    let position =
+      vec3(numbers(functional(own, shared, "00209113"), "00200032")) ??
+      vec3(numbers(ds, "00200032")) ??
+      vec3(numbers(detector, "00200032"));
+    if (position && row && column && count > 1 && perFrame.length === 0 && nmSpacing) {
+      const n = unit(cross(row, column));
+      position = [0, 1, 2].map((k) => (position?.[k] ?? 0) + (n[k] ?? 0) * nmSpacing * index) as Vec3;
+    }
+    const gap =
+      numbers(measures, "00280030").length === 2
+        ? numbers(measures, "00280030")
+        : numbers(ds, "00280030").length === 2
+          ? numbers(ds, "00280030")
+          : numbers(ds, "00181164");
+    const center = numbers(voi, "00281050");
+    const width = numbers(voi, "00281051");
+    frames.push({
+      imageId: `wadors:${root}/frames/${index + 1}`,
+      instance: ds,
+      sop: text(ds, "00080018"),
+      number: index + 1,
+      frames: count,
+      instanceNumber: number(ds, "00200013") ?? 0,
+      rows,
+      columns,
+      position,
+      row,
+      column,
+      spacing: gap.length === 2 ? [gap[0] ?? 1, gap[1] ?? 1] : undefined,
+      thickness: number(measures, "00180050") ?? number(ds, "00180050"),
+      slope: number(lut, "00281053") ?? number(ds, "00281053") ?? 1,
+      intercept: number(lut, "00281052") ?? number(ds, "00281052") ?? 0,
+      unit: unitOf(ds, modality, lut),
+      window:
+        center.length > 0 && width.length > 0
+          ? { center, width, shape: text(voi, "00281056") || "LINEAR" }
+          : undefined,
+      phase: phaseOf(ds, own),
+    });
+  }
+  return frames;
+}
+
+export function normal(frame: Frame): Vec3 | undefined {
+  return frame.row && frame.column ? unit(cross(frame.row, frame.column)) : undefined;
+}
+
+/** Place along the slice normal of `reference`, in mm. */
+export function along(frame: Frame, reference: Frame): number | undefined {
+  const n = normal(reference);
+  return n && frame.position ? dot(frame.position, n) : undefined;
+}
+
+/** Frames in reading order: by place where every frame has one, else by number. */
+export function ordered(frames: Frame[]): Frame[] {
+  const first = frames[0];
+  const byNumber = (a: Frame, b: Frame) =>
+    a.instanceNumber - b.instanceNumber || a.sop.localeCompare(b.sop) || a.number - b.number;
+  if (!first) return [];
+  const n = normal(first);
+  const parallel = frames.every((f) => {
+    const other = normal(f);
+    return n && other && f.position && dot(n, other) > 0.999;
+  });
+  if (!parallel || frames.length < 2) return [...frames].sort(byNumber);
+  return [...frames].sort((a, b) => {
+    const distance = (along(a, first) ?? 0) - (along(b, first) ?? 0);
+    return Math.abs(distance) > 1e-3 ? distance : byNumber(a, b);
+  });
+}

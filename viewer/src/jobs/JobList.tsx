@@ -1,0 +1,91 @@
+/** Jobs with live progress, log, cancel, and the way to their result. */
+
+import { useState } from "react";
+
+import { type Job, cancelJob } from "../api/application";
+import { says } from "../api/http";
+import { refresh } from "./store";
+
+const STATE: Record<Job["state"], string> = {
+  queued: "waiting",
+  running: "running",
+  done: "done",
+  failed: "failed",
+  cancelled: "cancelled",
+};
+
+function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | undefined }) {
+  const [open, setOpen] = useState(false);
+  const [problem, setProblem] = useState("");
+  const busy = job.state === "running" || job.state === "queued";
+  return (
+    <li className={`job ${job.state}`} data-job={job.id} data-state={job.state}>
+      <div className="job-head">
+        <b>{job.operation}</b>
+        <span className="job-state">
+          {STATE[job.state]}
+          {job.state === "running" ? ` ${Math.round(job.progress * 100)} %` : ""}
+        </span>
+      </div>
+      {busy && (
+        <div className="bar" role="progressbar" aria-valuenow={Math.round(job.progress * 100)} aria-label={job.operation}>
+          <i style={{ width: `${job.progress * 100}%` }} />
+        </div>
+      )}
+      {(job.message || problem) && <p className={job.state === "failed" ? "bad" : "dim"}>{problem || job.message}</p>}
+      <div className="job-acts">
+        {job.state === "done" && onShow && job.outputs.length > 0 && (
+          <button className="primary small" onClick={() => onShow(job)}>
+            Show result
+          </button>
+        )}
+        {busy && (
+          <button
+            className="small"
+            onClick={() =>
+              void cancelJob(job.id)
+                .then(() => refresh(job.id))
+                .catch((e: unknown) => setProblem(says(e)))
+            }
+          >
+            Cancel
+          </button>
+        )}
+        <button
+          className="small quiet"
+          aria-expanded={open}
+          onClick={() => {
+            setOpen(!open);
+            if (!open) void refresh(job.id);
+          }}
+        >
+          {open ? "Hide details" : "Details"}
+        </button>
+      </div>
+      {open && (
+        <div className="job-details">
+          <dl>
+            {Object.entries(job.params).map(([name, value]) => (
+              <div key={name}>
+                <dt>{name}</dt>
+                <dd>{JSON.stringify(value)}</dd>
+              </div>
+            ))}
+          </dl>
+          <pre>{job.log || "The log is empty."}</pre>
+        </div>
+      )}
+    </li>
+  );
+}
+
+export function JobList(props: { jobs: Job[]; empty: string; onShow?: (job: Job) => void }) {
+  if (props.jobs.length === 0) return <p className="dim pad">{props.empty}</p>;
+  return (
+    <ul className="jobs">
+      {props.jobs.map((job) => (
+        <JobItem key={job.id} job={job} onShow={props.onShow} />
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,135 @@
+/** Before and after: a curtain to swipe, or side by side; both move together. */
+
+import { type Dispatch, useCallback, useRef, useState } from "react";
+
+import type { SeriesRow } from "../api/dicomweb";
+import { StackPane } from "../viewport/StackPane";
+import { useLinked } from "../viewport/link";
+import { seriesName } from "./series";
+import type { Action, State } from "./state";
+import { useSeries } from "./useSeries";
+
+export function Compare(props: {
+  state: State;
+  rows: SeriesRow[];
+  compare: NonNullable<State["compare"]>;
+  before: SeriesRow | undefined;
+  after: SeriesRow | undefined;
+  dispatch: Dispatch<Action>;
+  onReady: (id: string) => void;
+}) {
+  const { compare, state, dispatch, onReady } = props;
+  const before = useSeries(props.before);
+  const after = useSeries(props.after);
+  const [curtain, setCurtain] = useState(0.5);
+  const [ready, setReady] = useState<string[]>([]);
+  const box = useRef<HTMLDivElement>(null);
+  const swipe = compare.mode === "swipe";
+  const onPane = useCallback(
+    (id: string) => {
+      setReady((list) => [...list.filter((i) => i !== id), id]);
+      onReady(id);
+    },
+    [onReady],
+  );
+  useLinked("compare-before", "compare-after", ready.length === 2 ? ready.join() : "");
+
+  const move = (event: React.PointerEvent) => {
+    if (event.buttons !== 1 || !box.current) return;
+    const rect = box.current.getBoundingClientRect();
+    setCurtain(Math.min(1, Math.max(0, (event.clientX - rect.left) / rect.width)));
+  };
+  const change = (part: Partial<typeof compare>) =>
+    dispatch({ do: "set", part: { compare: { ...compare, ...part } } });
+  const images = props.rows.filter((r) => !["SEG", "SR", "KO", "PR"].includes(r.modality));
+  const problem = before.error || after.error;
+
+  return (
+    <div className="compare">
+      <div className="compare-bar">
+        <label>
+          <span className="dim">Before</span>
+          <select value={compare.before} aria-label="Series before" onChange={(e) => change({ before: e.target.value })}>
+            {images.map((r) => (
+              <option key={r.uid} value={r.uid}>
+                {r.number ?? ""} {seriesName(r)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          <span className="dim">After</span>
+          <select value={compare.after} aria-label="Series after" onChange={(e) => change({ after: e.target.value })}>
+            {images.map((r) => (
+              <option key={r.uid} value={r.uid}>
+                {r.number ?? ""} {seriesName(r)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <span className="grow" />
+        <div className="segmented" role="group" aria-label="Compare mode">
+          <button aria-pressed={swipe} onClick={() => change({ mode: "swipe" })}>
+            Swipe
+          </button>
+          <button aria-pressed={!swipe} onClick={() => change({ mode: "side" })}>
+            Side by side
+          </button>
+        </div>
+      </div>
+      {problem && <div className="banner" role="alert">{problem}</div>}
+      <div className={`compare-box ${compare.mode}`} ref={box}>
+        {before.series && (
+          <div className="compare-cell">
+            <StackPane
+              id="compare-before"
+              series={before.series}
+              active={!swipe && state.active === 0}
+              overlay={state.overlay}
+              note="before"
+              onActivate={() => dispatch({ do: "set", part: { active: 0 } })}
+              onReady={onPane}
+            />
+          </div>
+        )}
+        {after.series && (
+          <div
+            className="compare-cell"
+            style={swipe ? { clipPath: `inset(0 0 0 ${curtain * 100}%)` } : undefined}
+          >
+            <StackPane
+              id="compare-after"
+              series={after.series}
+              active={!swipe && state.active === 1}
+              overlay={state.overlay}
+              note="after"
+              onActivate={() => dispatch({ do: "set", part: { active: 1 } })}
+              onReady={onPane}
+            />
+          </div>
+        )}
+        {swipe && (
+          <div
+            className="curtain"
+            style={{ left: `${curtain * 100}%` }}
+            role="slider"
+            tabIndex={0}
+            aria-label="Curtain between before and after"
+            aria-valuenow={Math.round(curtain * 100)}
+            onPointerDown={(e) => e.currentTarget.setPointerCapture(e.pointerId)}
+            onPointerMove={move}
+            onKeyDown={(e) => {
+              if (e.key === "ArrowLeft") setCurtain((c) => Math.max(0, c - 0.02));
+              if (e.key === "ArrowRight") setCurtain((c) => Math.min(1, c + 0.02));
+              if (e.key.startsWith("Arrow")) e.stopPropagation();
+            }}
+          >
+            <i />
+            <span className="tag before">before</span>
+            <span className="tag after">after</span>
+          </div>
+        )}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,266 @@
+/** How the active picture is shown: window, colours, slab, fusion, rendering preset. */
+
+import { useEffect, useReducer } from "react";
+
+import { setColormap, setWindow } from "../viewport/commands";
+import { COLORMAPS, gradient } from "../viewport/colormaps";
+import { PRESETS } from "../viewport/VolumePane";
+import { useReadout, viewportOf } from "../viewport/readout";
+import { figure, prettyUnit } from "../tools/lines";
+import { defaultWindow } from "../viewport/volumes";
+import type { PanelProps } from "./SidePanel";
+import { presetsFor } from "./presets";
+import { valueRange } from "./range";
+import { seriesName } from "./series";
+
+export function DisplayPanel(props: PanelProps) {
+  const { state, pane, series } = props;
+  // The pane's element appears after this panel: look again shortly after every change of pane.
+  const [, again] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => {
+    const timer = window.setInterval(again, 700);
+    return () => window.clearInterval(timer);
+  }, []);
+  const readout = useReadout(pane, viewportOf(pane)?.element ?? null);
+  if (!series) return <p className="dim pad">Choose a series.</p>;
+  const volume = series.volume;
+  const header = defaultWindow(series);
+  const presets = presetsFor(series.row.modality, series.unit, valueRange(pane));
+  return (
+    <div className="panel">
+      {state.layout === "volume" ? (
+        <Rendering {...props} />
+      ) : (
+        !series.colour && (
+          <section>
+            <h3>Window</h3>
+            <div className="chips">
+              {header && (
+                <button onClick={() => setWindow(pane, header.width, header.center)} title="0">
+                  Header <kbd>0</kbd>
+                </button>
+              )}
+              {presets.map((p, i) => (
+                <button key={p.label} data-preset={p.label} onClick={() => setWindow(pane, p.width, p.center)}>
+                  {p.label} <kbd>{i + 1}</kbd>
+                </button>
+              ))}
+            </div>
+            {readout?.width !== undefined && (
+              <div className="pair">
+                <Figure
+                  label="Width"
+                  value={readout.width}
+                  onSet={(w) => setWindow(pane, Math.max(w, 1e-6), readout.center ?? 0)}
+                />
+                <Figure
+                  label="Level"
+                  value={readout.center ?? 0}
+                  onSet={(c) => setWindow(pane, readout.width ?? 1, c)}
+                />
+                <span className="dim unit">{prettyUnit(series.unit) || "raw"}</span>
+              </div>
+            )}
+          </section>
+        )
+      )}
+      {!series.colour && state.layout !== "volume" && (
+        <section>
+          <h3>Colours</h3>
+          <div className="maps">
+            {COLORMAPS.map((c) => (
+              <button
+                key={c.name}
+                data-colormap={c.name}
+                aria-pressed={(readout?.colormap ?? "soma-grey") === c.name}
+                onClick={() => setColormap(pane, c.name)}
+              >
+                <i style={{ background: gradient(c.name, "to right") }} />
+                {c.label}
+              </button>
+            ))}
+          </div>
+        </section>
+      )}
+      {state.layout === "mpr" && <PlanesSection {...props} />}
+      <section>
+        <h3>Series</h3>
+        <dl className="facts">
+          <Fact label="Images" value={String(series.frames.length)} />
+          <Fact
+            label="Matrix"
+            value={`${series.frames[0]?.columns ?? 0} × ${series.frames[0]?.rows ?? 0}`}
+          />
+          <Fact
+            label="Pixel"
+            value={series.frames[0]?.spacing?.map((v) => v.toFixed(3)).join(" × ").concat(" mm") ?? "not calibrated"}
+          />
+          {volume.ok && <Fact label="Slice distance" value={`${volume.spacing.toFixed(3)} mm`} />}
+          {series.phases.length > 1 && <Fact label="Phases" value={String(series.phases.length)} />}
+          <Fact label="Unit" value={prettyUnit(series.unit) || "none"} />
+        </dl>
+        {!volume.ok && series.kind === "image" && (
+          <p className="hint" data-reason="volume">
+            Stack only. {volume.reason}
+          </p>
+        )}
+      </section>
+    </div>
+  );
+}
+
+function Fact({ label, value }: { label: string; value: string }) {
+  return (
+    <div>
+      <dt>{label}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}
+
+function Figure(props: { label: string; value: number; onSet: (v: number) => void }) {
+  return (
+    <label>
+      <span className="dim">{props.label}</span>
+      <input
+        key={figure(props.value)}
+        defaultValue={figure(props.value)}
+        aria-label={props.label}
+        inputMode="decimal"
+        onBlur={(e) => {
+          const v = Number(e.target.value);
+          if (Number.isFinite(v) && e.target.value !== figure(props.value)) props.onSet(v);
+        }}
+        onKeyDown={(e) => e.key === "Enter" && e.currentTarget.blur()}
+      />
+    </label>
+  );
+}
+
+function Rendering({ preset, dispatch }: PanelProps) {
+  return (
+    <section>
+      <h3>Volume rendering</h3>
+      <div className="chips">
+        {PRESETS.map((p) => (
+          <button
+            key={p}
+            data-preset={p}
+            aria-pressed={p === preset}
+            onClick={() => dispatch({ do: "set", part: { preset: p } })}
+          >
+            {p}
+          </button>
+        ))}
+      </div>
+      <p className="hint">Left turns, right and wheel zoom, middle moves.</p>
+    </section>
+  );
+}
+
+function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
+  const fusion = state.fusion;
+  const others = rows.filter(
+    (r) => r.uid !== series?.row.uid && !["SEG", "SR", "KO", "PR"].includes(r.modality),
+  );
+  return (
+    <>
+      <section>
+        <h3>Slab</h3>
+        <div className="segmented" role="group" aria-label="Slab">
+          {(["none", "mip", "minip", "mean"] as const).map((s) => (
+            <button
+              key={s}
+              data-slab={s}
+              aria-pressed={state.slab === s}
+              onClick={() => dispatch({ do: "set", part: { slab: s } })}
+            >
+              {s === "none" ? "Thin" : s === "mean" ? "Mean" : s === "mip" ? "MIP" : "MinIP"}
+            </button>
+          ))}
+        </div>
+        <label className="slider">
+          <span className="dim">Thickness</span>
+          <input
+            type="range"
+            min={1}
+            max={200}
+            value={state.thickness}
+            disabled={state.slab === "none"}
+            aria-label="Slab thickness in millimetres"
+            onChange={(e) => dispatch({ do: "set", part: { thickness: Number(e.target.value) } })}
+          />
+          <output>{state.thickness} mm</output>
+        </label>
+        <label className="check">
+          <input
+            type="checkbox"
+            checked={state.crosshair}
+            onChange={(e) => dispatch({ do: "set", part: { crosshair: e.target.checked } })}
+          />
+          Reference lines
+        </label>
+      </section>
+      <section>
+        <h3>Fusion</h3>
+        <select
+          aria-label="Series to fuse"
+          value={fusion?.series ?? ""}
+          onChange={(e) =>
+            dispatch({
+              do: "set",
+              part: {
+                fusion: e.target.value
+                  ? {
+                      series: e.target.value,
+                      opacity: fusion?.opacity ?? 0.5,
+                      colormap: fusion?.colormap ?? "soma-hotiron",
+                    }
+                  : undefined,
+              },
+            })
+          }
+        >
+          <option value="">No second series</option>
+          {others.map((r) => (
+            <option key={r.uid} value={r.uid}>
+              {r.modality} {r.number ?? ""} {seriesName(r)}
+            </option>
+          ))}
+        </select>
+        {fusion && (
+          <>
+            <label className="slider">
+              <span className="dim">Opacity</span>
+              <input
+                type="range"
+                min={0}
+                max={1}
+                step={0.05}
+                value={fusion.opacity}
+                aria-label="Fusion opacity"
+                onChange={(e) =>
+                  dispatch({ do: "set", part: { fusion: { ...fusion, opacity: Number(e.target.value) } } })
+                }
+              />
+              <output>{Math.round(fusion.opacity * 100)} %</output>
+            </label>
+            <div className="maps">
+              {COLORMAPS.slice(1).map((c) => (
+                <button
+                  key={c.name}
+                  data-fusion={c.name}
+                  aria-pressed={fusion.colormap === c.name}
+                  onClick={() => dispatch({ do: "set", part: { fusion: { ...fusion, colormap: c.name } } })}
+                >
+                  <i style={{ background: gradient(c.name, "to right") }} />
+                  {c.label}
+                </button>
+              ))}
+            </div>
+          </>
+        )}
+      </section>
+    </>
+  );
+}

@@ -1,0 +1,62 @@
+/** The right-hand panel: display, measurements, operations and results, segments. */
+
+import type { Dispatch } from "react";
+
+import type { SeriesRow } from "../api/dicomweb";
+import { OperationsPanel } from "../operations/OperationsPanel";
+import { SegmentsPanel } from "../segments/SegmentsPanel";
+import { DisplayPanel } from "./DisplayPanel";
+import { MeasurePanel } from "./MeasurePanel";
+import type { Series } from "./series";
+import type { Action, Panel, State } from "./state";
+
+const PANELS: { id: Panel; label: string }[] = [
+  { id: "display", label: "Display" },
+  { id: "measure", label: "Measure" },
+  { id: "operations", label: "Operations" },
+  { id: "segments", label: "Segments" },
+];
+
+export interface PanelProps {
+  state: State;
+  pane: string;
+  rows: SeriesRow[];
+  series: Series | undefined;
+  preset: string;
+  dispatch: Dispatch<Action>;
+  reload: () => Promise<SeriesRow[]>;
+}
+
+export function SidePanel(props: PanelProps & { error: string }) {
+  const { state, dispatch } = props;
+  return (
+    <aside className="side" aria-label="Panel">
+      <div className="tabs" role="tablist">
+        {PANELS.map((p) => (
+          <button
+            key={p.id}
+            role="tab"
+            aria-selected={state.panel === p.id}
+            data-panel={p.id}
+            onClick={() => dispatch({ do: "set", part: { panel: p.id } })}
+          >
+            {p.label}
+          </button>
+        ))}
+      </div>
+      <div className="tab-body" role="tabpanel">
+        {props.error && (
+          <p className="bad pad" role="alert">
+            {props.error}
+          </p>
+        )}
+        {state.panel === "display" && <DisplayPanel {...props} />}
+        {state.panel === "measure" && <MeasurePanel {...props} />}
+        {state.panel === "operations" && <OperationsPanel {...props} />}
+        <div hidden={state.panel !== "segments"}>
+          <SegmentsPanel {...props} />
+        </div>
+      </div>
+    </aside>
+  );
+}

@@ -1,0 +1,144 @@
+/** The pictures of the chosen layout. */
+
+import { type Dispatch, useCallback } from "react";
+
+import type { SeriesRow } from "../api/dicomweb";
+import { type Fusion, PlanePane } from "../viewport/PlanePane";
+import { StackPane } from "../viewport/StackPane";
+import { VolumePane } from "../viewport/VolumePane";
+import { Compare } from "./Compare";
+import { type Series, seriesName } from "./series";
+import { type Action, PLANES, type State, cellCount } from "./state";
+import { useSeries } from "./useSeries";
+import { useMemo } from "react";
+
+export interface StageProps {
+  state: State;
+  rows: SeriesRow[];
+  preset: string;
+  dispatch: Dispatch<Action>;
+  onReady: (id: string) => void;
+}
+
+export function Stage(props: StageProps) {
+  const { state, rows } = props;
+  if (state.layout === "mpr" || state.layout === "volume") return <VolumeStage {...props} />;
+  if (state.layout === "compare" && state.compare) {
+    return (
+      <Compare
+        {...props}
+        compare={state.compare}
+        before={rows.find((r) => r.uid === state.compare?.before)}
+        after={rows.find((r) => r.uid === state.compare?.after)}
+      />
+    );
+  }
+  return (
+    <div className={`cells ${state.layout}`}>
+      {Array.from({ length: cellCount(state.layout) }, (_, index) => (
+        <Cell key={index} index={index} {...props} />
+      ))}
+    </div>
+  );
+}
+
+function Wait({ error, text }: { error: string; text: string }) {
+  return (
+    <div className="pane">
+      <div className="pane-state" role={error ? "alert" : "status"}>
+        {error ? <strong>This series could not be read</strong> : text ? null : <i className="spinner" />}
+        <span>{error || text || "Reading the series"}</span>
+      </div>
+    </div>
+  );
+}
+
+function Cell(props: StageProps & { index: number }) {
+  const { state, rows, index, dispatch } = props;
+  const row = rows.find((r) => r.uid === state.cells[index]);
+  const { series, error } = useSeries(row);
+  const activate = useCallback(() => dispatch({ do: "set", part: { active: index } }), [dispatch, index]);
+  const drop = (event: React.DragEvent) => {
+    const uid = event.dataTransfer.getData("text/series");
+    if (uid) dispatch({ do: "open", series: uid });
+  };
+  if (!row) {
+    const text = rows.length > 0 ? "Choose a series on the left." : "";
+    return (
+      <div onPointerDown={activate} className={`cell ${state.active === index ? "active" : ""}`}>
+        <Wait error="" text={text} />
+      </div>
+    );
+  }
+  return (
+    <div className="cell" onDrop={drop} onDragOver={(e) => e.preventDefault()}>
+      {!series ? (
+        <Wait error={error} text="" />
+      ) : series.kind !== "image" ? (
+        <Wait error="" text={`${seriesName(row)} holds no pictures (${row.modality}).`} />
+      ) : (
+        <StackPane
+          id={`stack-${index}`}
+          series={series}
+          active={state.active === index}
+          overlay={state.overlay}
+          onActivate={activate}
+          onReady={props.onReady}
+        />
+      )}
+    </div>
+  );
+}
+
+function VolumeStage(props: StageProps) {
+  const { state, rows } = props;
+  const row = rows.find((r) => r.uid === state.cells[0]);
+  const { series, error } = useSeries(row);
+  const over = useSeries(rows.find((r) => r.uid === state.fusion?.series)).series;
+  if (!series) return <Wait error={error} text="" />;
+  if (!series.volume.ok) {
+    return <Wait error="" text={`Shown as a stack only. ${series.volume.reason}`} />;
+  }
+  return <Planes {...props} series={series} over={over} />;
+}
+
+function Planes(props: StageProps & { series: Series; over: Series | undefined }) {
+  const { state, series, over, dispatch, onReady } = props;
+  const choice = state.fusion;
+  const fusion = useMemo<Fusion | undefined>(
+    () =>
+      over && over.volume.ok && choice
+        ? { series: over, opacity: choice.opacity, colormap: choice.colormap }
+        : undefined,
+    [over, choice],
+  );
+  if (state.layout === "volume") {
+    return (
+      <div className="cells one">
+        <div className="cell">
+          <VolumePane id="volume-main" series={series} preset={props.preset} active onReady={onReady} />
+        </div>
+      </div>
+    );
+  }
+  return (
+    <div className="cells mpr">
+      {PLANES.map((plane, index) => (
+        <div className={`cell plane-${plane}`} key={plane}>
+          <PlanePane
+            id={`mpr-${plane}`}
+            plane={plane}
+            series={series}
+            fusion={fusion}
+            active={state.active === index}
+            overlay={state.overlay}
+            slab={state.slab}
+            thickness={state.thickness}
+            onActivate={() => dispatch({ do: "set", part: { active: index } })}
+            onReady={onReady}
+          />
+        </div>
+      ))}
+    </div>
+  );
+}

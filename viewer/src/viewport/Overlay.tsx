@@ -1,0 +1,95 @@
+/** The text, letters, scale bar and colour legend over a picture. */
+
+import type { Series } from "../study/series";
+import { date, number, personName, text } from "../dicom/json";
+import { figure, prettyUnit } from "../tools/lines";
+import { gradient } from "./colormaps";
+import type { Readout } from "./readout";
+
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200];
+
+function ScaleBar({ scale }: { scale: number }) {
+  const mm = [...STEPS].reverse().find((step) => step * scale <= 140) ?? 1;
+  return (
+    <div className="scalebar" aria-label={`Scale bar, ${mm} millimetres`}>
+      <span>{mm >= 10 ? `${mm / 10} cm` : `${mm} mm`}</span>
+      <i style={{ width: `${mm * scale}px` }} />
+    </div>
+  );
+}
+
+function Legend({ readout, unit }: { readout: Readout; unit: string }) {
+  if (!readout.colormap || readout.colormap === "soma-grey") return null;
+  const middle = (readout.lower + readout.upper) / 2;
+  return (
+    <div className="legend" aria-label="Colour legend">
+      <i style={{ background: gradient(readout.colormap, readout.inverted ? "to bottom" : "to top") }} />
+      <div>
+        <span>{figure(readout.upper)}</span>
+        <span>{figure(middle)}</span>
+        <span>{figure(readout.lower)}</span>
+      </div>
+      <b>{prettyUnit(unit)}</b>
+    </div>
+  );
+}
+
+export function Overlay(props: {
+  series: Series;
+  readout: Readout | undefined;
+  plane?: string;
+  shown: boolean;
+  note?: string;
+}) {
+  const { series, readout, plane, shown, note } = props;
+  if (!readout) return null;
+  const ds = series.metadata[0];
+  const thickness = series.frames[readout.slice - 1]?.thickness ?? number(ds, "00180050");
+  return (
+    <div className="overlay">
+      <span className="letter l">{readout.left}</span>
+      <span className="letter r">{readout.right}</span>
+      <span className="letter t">{readout.top}</span>
+      <span className="letter b">{readout.bottom}</span>
+      {shown && (
+        <>
+          <div className="corner tl">
+            <strong>{personName(text(ds, "00100010")) || "No name"}</strong>
+            <span>
+              {text(ds, "00100020")} {text(ds, "00100040")}
+            </span>
+            <span>{date(text(ds, "00080020"))}</span>
+          </div>
+          <div className="corner tr">
+            <strong>{series.row.description || text(ds, "00081030")}</strong>
+            <span>
+              {series.row.modality}
+              {series.row.number === undefined ? "" : ` · series ${series.row.number}`}
+            </span>
+            {plane && <span className="plane">{plane}</span>}
+          </div>
+          <div className="corner bl">
+            {note && <span className="note">{note}</span>}
+            {readout.slices > 1 && (
+              <span>
+                {readout.slice} / {readout.slices}
+                {thickness ? ` · ${thickness.toFixed(1)} mm` : ""}
+              </span>
+            )}
+            {readout.position && <span>{readout.position} mm</span>}
+          </div>
+          <div className="corner br">
+            {readout.width !== undefined && !series.colour && (
+              <span>
+                W {figure(readout.width)} L {figure(readout.center ?? 0)} {prettyUnit(series.unit)}
+              </span>
+            )}
+            <span>{Math.round(readout.zoom * 100)} %</span>
+          </div>
+        </>
+      )}
+      <Legend readout={readout} unit={series.unit} />
+      {readout.scale && <ScaleBar scale={readout.scale} />}
+    </div>
+  );
+}

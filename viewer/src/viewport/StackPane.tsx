@@ -1,0 +1,113 @@
+/** One stack of images: shown from its first decoded image, the rest fetched behind it. */
+
+import { Enums, type Types } from "@cornerstonejs/core";
+import { useCallback, useEffect, useRef, useState } from "react";
+
+import type { Series } from "../study/series";
+import { says } from "../api/http";
+import { text } from "../dicom/json";
+import { currentEngine } from "./engine";
+import { Overlay } from "./Overlay";
+import { PaneFrame } from "./PaneFrame";
+import { type Prefetch, prefetch } from "./prefetch";
+import { frameOf } from "./provider";
+import { useReadout } from "./readout";
+import { useViewport } from "./useElement";
+
+export interface StackPaneProps {
+  id: string;
+  series: Series;
+  active: boolean;
+  overlay: boolean;
+  /** frames to show in place of all of the series, e.g. one phase */
+  imageIds?: string[];
+  note?: string;
+  onActivate?: () => void;
+  onReady?: (id: string) => void;
+}
+
+function nameOf(imageId: string): string {
+  const frame = frameOf(imageId);
+  if (!frame) return imageId;
+  const number = text(frame.instance, "00200013");
+  const which = number ? `instance ${number}` : frame.sop;
+  return frame.frames > 1 ? `${which}, frame ${frame.number}` : which;
+}
+
+export function StackPane(props: StackPaneProps) {
+  const { id, series, onReady } = props;
+  const { attach, element, ready } = useViewport(id, Enums.ViewportType.STACK, "stack");
+  const readout = useReadout(id, ready ? element : null);
+  const [error, setError] = useState("");
+  const [failures, setFailures] = useState<string[]>([]);
+  const [shown, setShown] = useState(false);
+  const fetching = useRef<Prefetch | undefined>(undefined);
+  const given = props.imageIds;
+
+  const failed = useCallback((imageId: string, reason: string) => {
+    setFailures((list) => [...list.filter((l) => !l.startsWith(nameOf(imageId))), `${nameOf(imageId)}: ${reason}`]);
+  }, []);
+
+  useEffect(() => {
+    const viewport = ready ? (currentEngine()?.getViewport(id) as Types.IStackViewport) : undefined;
+    if (!viewport) return;
+    let live = true;
+    setError("");
+    setFailures([]);
+    setShown(false);
+    const imageIds = given ?? series.frames.map((f) => f.imageId);
+    if (imageIds.length === 0) {
+      setError("This series has no images to show.");
+      return;
+    }
+    const start = series.volume.ok ? Math.floor(imageIds.length / 2) : 0;
+    performance.mark(`stack-start:${series.row.uid}`);
+    const begin = async () => {
+      await viewport.setStack(imageIds, start);
+      if (!live) return;
+      viewport.render();
+      setShown(true);
+      performance.mark(`stack-shown:${series.row.uid}`);
+      onReady?.(id);
+    };
+    begin()
+      .catch((e: unknown) => live && setError(`${nameOf(imageIds[start] ?? "")}: ${says(e)}`))
+      .finally(() => {
+        if (live) fetching.current = prefetch(id, imageIds, start, failed);
+      });
+    const moved = () => fetching.current?.centre(viewport.getTargetImageIdIndex());
+    const broken = (event: Event) => {
+      const detail = (event as CustomEvent<{ imageId: string; error: unknown }>).detail;
+      failed(detail.imageId, says(detail.error));
+    };
+    element?.addEventListener(Enums.Events.STACK_NEW_IMAGE, moved);
+    element?.addEventListener(Enums.Events.IMAGE_LOAD_ERROR, broken);
+    return () => {
+      live = false;
+      fetching.current?.stop();
+      fetching.current = undefined;
+      element?.removeEventListener(Enums.Events.STACK_NEW_IMAGE, moved);
+      element?.removeEventListener(Enums.Events.IMAGE_LOAD_ERROR, broken);
+    };
+  }, [ready, series, id, given, element, failed, onReady]);
+
+  return (
+    <PaneFrame
+      {...props}
+      attach={attach}
+      loadingKey={id}
+      waiting={!shown && !error}
+      error={error}
+      failures={failures}
+      kind="stack"
+    >
+      <Overlay
+        series={series}
+        readout={shown ? readout : undefined}
+        shown={props.overlay}
+        {...(props.note ? { note: props.note } : {})}
+      />
+    </PaneFrame>
+  );
+}
+

@@ -1,0 +1,84 @@
+/** What buttons and keys do to the active pane. */
+
+import { StackViewport, type Types, VolumeViewport, VolumeViewport3D, utilities } from "@cornerstonejs/core";
+
+import { viewportOf } from "./readout";
+import { currentEngine } from "./engine";
+
+type Pane = Types.IStackViewport | Types.IVolumeViewport;
+
+/** Panes that share the volume of this one, itself included: a window belongs to the volume. */
+function together(viewport: Pane): Pane[] {
+  if (viewport instanceof StackViewport) return [viewport];
+  const id = (viewport as Types.IVolumeViewport).getVolumeId();
+  const all: unknown[] = currentEngine()?.getViewports() ?? [];
+  return all.filter((v) => v instanceof VolumeViewport).filter((v) => v.getVolumeId() === id);
+}
+
+function each(id: string, act: (viewport: Pane) => void): void {
+  const viewport = viewportOf(id);
+  if (!viewport) return;
+  for (const pane of together(viewport)) {
+    act(pane);
+    pane.render();
+  }
+}
+
+function one(id: string, act: (viewport: Pane) => void): void {
+  const viewport = viewportOf(id);
+  if (!viewport) return;
+  act(viewport);
+  viewport.render();
+}
+
+export function setWindow(id: string, width: number, center: number): void {
+  const voiRange = utilities.windowLevel.toLowHighRange(width, center) as Types.VOIRange;
+  each(id, (v) => v.setProperties({ voiRange }));
+}
+
+export function setColormap(id: string, name: string): void {
+  each(id, (v) => v.setProperties({ colormap: { name } }));
+}
+
+export function invert(id: string): void {
+  each(id, (v) => v.setProperties({ invert: !v.getProperties()?.invert }));
+}
+
+export function flip(id: string, axis: "horizontal" | "vertical"): void {
+  one(id, (v) => {
+    const camera = v.getCamera();
+    if (axis === "horizontal") v.setCamera({ flipHorizontal: !camera.flipHorizontal });
+    else v.setCamera({ flipVertical: !camera.flipVertical });
+  });
+}
+
+export function rotate(id: string, degrees: number): void {
+  one(id, (v) => {
+    const now = v.getViewPresentation().rotation ?? 0;
+    v.setViewPresentation({ rotation: (now + degrees + 360) % 360 });
+  });
+}
+
+export function zoomBy(id: string, factor: number): void {
+  one(id, (v) => v.setZoom(v.getZoom() * factor));
+}
+
+export function scrollBy(id: string, delta: number): void {
+  const viewport = viewportOf(id);
+  if (viewport && !(viewport instanceof VolumeViewport3D)) viewport.scroll(delta);
+}
+
+export function scrollTo(id: string, index: number): void {
+  const viewport = viewportOf(id);
+  if (!viewport || viewport instanceof VolumeViewport3D) return;
+  if (viewport instanceof StackViewport) void viewport.setImageIdIndex(index);
+  else viewport.scroll(index - viewport.getSliceIndex());
+}
+
+export function reset(id: string): void {
+  one(id, (v) => {
+    v.resetCamera();
+    v.setViewPresentation({ rotation: 0, flipHorizontal: false, flipVertical: false });
+    v.resetProperties();
+  });
+}
