@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from somascope.server.dimse import pdu
 from somascope.server.dimse.fsm import Evt, Sta
@@ -303,7 +303,7 @@ class Acceptor:
         body = Body(spool_above=self._limits.spool_above, folder=root if root.is_dir() else None)
         exchange = Exchange(
             layer,
-            cast("dict[int, tuple[str, str]]", agreed.contexts),
+            agreed.contexts,
             body=body,
             max_dataset=self._limits.max_dataset,
             max_identifier=self._limits.max_identifier,

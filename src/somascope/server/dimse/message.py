@@ -17,8 +17,10 @@ from typing import IO
 
 from somascope.server.dimse import command as commands
 from somascope.server.dimse.command import Command, InvalidCommand, Tag
+from somascope.server.dimse.fsm import Evt, Sta
+from somascope.server.dimse.negotiate import Accepted
 from somascope.server.dimse.pdu import InvalidPDU, PDUType
-from somascope.server.dimse.upper_layer import Aborted, Buffer, Evt, UpperLayer
+from somascope.server.dimse.upper_layer import Aborted, Buffer, UpperLayer
 
 _START = 1 << 20
 _KEEP = 4 << 20
@@ -97,7 +99,7 @@ class Exchange:
     Parameters
     ----------
     contexts
-        Accepted presentation contexts: id -> (abstract syntax, transfer syntax).
+        Accepted presentation contexts by id.
     max_dataset, max_identifier
         Bytes allowed for the data set of a C-STORE-RQ, and for all others.
     """
@@ -105,7 +107,7 @@ class Exchange:
     def __init__(
         self,
         layer: UpperLayer,
-        contexts: Mapping[int, tuple[str, str]],
+        contexts: Mapping[int, Accepted],
         *,
         body: Body,
         max_dataset: int,
@@ -212,6 +214,11 @@ class Exchange:
             out.append(struct.pack(">BxIIBB", PDUType.DATA_TF, n + 6, n + 2, context, kind | last))
             if n:
                 out.append(part)
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can still be sent."""
+        return self.layer.state is Sta.Sta6
 
     def waiting(self) -> bool:
         """Whether a message, or an end, has arrived that nobody has read."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from somascope.server.dimse.command import RESPONSE, Field, InvalidCommand, Tag, response
 from somascope.server.dimse.message import Exchange, Message
-from somascope.server.dimse.negotiate import VERIFICATION, Accepted
+from somascope.server.dimse.negotiate import FIND, GET, MOVE, VERIFICATION, Accepted
 from somascope.server.dimse.pdu import InvalidPDU
 from somascope.server.dimse.settings import Peer, Settings
 from somascope.server.dimse.status import Status
@@ -82,9 +82,14 @@ def _echo(session: Session, message: Message) -> None:
 
 @functools.cache
 def _services() -> dict[int, tuple[frozenset[str] | None, Callable[[Session, Message], None]]]:
+    from somascope.server.dimse.query import find
+    from somascope.server.dimse.retrieve import get, move
     from somascope.server.dimse.store import store
 
     return {
         Field.C_ECHO_RQ: (frozenset({VERIFICATION}), _echo),
         Field.C_STORE_RQ: (None, store),
+        Field.C_FIND_RQ: (FIND, find),
+        Field.C_GET_RQ: (GET, get),
+        Field.C_MOVE_RQ: (MOVE, move),
     }
