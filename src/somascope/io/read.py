@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -36,17 +35,10 @@ class Reader(Protocol):
         ...
 
 
-_OURS = ("nifti", "nrrd", "metaimage", "raster")
-
-
 def _readers() -> dict[str, Reader]:
-    """Ours first, then installed ones; a plug-in of the same name takes the place of ours."""
+    """Installed readers by name, ours among them."""
     found: dict[str, Reader] = {}
-    points = registry.readers()
-    for name in _OURS:
-        if name not in points:  # a source tree whose entry points were never installed
-            found[name] = import_module(f"somascope.io.{name}").READER
-    for name, point in points.items():
+    for name, point in registry.readers().items():
         reader = point.load()
         found[name] = reader() if isinstance(reader, type) else reader
     return found

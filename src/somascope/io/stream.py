@@ -75,8 +75,7 @@ def read_array(stream: BinaryIO, dtype: np.dtype, shape: Sequence[int], *, name:
 def put_array(stream: BinaryIO, data: Array) -> None:
     """Write the bytes of a C-contiguous array without a copy."""
     flat = data.reshape(-1).view(np.uint8).data
-    for start in range(0, len(flat), _CHUNK):
-        stream.write(flat[start : start + _CHUNK])
+    stream.writelines(flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK))
 
 
 def check_end(stream: BinaryIO, *, name: str) -> None:

@@ -29,7 +29,8 @@ def nema_shapes(*, background: float = 5300.0, contrast: float = 4.0) -> list[El
     for i, diameter in enumerate(DIAMETERS):
         angle = np.deg2rad(60.0 * i)
         centre = (_CIRCLE * float(np.cos(angle)), _CIRCLE * float(np.sin(angle)), 0.0)
-        shapes.append(Ellipsoid(background * contrast, centre, (diameter / 2,) * 3))
+        r = diameter / 2
+        shapes.append(Ellipsoid(background * contrast, centre, (r, r, r)))
     return shapes
 
 

@@ -36,7 +36,9 @@ SEGMENTS = (
     Segment(LIVER_LESION, "Liver lesion", Code("52988006", "SCT", "Lesion"), colour=(80, 160, 255)),
     Segment(SPLEEN, "Spleen", Code("78961009", "SCT", "Spleen"), colour=(157, 108, 162)),
     Segment(AORTA, "Aorta", Code("15825003", "SCT", "Aorta"), colour=(224, 97, 76)),
-    Segment(MARKER, "Left marker", Code("260787004", "SCT", "Physical object"), colour=(255,) * 3),
+    Segment(
+        MARKER, "Left marker", Code("260787004", "SCT", "Physical object"), colour=(255, 255, 255)
+    ),
 )
 
 ACTIVITY: Mapping[int, float] = {
@@ -215,6 +217,13 @@ def thorax_pet(
                     "RadionuclideTotalDose": 3.7e8,
                     "RadionuclideHalfLife": 6586.2,
                     "RadionuclidePositronFraction": 0.967,
+                    "RadionuclideCodeSequence": [
+                        {
+                            "CodeValue": "77004003",
+                            "CodingSchemeDesignator": "SCT",
+                            "CodeMeaning": "^18^Fluorine",
+                        }
+                    ],
                 }
             ],
         },
