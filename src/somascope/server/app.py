@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
@@ -39,6 +42,7 @@ from somascope.server.limits import protocol
 from somascope.server.security import Guard, check_bind
 from somascope.server.settings import Settings
 
+API = "/api"
 STATIC = Path(__file__).parent / "static"
 """Where the build puts the viewer."""
 
@@ -62,7 +66,7 @@ def create_app(
     settings: Settings | None = None,
     host: str = "127.0.0.1",
     static: Path = STATIC,
-) -> FastAPI:
+) -> Starlette:
     """The whole HTTP side of an archive as an ASGI application.
 
     DICOMweb at ``/dicom-web`` (and ``/dicomweb``), WADO-URI at ``/wado``, the application
@@ -76,39 +80,19 @@ def create_app(
     door = Door(archive, settings, threads)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         threads.shutdown(wait=True, cancel_futures=True)
 
-    app = FastAPI(
-        title="Somascope",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        lifespan=lifespan,
-        redirect_slashes=False,
-    )
-    app.add_middleware(Gate, settings=settings, guard=Guard(settings, host=host))  # type: ignore[arg-type]
     service = Router(routes=routes(door), redirect_slashes=False, default=_no_such_route)
-    app.router.routes[:0] = [
-        Mount(PREFIX, app=service, name="dicom-web"),
-        Mount(ALIAS, app=service, name="dicomweb"),
-        wado_route(door),
-    ]
-    _mount_api(app, archive)
-    for error, status in _STATUS:
-        app.add_exception_handler(error, _handler(status))
-    app.add_exception_handler(Exception, _unexpected)
-    app.add_exception_handler(HTTPException, _http_error)
+    api = _api(archive)
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
         if not document:
-            from fastapi.openapi.utils import get_openapi
-
-            document.update(get_openapi(title=app.title, version=app.version, routes=app.routes))
-            document.setdefault("paths", {}).update(openapi_paths(door))
+            inner = api.openapi()
+            paths = {f"{API}{path}": entry for path, entry in inner.get("paths", {}).items()}
+            document.update(inner, paths={**paths, **openapi_paths(door)})
         return document
 
     async def openapi_json(_request: Request) -> Response:
@@ -117,22 +101,49 @@ def create_app(
     async def docs(_request: Request) -> Response:
         return HTMLResponse(pages.describe(openapi()))
 
-    app.openapi = openapi  # type: ignore[method-assign]
-    app.router.routes += [
-        Route("/openapi.json", openapi_json),
-        Route("/docs", docs),
-        Route("/{path:path}", _Viewer(static)),
-    ]
+    app = Starlette(
+        routes=[
+            Mount(PREFIX, app=service, name="dicom-web"),
+            Mount(ALIAS, app=service, name="dicomweb"),
+            wado_route(door),
+            Mount(API, app=api, name="api"),
+            Route("/openapi.json", openapi_json),
+            Route("/docs", docs),
+            Route("/{path:path}", _Viewer(static)),
+        ],
+        middleware=[Middleware(Gate, settings=settings, guard=Guard(settings, host=host))],
+        exception_handlers=_handlers(),
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
     return app
 
 
-def _mount_api(app: FastAPI, archive: Archive) -> None:
-    if find_spec("somascope.server.api") is None or find_spec("somascope.jobs") is None:
-        return
-    from somascope.jobs import Jobs
-    from somascope.server.api import create_router
+def _api(archive: Archive) -> FastAPI:
+    """The application interface; empty where it is not installed."""
+    api = FastAPI(
+        title="Somascope",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers=_handlers(),
+    )
+    if find_spec("somascope.server.api") and find_spec("somascope.jobs"):
+        from somascope.jobs import Jobs
+        from somascope.server.api import create_router
 
-    app.include_router(create_router(archive, Jobs(archive)), prefix="/api")
+        api.include_router(create_router(archive, Jobs(archive)))
+    return api
+
+
+def _handlers() -> dict[Any, Any]:
+    return {
+        **{error: _handler(status) for error, status in _STATUS},
+        HTTPException: _http_error,
+        Exception: _unexpected,
+    }
 
 
 async def _no_such_route(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -170,8 +181,6 @@ class _Viewer:
         if scope["method"] not in ("GET", "HEAD"):
             return JSONResponse({"detail": "not found"}, 404)
         path = scope["path"].lstrip("/")
-        if path == "api" or path.startswith("api/"):
-            return JSONResponse({"detail": "there is nothing at this path; see /docs"}, 404)
         if path and "\0" not in path and len(path) < 1024:
             file = (self._folder / path).resolve()
             if file.is_relative_to(self._folder) and file.is_file():

@@ -82,6 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._in_head = True
+        self._heads = 0
         self._head_timer: TimerHandle | None = None
         self._stall_timer: TimerHandle | None = None
         if len(self.connections) > self.limits.max_connections:
@@ -95,21 +96,20 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of a head before they are parsed."""
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.limits.header_bytes + 65536:
-                self._refuse(431)
-                return
-            if self._head_timer is None:
-                self._wait_for_head()
+        """Count the bytes of a head that is not complete yet."""
+        if self._in_head and self._head_timer is None:
+            self._wait_for_head()
+        before = (self._in_head, self._heads)
         super().data_received(data)
-        if self._in_head and self._head_bytes > self.limits.header_bytes:
-            self._refuse(431)
+        if before == (True, self._heads) and self._in_head:  # nothing but a part of one head
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.header_bytes:
+                self._refuse(431)
 
     def on_headers_complete(self) -> None:
         """The head is here: what follows is the body's business."""
         self._in_head = False
+        self._heads += 1
         self._stop(head=True)
         super().on_headers_complete()
 

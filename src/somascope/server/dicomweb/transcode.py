@@ -67,6 +67,8 @@ def explicit_file(path: Path) -> bytes:
 
     Compressed frames are decoded; YBR becomes RGB, which the Photometric Interpretation then says.
     """
+    from pydicom.filewriter import dcmwrite
+
     dataset = _read(path, with_pixels=True)
     instance = pixels.open_instance(path)
     native_little = not instance.encapsulated and instance.elements.little
@@ -82,7 +84,7 @@ def explicit_file(path: Path) -> bytes:
         dataset.decode()
         dataset.file_meta.TransferSyntaxUID = EXPLICIT
         out = io.BytesIO()
-        dataset.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return out.getvalue()
 
 
