@@ -19,7 +19,7 @@ class _Archive(Protocol):
 
 @dataclass
 class Filled:
-    """``stored`` new instances, ``present`` ones that were there; ``problems`` as (name, reason)."""
+    """``stored`` new instances, ``present`` known ones; ``problems`` as (name, reason)."""
 
     stored: int
     present: int

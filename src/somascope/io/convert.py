@@ -124,10 +124,9 @@ def _beside(noun: Image | Mask, path: Path) -> None:
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     if isinstance(noun, Mask):
         rows = ["index\tname\tcolor"]
-        rows += [
-            f"{s.number}\t{' '.join(s.label.split())}\t#{s.colour[0]:02x}{s.colour[1]:02x}{s.colour[2]:02x}"
-            for s in noun.segments
-        ]
+        for s in noun.segments:
+            r, g, b = s.colour
+            rows.append(f"{s.number}	{' '.join(s.label.split())}	#{r:02x}{g:02x}{b:02x}")
         with replacing(path.with_name(stem + "_dseg.tsv")) as file:
             file.write(("\n".join(rows) + "\n").encode())
         return

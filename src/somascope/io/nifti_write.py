@@ -47,15 +47,7 @@ def write(image: Image | Mask, path: str | Path) -> None:
         data, axes = data[..., 0], axes[:-1]
     if data.ndim > 7:
         raise WriteError(f"{path.name}: NIfTI has seven dimensions, the image has {data.ndim}")
-    # t is dimension 4; an axis that is not time must not be mistaken for it.
-    if axes and axes[-1].name not in ("t", "b", "echo", "dim4", "segment", *_names(OTHER_T)):
-        if len(axes) > 1 and "t" in [a.name for a in axes]:
-            k = [a.name for a in axes].index("t")
-            data = np.moveaxis(data, k, -4)
-            axes = (*axes[:k], *axes[k + 1 :], axes[k])
-        elif axes[-1].name in ("component", "dim5"):
-            data = np.expand_dims(data, -4)
-            axes = (*axes, Axis("t"))
+    data, axes = _time_fourth(data, axes)
     big = max(data.shape) > _BIGGEST_1
     header: Any = nib.Nifti2Header() if big else nib.Nifti1Header()
     header.set_data_dtype(_stored(data.dtype))
@@ -86,13 +78,20 @@ def write(image: Image | Mask, path: str | Path) -> None:
             _put(file, header, voxels)
 
 
+def _time_fourth(data: Array, axes: tuple[Axis, ...]) -> tuple[Array, tuple[Axis, ...]]:
+    """Time moved to dimension 4, where programs look for it; vectors to dimension 5."""
+    names = [a.name for a in axes]
+    if "t" in names:
+        k = names.index("t")
+        return np.moveaxis(data, k, -4), (*axes[:k], *axes[k + 1 :], axes[k])
+    if names and names[-1] in ("component", "dim5"):
+        return np.expand_dims(data, -4), (*axes, Axis("t"))
+    return data, axes
+
+
 def _put(stream: Any, header: Any, voxels: Array) -> None:
     stream.write(header.binaryblock + b"\0\0\0\0")
     put_array(stream, voxels)
-
-
-def _names(table: dict[int, tuple[str, str]]) -> set[str]:
-    return {name for name, _ in table.values()}
 
 
 def _contents(image: Image | Mask) -> tuple[Array, tuple[Axis, ...], bool]:

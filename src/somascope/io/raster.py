@@ -14,11 +14,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from somascope.core.errors import CorruptFile, ParameterError, UnsupportedFormat, WriteError
+from somascope.core.errors import CorruptFile, ParameterError, WriteError
 from somascope.core.finding import Mask
 from somascope.core.grid import Array, Grid
 from somascope.core.image import Axis, Image
@@ -30,11 +29,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST = 1 << 28
-"""Most pixels of one PNG or JPEG: 268 million, a whole-slide tile and a decompression bomb apart."""
-
-_MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "nm": 1e-6}
-_MM |= {"micron": 1e-3, "microns": 1e-3, "\\u00b5m": 1e-3, "inch": 25.4}
-_OME = {"Z": "PhysicalSizeZ", "Y": "PhysicalSizeY", "X": "PhysicalSizeX"}
+"""Most pixels of one PNG or JPEG: 268 million, beyond which it is a decompression bomb."""
 
 
 class RasterReader:
@@ -78,7 +73,9 @@ def read(path: str | Path, *, spacing: Sequence[float] | None = None) -> list[Im
     with path.open("rb") as file:
         head = file.read(64)
     if head.startswith(_TIFF):
-        return _tiff(path, spacing)
+        from somascope.io import tiff
+
+        return tiff.read(path, spacing=spacing)
     data = _picture(path, head)
     return [_plane(data, path.name, spacing)]
 
@@ -100,8 +97,9 @@ def stack(paths: Sequence[str | Path], *, spacing: Sequence[float] | None = None
         same = images[0].shape == first.shape and images[0].data.dtype == first.data.dtype
         if len(images) != 1 or not same or first.grid.shape[0] != 1:
             raise CorruptFile(
-                f"{Path(path).name} is {images[0].shape} {images[0].data.dtype} and {Path(paths[0]).name} "
-                f"is {first.shape} {first.data.dtype}; slices of one stack must be alike"
+                f"{Path(path).name} is {images[0].shape} {images[0].data.dtype} and "
+                f"{Path(paths[0]).name} is {first.shape} {first.data.dtype}; slices of one stack "
+                "must be alike"
             )
         planes.append(images[0])
     data = np.concatenate([p.data for p in planes], axis=-3)
@@ -127,13 +125,14 @@ def _plane(data: Array, name: str, spacing: Sequence[float] | None) -> Image:
     data = np.moveaxis(data, -1, 0)[:, None] if colour else data[None]
     return Image(
         data=np.ascontiguousarray(data),
-        grid=_grid(data.shape[-3:], spacing),
+        grid=plain_grid(data.shape[-3:], spacing),
         axes=(Axis("channel"),) if colour else (),
         provenance=Provenance((Source("file", name),)),
     )
 
 
-def _grid(shape: Sequence[int], spacing: Sequence[float] | None) -> Grid:
+def plain_grid(shape: Sequence[int], spacing: Sequence[float] | None) -> Grid:
+    """An axial grid at the origin; 1 mm where no spacing ``(dz, dy, dx)`` is given."""
     spacing = (1.0, 1.0, 1.0) if spacing is None else spacing
     if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise ParameterError(f"spacing is {spacing!r}; give (dz, dy, dx) in mm, all positive")
@@ -173,7 +172,7 @@ def _picture(path: Path, head: bytes) -> Array:
         raise CorruptFile(f"{name} cannot be decoded ({error}); copy it again") from error
     if data.dtype == np.int32:  # Pillow's mode I, from 16-bit gray
         data = data.astype(np.uint16)
-    return _opaque(data)
+    return opaque(data)
 
 
 def _bounded(nx: int, ny: int, name: str) -> None:
@@ -187,12 +186,12 @@ def _deep_png(path: Path) -> Array:
     import imagecodecs
 
     try:
-        return _opaque(np.asarray(imagecodecs.png_decode(path.read_bytes())))
+        return opaque(np.asarray(imagecodecs.png_decode(path.read_bytes())))
     except Exception as error:
         raise CorruptFile(f"{path.name} cannot be decoded ({error}); copy it again") from error
 
 
-def _opaque(data: Array) -> Array:
+def opaque(data: Array) -> Array:
     """Without the alpha channel: laid on black."""
     if data.ndim == 2 or data.shape[-1] not in (2, 4):
         return data
@@ -201,128 +200,6 @@ def _opaque(data: Array) -> Array:
     if (alpha != top).any():
         colour = (colour.astype(np.float64) * alpha / top + 0.5).astype(data.dtype)
     return np.ascontiguousarray(colour if colour.shape[-1] == 3 else colour[..., 0])
-
-
-def _tiff(path: Path, spacing: Sequence[float] | None) -> list[Image]:
-    import tifffile
-
-    name, stored = path.name, path.stat().st_size
-    try:
-        with tifffile.TiffFile(path) as file:
-            images: list[Image] = []
-            for series in file.series:
-                pages = [p for p in series.pages if p is not None]
-                packed = any(getattr(p, "compression", 1) != 1 for p in pages[:1])
-                check_size(
-                    series.shape, series.dtype.itemsize, available=stored,
-                    compression="deflate" if packed else "none", name=name,
-                )  # fmt: skip
-                images.append(_tiff_image(file, series, name, spacing))
-            return images
-    except (CorruptFile, UnsupportedFormat, ParameterError):
-        raise
-    except Exception as error:
-        raise CorruptFile(f"{name} cannot be decoded ({error}); copy it again") from error
-
-
-def _tiff_image(file: Any, series: Any, name: str, spacing: Sequence[float] | None) -> Image:
-    letters, data = str(series.axes), np.asarray(series.asarray())
-    page = series.pages[0]
-    if page.photometric == 3 and page.colormap is not None:  # palette
-        data = np.moveaxis(page.colormap[:, data], 0, -1)
-        letters += "S"
-    if page.photometric == 0:  # MINISWHITE
-        data = (np.iinfo(data.dtype).max - data) if data.dtype.kind == "u" else -data
-    if "S" in letters:
-        at = letters.index("S")
-        data = (
-            _opaque(np.moveaxis(data, at, -1))
-            if data.shape[at] in (2, 4)
-            else np.moveaxis(data, at, -1)
-        )
-        letters = letters.replace("S", "")
-        if data.ndim > len(letters):
-            letters += "S"
-    if "Z" not in letters:  # pages of no stated meaning are slices
-        free = [c for c in letters if c in "IQ"]
-        letters = letters.replace(free[-1], "Z", 1) if free else letters
-    names: list[Axis] = []
-    source: list[int] = []
-    for at, letter in enumerate(letters):
-        if letter in "ZYXS":
-            continue
-        source.append(at)
-        names.append(
-            Axis({"T": "t", "C": "band", "R": "dim1"}.get(letter, f"dim_{letter.lower()}"))
-        )
-    if "S" in letters:
-        source.append(letters.index("S"))
-        names.append(Axis("channel"))
-    for letter in "ZYX":
-        if letter in letters:
-            source.append(letters.index(letter))
-    data = data.transpose(source)
-    if "Z" not in letters:
-        data = np.expand_dims(data, -3)
-    if data.dtype == np.bool_:
-        data = data.astype(np.uint8) * np.uint8(255)
-    single = tuple(k for k, a in enumerate(names) if data.shape[k] == 1)
-    data = np.ascontiguousarray(data.squeeze(single))
-    names = [a for k, a in enumerate(names) if k not in single]
-    found = spacing if spacing is not None else _tiff_spacing(file, page)
-    times = _frame_interval(file)
-    names = [
-        Axis("t", tuple(times * i for i in range(data.shape[k])), "s")
-        if a.name == "t" and times
-        else a
-        for k, a in enumerate(names)
-    ]
-    return Image(
-        data=data,
-        grid=_grid(data.shape[-3:], found),
-        axes=tuple(names),
-        provenance=Provenance((Source("file", name),)),
-    )
-
-
-def _frame_interval(file: Any) -> float:
-    about = file.imagej_metadata or {}
-    found = re.search(r'TimeIncrement="([0-9.eE+-]+)"', file.ome_metadata or "")
-    try:
-        return max(float(found[1] if found else about.get("finterval", 0) or 0), 0.0)
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def _tiff_spacing(file: Any, page: Any) -> tuple[float, float, float] | None:
-    """Voxel size in mm from an OME or ImageJ header; None where only a print resolution is known."""
-    if file.ome_metadata:
-        try:
-            root = ET.fromstring(file.ome_metadata)  # noqa: S314
-        except ET.ParseError:
-            return None
-        pixels = next((e for e in root.iter() if e.tag.endswith("}Pixels")), None)
-        if pixels is None:
-            return None
-        found: list[float] = []
-        for axis in "ZYX":
-            size = pixels.get(_OME[axis])
-            unit = _MM.get(pixels.get(_OME[axis] + "Unit", "µm"))
-            found.append(float(size) * unit if size and unit else 1.0)
-        return (found[0], found[1], found[2])
-    about = file.imagej_metadata or {}
-    unit = _MM.get(str(about.get("unit", "")).strip())
-    if unit is None:
-        return None
-    try:
-        steps = []
-        for tag in ("YResolution", "XResolution"):
-            above, below = page.tags[tag].value
-            steps.append(below / above * unit)
-        dz = float(about.get("spacing", 0) or 0) * unit or 1.0
-        return (abs(dz), steps[0], steps[1])
-    except (KeyError, ZeroDivisionError, TypeError, ValueError):
-        return None
 
 
 def write(image: Image | Mask, path: str | Path) -> None:
@@ -344,14 +221,16 @@ def write(image: Image | Mask, path: str | Path) -> None:
     if data.dtype == np.bool_:
         data = data.astype(np.uint8) * np.uint8(255)
     if suffix in (".tif", ".tiff"):
-        _write_tiff(data, axes, image.grid, path)
+        from somascope.io import tiff
+
+        tiff.write(data, axes, grid=image.grid, path=path)
         return
     plane = _plane_of(data, names, path)
     kinds = ("uint8",) if suffix != ".png" else ("uint8", "uint16")
     if plane.dtype.name not in kinds:
         raise WriteError(
-            f"{path.name}: {suffix} holds {' or '.join(kinds)}, the image is {plane.dtype}; map it to "
-            "gray first (process.window), or write .tif, .nrrd or .nii.gz to keep the values"
+            f"{path.name}: {suffix} holds {' or '.join(kinds)}, the image is {plane.dtype}; map it "
+            "to gray first (process.window), or write .tif, .nrrd or .nii.gz to keep the values"
         )
     if suffix == ".png" and plane.dtype == np.uint16:
         import imagecodecs
@@ -379,40 +258,3 @@ def _plane_of(data: Array, names: list[str], path: Path) -> Array:
             "plane with image.crop or image.at, or write a stack as .tif"
         )
     return np.ascontiguousarray(np.moveaxis(data[:, 0], 0, -1) if colour else data[0])
-
-
-def _write_tiff(data: Array, axes: tuple[Axis, ...], grid: Grid, path: Path) -> None:
-    import tifffile
-
-    names = [a.name for a in axes]
-    letters = {"t": "T", "channel": "S", "band": "C"}
-    free = iter("CTRHPQVE")
-    taken = {letters[n] for n in names if n in letters}
-    codes: list[str] = []
-    for name in names:
-        code = letters.get(name) or next(c for c in free if c not in taken)
-        taken.add(code)
-        codes.append(code)
-    if "S" in codes:
-        data = np.moveaxis(data, codes.index("S"), -1)
-        codes.remove("S")
-    order = "".join(codes) + "ZYX" + ("S" if "channel" in names else "")
-    colour = "channel" in names and data.shape[-1] == 3
-    dz, dy, dx = grid.spacing
-    metadata = {"axes": order}
-    for axis, size in zip("ZYX", (dz, dy, dx), strict=True):
-        metadata |= {_OME[axis]: size, _OME[axis] + "Unit": "mm"}  # pyright: ignore[reportAssignmentType]
-    times = next((a.values for a in axes if a.name == "t" and len(a.values) > 1), None)
-    if times:
-        metadata |= {"TimeIncrement": times[1] - times[0], "TimeIncrementUnit": "s"}  # pyright: ignore[reportAssignmentType]
-    ome = set(codes) <= {"T", "C"} and data.dtype.kind != "c" and data.dtype.itemsize <= 8
-    ome = ome and data.dtype.name not in ("int64", "uint64", "float16")
-    with replacing(path) as file:
-        tifffile.imwrite(
-            file,
-            np.ascontiguousarray(data),
-            ome=ome,
-            photometric="rgb" if colour else "minisblack",
-            metadata=metadata if ome else {"axes": order},
-            compression="zlib",
-        )

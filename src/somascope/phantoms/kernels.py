@@ -11,7 +11,7 @@ from somascope.core.grid import Array, Float
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def paint(
+def paint(  # noqa: PLR0917
     out: Array,
     affine: Float,
     units: Float,
@@ -41,8 +41,8 @@ def paint(
                 if root < 0.0:
                     continue
                 root = math.sqrt(root)
-                first = max(int(math.ceil((-uv - root) / vv)), 0)
-                last = min(int(math.floor((-uv + root) / vv)), nx - 1)
+                first = max(math.ceil((-uv - root) / vv), 0)
+                last = min(math.floor((-uv + root) / vv), nx - 1)
                 if summed:
                     for x in range(first, last + 1):
                         out[z, y, x] += values[i]
@@ -52,7 +52,7 @@ def paint(
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def integrate(
+def integrate(  # noqa: PLR0917
     starts: Float,
     ends: Float,
     units: Float,

@@ -13,7 +13,7 @@ FWHM = 2.3548200450309493
 
 
 def blurred(data: Array, *, fwhm: Sequence[float]) -> Array:
-    """``data`` (nz, ny, nx) through a Gaussian point spread of ``fwhm`` voxels per axis, float32."""
+    """``data`` (nz, ny, nx) through a Gaussian of ``fwhm`` voxels per axis, float32."""
     from scipy.ndimage import gaussian_filter1d
 
     out = np.asarray(data, np.float32)

@@ -15,7 +15,7 @@ _OUTER = 46.0
 
 
 def cavity_radius(phase: float) -> float:
-    """Radius of the cavity in mm at ``phase`` of the beat, 0 to 1: 30 in diastole, 19 in systole."""
+    """Radius of the cavity in mm at ``phase`` 0 to 1 of the beat: from 30 to 19 and back."""
     return 24.5 + 5.5 * float(np.cos(2 * np.pi * phase))
 
 
