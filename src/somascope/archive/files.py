@@ -1,0 +1,240 @@
+"""Instances on disk: written, synced, given their place under a name made here, never from input.
+
+::
+
+    root/objects/ab/<40 hex digits>.dcm      256 folders; one file per instance, never changed
+    root/quarantine/<40 hex digits>.dcm      conflicts, kept apart
+    root/incoming/<session>/<name>           being written by a living process; what a dead one left
+                                             is either adopted or removed by the next `open`
+
+Every arrival has a name of its own, so that nobody ever shares, overwrites or removes the file of
+another writer. The name's bytes: 8 of the SOP Instance UID's hash, 4 of the hash of preamble and
+File Meta Information, 8 at random.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from somascope.archive.records import OutOfSpace
+
+Buffer = bytes | memoryview
+NAME_BYTES = 20
+
+
+def new_name(sop_uid: str, prefix: Buffer) -> bytes:
+    """A fresh name for an arrival; see the module's text."""
+    owner = hashlib.sha256(sop_uid.encode()).digest()[:8]
+    return owner + hashlib.sha256(prefix).digest()[:4] + secrets.token_bytes(8)
+
+
+def prefix_agrees(name: bytes, prefix: Buffer) -> bool:
+    """Whether preamble and File Meta Information are what they were when the file was named."""
+    return hashlib.sha256(prefix).digest()[:4] == name[8:12]
+
+
+class Files:
+    """The folder tree of one archive, and this process's session in it."""
+
+    def __init__(self, root: Path, *, reserve: int) -> None:
+        self.root, self._reserve = root, reserve
+        self._session: Path | None = None
+        self._lock: IO[Any] | None = None
+        self._opening = threading.Lock()
+        for folder in ("objects", "quarantine", "incoming"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        last = root / "objects" / "ff"
+        if not last.is_dir():
+            for i in range(256):
+                (root / "objects" / f"{i:02x}").mkdir(exist_ok=True)
+            sync_folder(root / "objects")
+            sync_folder(root)
+
+    def path(self, name: bytes) -> Path:
+        """Where an instance is."""
+        digits = name.hex()
+        return self.root / "objects" / digits[:2] / f"{digits}.dcm"
+
+    def quarantined(self, name: bytes) -> Path:
+        """Where a conflicting object is."""
+        return self.root / "quarantine" / f"{name.hex()}.dcm"
+
+    def place(self, name: bytes, pieces: Sequence[Buffer] | Iterator[Buffer], size: int) -> None:
+        """Write, sync the file, link it to its place, sync the folder."""
+        free = os.statvfs(self.root) if hasattr(os, "statvfs") else None
+        if free is not None and free.f_bavail * free.f_frsize < size + self._reserve:
+            raise OutOfSpace(
+                f"{self.root} has {free.f_bavail * free.f_frsize >> 20} MiB free, {size >> 20} MiB "
+                f"and a reserve of {self._reserve >> 20} MiB are needed; free some and send again"
+            )
+        temporary, final = self._temporary(name), self.path(name)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            try:
+                _write(descriptor, pieces)
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
+            _link(temporary, final)
+            sync_folder(final.parent)
+        except OSError as error:
+            self.drop(name)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutOfSpace(
+                    f"{self.root}: {error.strerror}; free some space and send again"
+                ) from error
+            raise
+
+    def settle(self, name: bytes) -> None:
+        """The index knows the file: its temporary name is no longer needed."""
+        with contextlib.suppress(OSError):
+            self._temporary(name).unlink()
+
+    def drop(self, name: bytes) -> None:
+        """Remove an arrival that did not come into the index."""
+        for path in (self.path(name), self._temporary(name)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def isolate(self, name: bytes) -> None:
+        """Give an arrival a place in quarantine, durably; `drop` then removes the other one."""
+        target = self.quarantined(name)
+        with contextlib.suppress(FileExistsError):
+            _link(self.path(name), target, keep=True)
+        sync_folder(target.parent)
+
+    def _temporary(self, name: bytes) -> Path:
+        with self._opening:
+            if self._session is None or not self._session.is_dir():
+                token = f"{os.getpid()}-{secrets.token_hex(6)}"
+                unlocked = self.root / "incoming" / f".{token}"
+                unlocked.mkdir()
+                self._lock = _flock(unlocked / "lock")
+                self._session = unlocked.rename(self.root / "incoming" / token)
+            return self._session / name.hex()
+
+    def abandoned(self) -> Iterator[tuple[Path, list[bytes]]]:
+        """Sessions of dead processes, with the names of the files they left in their places.
+
+        Files that never got there are removed; the caller removes the session (`forget`) when it
+        has dealt with the names.
+        """
+        for session in sorted((self.root / "incoming").iterdir()):
+            if session == self._session or not session.is_dir():
+                continue
+            if session.name.startswith("."):  # not locked yet; its owner has an hour for that
+                if time.time() - session.stat().st_mtime > 3600:
+                    self.forget(session)
+                continue
+            lock = _flock(session / "lock", block=False)
+            if lock is None:
+                continue
+            names: list[bytes] = []
+            for temporary in session.iterdir():
+                with contextlib.suppress(ValueError):
+                    name = bytes.fromhex(temporary.name)
+                    if len(name) == NAME_BYTES and self.path(name).exists():
+                        names.append(name)
+            yield session, names
+            lock.close()
+
+    def forget(self, session: Path) -> None:
+        """Remove a dead session."""
+        shutil.rmtree(session, ignore_errors=True)
+
+    def names(self) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Every file under ``objects``."""
+        for shard in sorted((self.root / "objects").iterdir()):
+            with os.scandir(shard) as entries:
+                for entry in entries:
+                    stem = entry.name.removesuffix(".dcm")
+                    if stem != entry.name and len(stem) == 2 * NAME_BYTES:
+                        yield bytes.fromhex(stem), entry.stat()
+
+    def close(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self.forget(self._session)
+            self._session = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    if os.name == "nt":  # NTFS journals names; folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+        return
+    try:
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # macOS: fsync stops at the drive's cache
+    except (ImportError, AttributeError, OSError):
+        os.fsync(descriptor)
+
+
+def _write(descriptor: int, pieces: Sequence[Buffer] | Iterator[Buffer]) -> None:
+    if isinstance(pieces, Sequence) and hasattr(os, "writev"):
+        left = [memoryview(p) for p in pieces if len(p)]
+        while left:
+            done = os.writev(descriptor, left)
+            while left and done >= len(left[0]):
+                done -= len(left.pop(0))
+            if done:
+                left[0] = left[0][done:]
+        return
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+def _link(source: Path, target: Path, *, keep: bool = False) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        if keep:  # a file system without links
+            shutil.copyfile(source, target)
+        else:
+            source.rename(target)
+
+
+def _flock(path: Path, *, block: bool = True) -> IO[Any] | None:
+    """An open, locked file; ``None`` where somebody else holds it (or nobody can tell)."""
+    try:
+        import fcntl
+    except ImportError:
+        return path.open("a") if block else None
+    try:
+        file = path.open("a")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if block else fcntl.LOCK_NB))
+    except OSError:
+        file.close()
+        return None
+    return file

@@ -1,0 +1,396 @@
+"""Arrivals into the index: one transaction for all that wait, rows decided in the order of arrival.
+
+Rules: a SOP Instance UID that is there already with the same data set is a duplicate; with another
+one, or under another series, study or patient than its UIDs belong to, it is a conflict and goes to
+quarantine. Nothing is overwritten or merged (rules R4 to R6 of the archive's promises).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from somascope.archive import names, schema
+from somascope.archive.database import Database
+from somascope.archive.files import Files
+from somascope.archive.records import Stored
+from somascope.archive.times import date, moment
+from somascope.io.dicom.header import Header
+
+BATCH = 256
+STORED, QUARANTINED = 0, 1
+
+
+@dataclass(eq=False)
+class Arrival:
+    """An instance that is durable on disk and waits for its row."""
+
+    header: Header
+    name: bytes
+    sha256: bytes
+    size: int
+    dataset_offset: int
+    transfer_syntax: str
+    origin: str = ""
+    received: float = field(default_factory=time.time)
+    answer: Stored | None = None
+    error: BaseException | None = None
+
+    def answers(self, outcome: Any, reason: str = "") -> Stored:
+        """The record of this arrival with that outcome."""
+        h = self.header
+        return Stored(outcome, h.study, h.series, h.sop_uid, h.sop_class, reason, h.warnings)
+
+
+class Committer:
+    """Group commit without a timer: whoever gets the turn commits for all who wait."""
+
+    def __init__(self, database: Database, files: Files) -> None:
+        self._database, self._files = database, files
+        self._queue: list[Arrival] = []
+        self._guard, self._turn = threading.Lock(), threading.Lock()
+
+    def commit(self, arrivals: Iterable[Arrival]) -> list[Stored]:
+        """Index these arrivals; their answers, in order, once they are durable."""
+        mine = list(arrivals)
+        with self._guard:
+            self._queue.extend(mine)
+        with self._turn:
+            while any(a.answer is None and a.error is None for a in mine):
+                with self._guard:
+                    batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+                self._settle(batch)
+        for a in mine:
+            if a.error is not None:
+                raise a.error
+        return [a.answer for a in mine if a.answer is not None]
+
+    def _settle(self, batch: list[Arrival]) -> None:
+        try:
+            with self._database.writing() as connection:
+                answers = Writer(connection, self._files.isolate).add(batch)
+        except BaseException as error:
+            if len(batch) > 1 and isinstance(error, Exception):  # one bad arrival must not fail all
+                for a in batch:
+                    self._settle([a])
+                return
+            for a in batch:
+                self._files.drop(a.name)
+                a.error = error
+            if not isinstance(error, Exception):
+                raise
+            return
+        for a, answer in zip(batch, answers, strict=True):
+            if answer.outcome == "stored":
+                self._files.settle(a.name)
+            else:
+                self._files.drop(a.name)
+            a.answer = answer
+
+
+_i, _s, _t, _p = schema.instance, schema.series, schema.study, schema.patient
+_KNOWN = select(_i.c.uid, _i.c.sha256, _i.c.transfer_syntax).where(
+    _i.c.uid.in_(bindparam("uids", expanding=True))
+)
+_PLACE = (
+    _t.c.k.label("study_k"), _t.c.uid.label("study"), _t.c.modalities, _p.c.k.label("patient_k"),
+    _p.c.patient_id, _p.c.issuer, _p.c.name_folded, _p.c.birth_date,
+)  # fmt: skip
+_SERIES = (
+    select(_s.c.uid, _s.c.k, *_PLACE)
+    .join(_t, _t.c.k == _s.c.study_k)
+    .join(_p, _p.c.k == _t.c.patient_k)
+    .where(_s.c.uid.in_(bindparam("uids", expanding=True)))
+)
+_STUDIES = (
+    select(*_PLACE)
+    .join(_p, _p.c.k == _t.c.patient_k)
+    .where(_t.c.uid.in_(bindparam("uids", expanding=True)))
+)
+_PATIENTS = select(_p.c.identity, _p.c.k).where(
+    _p.c.identity.in_(bindparam("identities", expanding=True))
+)
+_LAST = select(
+    *(
+        select(func.coalesce(func.max(column), 0)).scalar_subquery()
+        for column in (_p.c.k, _t.c.k, _s.c.k, _i.c.k, schema.change.c.seq)
+    )
+)
+_QUARANTINED = select(schema.quarantine.c.k).where(
+    schema.quarantine.c.uid == bindparam("u"), schema.quarantine.c.sha256 == bindparam("h")
+)
+_COUNT_SERIES = (
+    update(_s)
+    .where(_s.c.k == bindparam("b_k"))
+    .values(instance_count=_s.c.instance_count + bindparam("b_n"))
+)
+_COUNT_STUDY = (
+    update(_t)
+    .where(_t.c.k == bindparam("b_k"))
+    .values(
+        instance_count=_t.c.instance_count + bindparam("b_n"),
+        series_count=_t.c.series_count + bindparam("b_s"),
+        modalities=bindparam("b_m"),
+    )
+)
+
+
+@dataclass
+class _Study:
+    k: int
+    uid: str
+    modalities: str
+    patient_id: str
+    issuer: str
+    name_folded: str
+    birth_date: str
+    new_instances: int = 0
+    new_series: int = 0
+
+    def same_patient(self, row: dict[str, Any]) -> bool:
+        """Whether an instance that claims this study belongs to its patient."""
+        if self.patient_id and row["patient_id"]:
+            issuers = self.issuer, row["issuer"]
+            return self.patient_id == row["patient_id"] and (
+                not all(issuers) or issuers[0] == issuers[1]
+            )
+        births = self.birth_date, row["birth_date"]
+        return self.name_folded == row["name_folded"] and (
+            not all(births) or births[0] == births[1]
+        )
+
+
+@dataclass
+class _Series:
+    k: int
+    study: _Study
+    new_instances: int = 0
+
+
+class Writer:
+    """Adds arrivals within one transaction."""
+
+    def __init__(self, connection: Connection, isolate: Callable[[bytes], None]) -> None:
+        self._c, self._isolate = connection, isolate
+        self._rows: dict[str, list[dict[str, Any]]] = {
+            n: [] for n in ("patient", "patient_word", "study", "series", "instance", "change")
+        }
+        self._studies: dict[str, _Study] = {}
+        self._series: dict[str, _Series] = {}
+        self._patients: dict[str, int] = {}
+
+    def add(self, arrivals: list[Arrival]) -> list[Stored]:
+        """Insert what is new; one answer per arrival."""
+        c = self._c
+        self._pk, self._tk, self._sk, self._ik, self._seq = c.execute(_LAST).one()
+        uids = [a.header.sop_uid for a in arrivals]
+        known = {u: (bytes(h), t) for u, h, t in c.execute(_KNOWN, {"uids": uids})}
+        self._load(arrivals)
+        answers: list[Stored] = []
+        for a in arrivals:
+            uid = a.header.sop_uid
+            if uid in known:
+                if known[uid] == (a.sha256, a.transfer_syntax):
+                    answers.append(a.answers("duplicate"))
+                else:
+                    answers.append(self._quarantine(a, "same SOP Instance UID, other content"))
+                continue
+            reason = self._insert(a)
+            if reason:
+                answers.append(self._quarantine(a, reason))
+                continue
+            known[uid] = (a.sha256, a.transfer_syntax)
+            answers.append(a.answers("stored"))
+        self._flush()
+        return answers
+
+    def _load(self, arrivals: list[Arrival]) -> None:
+        """Look up the series of these arrivals, then the studies and patients of new ones."""
+        series = {a.header.series for a in arrivals}
+        for row in self._c.execute(_SERIES, {"uids": list(series)}).mappings():
+            study = self._study(row)
+            self._series[row["uid"]] = _Series(row["k"], study)
+        fresh = [a for a in arrivals if a.header.series not in self._series]
+        missing = {a.header.study for a in fresh} - set(self._studies)
+        if missing:
+            for row in self._c.execute(_STUDIES, {"uids": list(missing)}).mappings():
+                self._study(row)
+            identities = [
+                patient_row(a.header)["identity"] for a in fresh if a.header.study in missing
+            ]
+            for key, k in self._c.execute(_PATIENTS, {"identities": identities}):
+                self._patients[key] = k
+
+    def _study(self, row: Any) -> _Study:
+        found = self._studies.get(row["study"])
+        if found is None:
+            found = self._studies[row["study"]] = _Study(
+                row["study_k"], row["study"], row["modalities"], row["patient_id"], row["issuer"],
+                row["name_folded"], row["birth_date"],
+            )  # fmt: skip
+        return found
+
+    def _insert(self, a: Arrival) -> str:
+        """Rows for a new instance; or the reason why it may not be added."""
+        h = a.header
+        series, study = self._series.get(h.series), self._studies.get(h.study)
+        if series is not None and series.study.uid != h.study:
+            return f"Series Instance UID {h.series} belongs to study {series.study.uid}"
+        patient = patient_row(h)
+        if study is not None and not study.same_patient(patient):
+            return (
+                f"study {h.study} belongs to patient {study.patient_id!r}, not to "
+                f"{patient['patient_id']!r}"
+            )
+        if study is None:
+            study = self._new_study(h, patient)
+        if series is None:
+            self._sk += 1
+            series = self._series[h.series] = _Series(self._sk, study)
+            self._rows["series"].append(
+                {"k": self._sk, "study_k": study.k, "uid": h.series, **series_row(h)}
+            )
+            study.new_series += 1
+            modality = text(h, "Modality")
+            if modality and modality not in study.modalities.split("\\"):
+                study.modalities = "\\".join(filter(None, (study.modalities, modality)))
+        self._ik += 1
+        self._rows["instance"].append(
+            {"k": self._ik, "series_k": series.k, "uid": h.sop_uid, **instance_row(a)}
+        )
+        series.new_instances += 1
+        study.new_instances += 1
+        self._note(a, STORED)
+        return ""
+
+    def _new_study(self, h: Header, patient: dict[str, Any]) -> _Study:
+        k = self._patients.get(patient["identity"])
+        if k is None:
+            self._pk += 1
+            k = self._patients[patient["identity"]] = self._pk
+            self._rows["patient"].append({"k": k, **patient})
+            self._rows["patient_word"].extend(
+                {"patient_k": k, "word": w, "sound": names.sound(w)}
+                for w in names.words(patient["name"])
+            )
+        self._tk += 1
+        self._rows["study"].append({"k": self._tk, "patient_k": k, "uid": h.study, **study_row(h)})
+        study = self._studies[h.study] = _Study(
+            self._tk, h.study, "", patient["patient_id"], patient["issuer"],
+            patient["name_folded"], patient["birth_date"],
+        )  # fmt: skip
+        return study
+
+    def _quarantine(self, a: Arrival, reason: str) -> Stored:
+        """Keep a conflicting object apart, once."""
+        h, table = a.header, schema.quarantine
+        seen = self._c.execute(_QUARANTINED, {"u": h.sop_uid, "h": a.sha256}).first()
+        if seen is None:
+            self._isolate(a.name)
+            last = self._c.execute(select(func.coalesce(func.max(table.c.k), 0))).scalar_one()
+            self._c.execute(
+                insert(table),
+                {
+                    "k": last + 1, "name": a.name, "uid": h.sop_uid, "study": h.study,
+                    "series": h.series, "reason": reason, "sha256": a.sha256, "origin": a.origin,
+                    "time": a.received,
+                },
+            )  # fmt: skip
+            self._note(a, QUARANTINED)
+        return a.answers("conflict", reason)
+
+    def _note(self, a: Arrival, kind: int) -> None:
+        self._seq += 1
+        h = a.header
+        self._rows["change"].append(
+            {
+                "seq": self._seq, "kind": kind, "study": h.study, "series": h.series,
+                "instance": h.sop_uid, "time": a.received,
+            }
+        )  # fmt: skip
+
+    def _flush(self) -> None:
+        for name, rows in self._rows.items():
+            if rows:
+                self._c.execute(insert(schema.metadata.tables[name]), rows)
+        counts = [
+            {"b_k": s.k, "b_n": s.new_instances} for s in self._series.values() if s.new_instances
+        ]
+        if counts:
+            self._c.execute(_COUNT_SERIES, counts)
+            self._c.execute(
+                _COUNT_STUDY,
+                [
+                    {"b_k": t.k, "b_n": t.new_instances, "b_s": t.new_series, "b_m": t.modalities}
+                    for t in self._studies.values()
+                    if t.new_instances
+                ],
+            )
+
+
+def text(h: Header, keyword: str) -> str:
+    """The attribute as the index keeps it: no NUL (PostgreSQL has none), not too long."""
+    return h.text(keyword).replace("\0", "")[:1024]
+
+
+def integer(h: Header, keyword: str) -> int | None:
+    """The attribute as a whole number of 53 bits, or ``None``."""
+    missing = 1 << 62
+    value = h.integer(keyword, missing)
+    return value if abs(value) < 1 << 53 else None
+
+
+def patient_row(h: Header) -> dict[str, Any]:
+    """Columns of `schema.patient`."""
+    name, patient_id = text(h, "PatientName"), text(h, "PatientID")
+    issuer, birth = text(h, "IssuerOfPatientID"), date(text(h, "PatientBirthDate"))
+    return {
+        "identity": names.identity(patient_id, issuer, name, birth, h.study),
+        "patient_id": patient_id, "issuer": issuer, "name": name, "name_folded": names.fold(name),
+        "birth_date": birth, "sex": text(h, "PatientSex"),
+    }  # fmt: skip
+
+
+def study_row(h: Header) -> dict[str, Any]:
+    """Columns of `schema.study` that come from an instance."""
+    referring = text(h, "ReferringPhysicianName")
+    return {
+        "date": date(text(h, "StudyDate")), "time": moment(text(h, "StudyTime")),
+        "accession": text(h, "AccessionNumber"), "study_id": text(h, "StudyID"),
+        "description": text(h, "StudyDescription"), "referring": referring,
+        "referring_folded": names.fold(referring), "timezone": text(h, "TimezoneOffsetFromUTC"),
+    }  # fmt: skip
+
+
+def series_row(h: Header) -> dict[str, Any]:
+    """Columns of `schema.series` that come from an instance."""
+    return {
+        "modality": text(h, "Modality"), "number": integer(h, "SeriesNumber"),
+        "description": text(h, "SeriesDescription"), "body_part": text(h, "BodyPartExamined"),
+        "laterality": text(h, "Laterality"), "protocol": text(h, "ProtocolName"),
+        "manufacturer": text(h, "Manufacturer"), "model": text(h, "ManufacturerModelName"),
+        "station": text(h, "StationName"), "institution": text(h, "InstitutionName"),
+        "date": date(text(h, "SeriesDate")), "time": moment(text(h, "SeriesTime")),
+        "performed_date": date(text(h, "PerformedProcedureStepStartDate")),
+        "performed_time": moment(text(h, "PerformedProcedureStepStartTime")),
+        "frame_of_reference": text(h, "FrameOfReferenceUID"),
+    }  # fmt: skip
+
+
+def instance_row(a: Arrival) -> dict[str, Any]:
+    """Columns of `schema.instance` that come from an instance."""
+    h = a.header
+    return {
+        "sop_class": h.sop_class, "transfer_syntax": a.transfer_syntax,
+        "number": integer(h, "InstanceNumber"), "rows": integer(h, "Rows"),
+        "columns": integer(h, "Columns"), "bits": integer(h, "BitsAllocated"),
+        "frame_count": integer(h, "NumberOfFrames"), "size": a.size,
+        "dataset_offset": a.dataset_offset, "name": a.name, "sha256": a.sha256,
+        "frames": h.frames.pack() if h.frames else None, "received": a.received,
+        "origin": a.origin, "damaged": 0,
+    }  # fmt: skip

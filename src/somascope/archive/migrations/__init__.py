@@ -1,0 +1,1 @@
+"""Alembic migrations of the archive's index; run by `somascope.archive.database` on open."""
