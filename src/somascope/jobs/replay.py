@@ -1,0 +1,158 @@
+"""Run again what made a stored result, from the record inside it, and compare."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from somascope import __version__
+from somascope.core import QUIET, Image, Mask, Progress, Provenance
+from somascope.core.errors import NotFound
+from somascope.core.registry import get_operation
+from somascope.jobs.resolve import from_archive, locate, nouns_of, part
+from somascope.jobs.run import compute, encode
+
+if TYPE_CHECKING:
+    from somascope.archive import Archive
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayReport:
+    """What a replay found.
+
+    ``identical``: every value, place and label is the same. ``same_bytes``: so is every byte of
+    every file. ``stored`` and ``again`` are SHA-256 digests of the values; ``difference`` is the
+    largest absolute difference of two values (NaN where the shapes differ).
+    """
+
+    uid: str
+    operation: str
+    params: dict[str, Any]
+    inputs: tuple[str, ...]
+    version: str
+    running: str
+    identical: bool
+    same_bytes: bool
+    difference: float
+    stored: str
+    again: str
+
+
+def provenance_of(archive: Archive, uid: str) -> Provenance:
+    """The record in the first instance of a series (or in the instance) ``uid``."""
+    from somascope.io.dicom.provenance import read
+
+    return read(locate(archive, uid)[0].read_bytes())
+
+
+def replay(archive: Archive, uid: str, *, progress: Progress = QUIET) -> ReplayReport:
+    """Repeat the last operation that made ``uid`` (a series or SOP Instance UID) and compare.
+
+    The inputs must still be in the archive; nothing is stored.
+
+    Raises
+    ------
+    NotFound
+        ``uid``, one of its inputs, or the operation is not there, or ``uid`` holds no record.
+    """
+    paths = locate(archive, uid)
+    record = provenance_of(archive, uid)
+    if not record.steps:
+        raise NotFound(
+            f"{uid} holds no record of an operation: it was not made by Somascope, or only "
+            "converted by it"
+        )
+    step = record.steps[-1]
+    found = get_operation(step.operation)
+    declared = nouns_of(found, len(step.inputs))
+    read_from = {s.name: s.uids for s in record.sources}
+    reading = part(progress, 0.0, 0.2)
+    nouns = [
+        from_archive(archive, i, noun=noun, instances=read_from.get(i.partition("#")[0], ()))
+        for i, noun in reading.over(list(zip(step.inputs, declared, strict=True)), "reading")
+    ]
+    params = found.validate(step.params)
+    results = compute(found, nouns, step.inputs, params, progress=part(progress, 0.2, 0.9))
+    with tempfile.TemporaryDirectory(prefix="somascope-replay-") as folder:
+        return _compare(uid, paths, results, Path(folder), record, progress=progress)
+
+
+def _compare(
+    uid: str,
+    paths: Sequence[Path],
+    results: Sequence[Image | Mask],
+    folder: Path,
+    record: Provenance,
+    *,
+    progress: Progress,
+) -> ReplayReport:
+    from somascope.io.dicom.header import scan
+
+    step = record.steps[-1]
+    wanted = {scan(p).sop_uid: p for p in paths}
+    files = [f for r in results for f in encode(r)]
+    named = {scan(f).sop_uid: f for f in files}
+    if set(wanted) <= set(named):
+        files = [named[u] for u in wanted]
+        same_bytes = all(p.read_bytes() == named[u] for u, p in wanted.items())
+    else:
+        same_bytes = False
+    again: list[Path] = []
+    for i, file in enumerate(files):
+        again.append(folder / f"{i:06d}.dcm")
+        again[-1].write_bytes(file)
+    progress(0.95, "comparing")
+    old, new = _content(paths), _content(again)
+    difference = _difference(old, new)
+    progress(1.0, "compared")
+    return ReplayReport(
+        uid=uid,
+        operation=step.operation,
+        params=dict(step.params),
+        inputs=step.inputs,
+        version=step.version,
+        running=__version__,
+        identical=_digest(old) == _digest(new),
+        same_bytes=same_bytes,
+        difference=difference,
+        stored=_digest(old),
+        again=_digest(new),
+    )
+
+
+def _content(paths: Sequence[Path]) -> list[Image | Mask]:
+    from somascope.io import read_all
+
+    report = read_all(list(paths))
+    return [*report.images, *report.masks]
+
+
+def _digest(nouns: Sequence[Image | Mask]) -> str:
+    """SHA-256 over values, places, units and segment names."""
+    total = hashlib.sha256()
+    for noun in nouns:
+        affine = np.round(noun.grid.affine, 6).tolist()
+        facts: list[Any] = [noun.data.dtype.str, noun.data.shape, affine]
+        if isinstance(noun, Mask):
+            facts.append([(s.number, s.label, s.concept) for s in noun.segments])
+        else:
+            facts.append(noun.unit)
+        total.update(repr(facts).encode())
+        total.update(np.ascontiguousarray(noun.data).tobytes())
+    return total.hexdigest()
+
+
+def _difference(old: Sequence[Image | Mask], new: Sequence[Image | Mask]) -> float:
+    if [n.data.shape for n in old] != [n.data.shape for n in new]:
+        return float("nan")
+    gaps = [
+        np.abs(np.subtract(a.data, b.data, dtype=np.float64)).max()
+        for a, b in zip(old, new, strict=True)
+    ]
+    return float(max(gaps, default=0.0))

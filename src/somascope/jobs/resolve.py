@@ -1,0 +1,105 @@
+"""UIDs and paths become the nouns an operation takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from somascope.core import QUIET, Image, Mask, Progress
+from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
+from somascope.core.operation import Operation
+from somascope.io import read_all
+
+if TYPE_CHECKING:
+    from somascope.archive import Archive
+
+
+def split(uid: str) -> tuple[str, int | None]:
+    """``UID`` or ``UID#n``, the n-th volume (from 1) where a series holds several."""
+    name, hash_, number = uid.partition("#")
+    if not hash_:
+        return uid, None
+    if not number.isdigit() or int(number) < 1:
+        raise ParameterError(f"input {uid!r}: write UID#n with n from 1 for the n-th volume")
+    return name, int(number)
+
+
+def locate(archive: Archive, uid: str) -> list[Path]:
+    """The files of a series or of one instance; `NotFound` where there is neither."""
+    name, _ = split(uid)
+    found = archive.locate(series=name) or archive.locate(instance=name)
+    if not found:
+        raise NotFound(f"no series or instance {name!r} in this archive")
+    return [Path(i.path) for i in found]
+
+
+def from_archive(
+    archive: Archive, uid: str, *, noun: str, instances: Sequence[str] = ()
+) -> Image | Mask:
+    """The volume or segmentation behind a UID.
+
+    ``noun`` is what the operation declares (``Image``, ``Mask``, ``Image|Mask``); ``instances``
+    narrows a series down to these SOP Instance UIDs (a series may have grown since).
+    """
+    if instances:
+        paths = [p for i in instances for p in locate(archive, i)]
+    else:
+        paths = locate(archive, uid)
+    _, number = split(uid)
+    return only(paths, uid, noun=noun, number=number)
+
+
+def only(paths: Sequence[Path], name: str, *, noun: str, number: int | None = None) -> Image | Mask:
+    """The one noun in these files; an error that tells what is there where it is not one."""
+    report = read_all(list(paths))
+    wanted = noun.removesuffix("[]").split("|")
+    found: list[Image | Mask] = []
+    if "Image" in wanted or "Any" in wanted:
+        found += report.images
+    if "Mask" in wanted or "Any" in wanted:
+        found += report.masks
+    if not found:
+        there = [type(n).__name__ for n in (*report.images, *report.masks)]
+        reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:3])
+        raise ReadError(
+            f"input {name} holds no {' or '.join(wanted)}"
+            + (f", but {len(there)} {there[0]}" if there else "")
+            + (f" ({reasons})" if reasons else "")
+        )
+    if number is not None:
+        if number > len(found):
+            raise NotFound(f"input {name}: there are only {len(found)} volumes")
+        return found[number - 1]
+    if len(found) > 1:
+        listed = "; ".join(f"#{i + 1} {_shape(n)}" for i, n in enumerate(found[:8]))
+        raise GeometryError(
+            f"input {name} holds {len(found)} volumes, not one: {listed}. Name one of them as "
+            f"{split(name)[0]}#n"
+        )
+    return found[0]
+
+
+def _shape(noun: Image | Mask) -> str:
+    kind = noun.modality if isinstance(noun, Image) else "SEG"
+    return f"{kind} {'x'.join(map(str, noun.data.shape))} {noun.grid!r}"
+
+
+def nouns_of(operation: Operation, count: int) -> list[str]:
+    """The declared noun of each of ``count`` inputs, or `ParameterError` for a wrong count."""
+    declared = [t for _, t in operation.inputs]
+    if declared and declared[-1].endswith("[]") and count >= len(declared):
+        return declared[:-1] + [declared[-1]] * (count - len(declared) + 1)
+    if count != len(declared):
+        wanted = ", ".join(f"{n} ({t})" for n, t in operation.inputs)
+        raise ParameterError(
+            f"{operation.name} takes {len(declared)} input(s), {wanted}; {count} given"
+        )
+    return declared
+
+
+def part(progress: Progress, first: float, last: float) -> Progress:
+    """A progress whose 0..1 is ``first`` to ``last`` of another; a cancel passes through."""
+    if progress is QUIET:
+        return progress
+    return Progress(lambda f, m: progress(first + (last - first) * f, m))

@@ -1,0 +1,199 @@
+"""The one way an operation is run on stored things: nouns in, operation, DICOM (or files) out.
+
+Every door ends here: the command line, the job workers, Ray, a replay. Equal inputs, parameters
+and version give equal bytes, identifiers included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from somascope import __version__
+from somascope.core import QUIET, Image, Mask, Progress, Provenance, Step
+from somascope.core.errors import Conflict, WriteError
+from somascope.core.operation import Operation
+from somascope.core.registry import get_operation
+from somascope.jobs.resolve import from_archive, nouns_of, only, part
+
+if TYPE_CHECKING:
+    from somascope.archive import Archive
+
+
+def execute(
+    archive: Archive,
+    operation: str,
+    inputs: Sequence[str],
+    params: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress = QUIET,
+) -> list[str]:
+    """Run ``operation`` on series or instances of the archive and store what comes out.
+
+    Parameters
+    ----------
+    inputs
+        Series or SOP Instance UIDs in the order of the operation's inputs; ``UID#n`` for the
+        n-th volume of a series that holds several.
+
+    Returns
+    -------
+    list of str
+        Series Instance UIDs of the results, new series in the study of the first input.
+
+    Raises
+    ------
+    NotFound, ParameterError, ReadError, GeometryError, WriteError
+        With the thing, the value and the remedy. Nothing is stored then.
+    Conflict
+        The archive holds other content under a result's identifiers.
+    """
+    found = get_operation(operation)
+    complete = found.validate(params or {})
+    declared = nouns_of(found, len(inputs))
+    nouns = [
+        from_archive(archive, uid, noun=noun)
+        for uid, noun in part(progress, 0.0, 0.2).over(
+            list(zip(inputs, declared, strict=True)), "reading"
+        )
+    ]
+    results = compute(found, nouns, inputs, complete, progress=part(progress, 0.2, 0.8))
+    series = [encode(r) for r in part(progress, 0.8, 0.9).over(results, "writing")]
+    return store(archive, series, operation=operation, progress=part(progress, 0.9, 1.0))
+
+
+def compute(
+    operation: Operation,
+    nouns: Sequence[Image | Mask],
+    inputs: Sequence[str],
+    params: Mapping[str, Any],
+    *,
+    progress: Progress = QUIET,
+) -> list[Image | Mask]:
+    """Run on nouns; each result's provenance names all ``inputs`` and the validated parameters."""
+    given = operation(*nouns, progress=progress, **params)
+    results: list[Image | Mask] = []
+    for result in given if isinstance(given, (list, tuple)) else [given]:
+        if not isinstance(result, (Image, Mask)):
+            raise WriteError(
+                f"{operation.name} returned a {type(result).__name__}, which has no DICOM object "
+                "here yet; call it from Python"
+            )
+        own = result.provenance
+        earlier = {s for n in nouns for s in n.provenance.steps}
+        steps = own.steps[:-1] if own.steps and own.steps[-1].operation == operation.name else ()
+        sources = list(own.sources)
+        for noun in nouns:
+            sources += [s for s in noun.provenance.sources if s not in sources]
+        step = Step(operation.name, dict(params), tuple(inputs), __version__)
+        kept = tuple(s for s in steps if s in earlier)
+        results.append(replace(result, provenance=Provenance(tuple(sources), (*kept, step))))
+    return results
+
+
+def encode(result: Image | Mask) -> list[bytes]:
+    """The DICOM instances of one result; each has passed the validator."""
+    if isinstance(result, Mask):
+        from somascope.io.dicom.seg import instances as segmentation
+
+        return list(segmentation(result))
+    from somascope.io.dicom.write import instances
+
+    return instances(result)
+
+
+def store(
+    archive: Archive,
+    series: Sequence[Sequence[bytes]],
+    *,
+    operation: str,
+    progress: Progress = QUIET,
+) -> list[str]:
+    """Put the instances into the archive; the Series Instance UIDs, each once, in order."""
+    from somascope.io.dicom.header import scan
+
+    total = sum(len(s) for s in series)
+    uids: list[str] = []
+    done = 0
+    for files in series:
+        for file in files:
+            header = scan(file)
+            stored = archive.store(file, origin=f"operation:{operation}")
+            if stored.outcome == "conflict":
+                raise Conflict(
+                    f"{operation}: the archive holds another instance {header.sop_uid}; the stored "
+                    "one was kept and this one put in quarantine. It was made by another build of "
+                    "this version: delete the older result or change a parameter"
+                )
+            if header.series not in uids:
+                uids.append(header.series)
+            done += 1
+            progress(done / total, "storing")
+    return uids
+
+
+def run_files(
+    operation: str,
+    inputs: Sequence[Path | str],
+    out: Path | str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress = QUIET,
+) -> list[Path]:
+    """Run ``operation`` on files or folders and write what comes out.
+
+    Parameters
+    ----------
+    inputs
+        Files or folders in the order of the operation's inputs; each must hold one volume, or
+        name one of several as ``PATH#n``.
+    out
+        A file (the suffix chooses the format) or a folder (a DICOM series). Several results go to
+        ``name_1.suffix``, ``name_2.suffix``... or to folders ``1``, ``2``... below ``out``.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    from somascope.io import write
+
+    found = get_operation(operation)
+    complete = found.validate(params or {})
+    declared = nouns_of(found, len(inputs))
+    nouns: list[Image | Mask] = []
+    names: list[str] = []
+    reading = part(progress, 0.0, 0.3)
+    for text, noun in reading.over(list(zip(map(str, inputs), declared, strict=True)), "reading"):
+        path, number = _numbered(text)
+        nouns.append(only([path], path.name, noun=noun, number=number))
+        sources = nouns[-1].provenance.sources
+        names.append(sources[0].name if sources else path.name)
+    results = compute(found, nouns, names, complete, progress=part(progress, 0.3, 0.9))
+    target = Path(out)
+    written: list[Path] = []
+    for i, result in enumerate(results):
+        one = target if len(results) == 1 else _nth(target, i + 1)
+        write(result, one)
+        written.append(one)
+    progress(1.0, "written")
+    return written
+
+
+def _numbered(text: str) -> tuple[Path, int | None]:
+    path = Path(text)
+    name, hash_, number = text.rpartition("#")
+    if hash_ and number.isdigit() and not path.exists():
+        return Path(name), int(number)
+    return path, None
+
+
+def _nth(target: Path, number: int) -> Path:
+    from somascope.io.write import suffix_of
+
+    suffix = suffix_of(target)
+    if not suffix:
+        return target / str(number)
+    return target.with_name(f"{target.name[: -len(suffix)]}_{number}{suffix}")
