@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from somascope.archive import Archive, ImportReport
 from somascope.core.errors import SomascopeError
+from somascope.core.progress import QUIET, Progress
 
 
 @dataclass(frozen=True)
@@ -18,30 +18,31 @@ class Converted:
     refused: list[tuple[str, str]]
 
 
-def store_other_formats(archive: Archive, report: ImportReport) -> Converted:
+def store_other_formats(
+    archive: Archive, report: ImportReport, *, progress: Progress = QUIET
+) -> Converted:
     """Convert and store what `Archive.import_paths` set aside as not DICOM."""
     from somascope.io import read_all
     from somascope.io.dicom import seg
     from somascope.io.dicom import write as dicom
 
     files: list[str] = []
-    refused = list(report.refused)
+    refused = [(p.name, p.reason) for p in report.problems if p.kind != "other" or p.path is None]
     stored = 0
-    for path in report.not_dicom:
+    for listed in progress.over([p for p in report.problems if p.kind == "other" and p.path]):
+        assert listed.path is not None
         try:
-            found = read_all(Path(path))
+            found = read_all(listed.path)
             if not found.images and not found.masks:
-                reasons = "; ".join(reason for _, reason in found.problems) or "no image in it"
-                refused.append((Path(path).name, reasons))
+                reasons = "; ".join(reason for _, reason in found.problems)
+                refused.append((listed.name, reasons or listed.reason))
                 continue
-            for image in found.images:
-                for instance in dicom.instances(image):
-                    stored += archive.store(instance, origin="import").outcome == "stored"
-            for mask in found.masks:
-                for instance in seg.instances(mask):
-                    stored += archive.store(instance, origin="import").outcome == "stored"
+            parts = [part for image in found.images for part in dicom.instances(image)]
+            parts += [part for mask in found.masks for part in seg.instances(mask)]
+            for part in parts:
+                stored += archive.store(part, origin="import").outcome == "stored"
         except SomascopeError as error:
-            refused.append((Path(path).name, str(error)))
+            refused.append((listed.name, str(error)))
         else:
-            files.append(Path(path).name)
+            files.append(listed.name)
     return Converted(files, stored, refused)
