@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from somascope.core.errors import WriteError
@@ -67,7 +68,7 @@ def labels(
                 elif modality != "US":
                     result["TriggerTime"] = times[i] * 1e3
             if len(times) > 1:
-                steps = [b - a for a, b in zip(times, times[1:], strict=False)]
+                steps = [b - a for a, b in pairwise(times)]
                 if max(steps) - min(steps) < 1e-6 * max(map(abs, steps)):
                     result["TemporalResolution"] = abs(steps[0]) * 1e3
         elif axis.name == "echo":

@@ -29,40 +29,42 @@ CONTEXT = frozenset(
 """Kept whatever the new series is."""
 
 _OWN_PREFIXES = ("Overlay", "Smallest", "Largest", "PixelPadding", "LUT", "Frame")
-_OWN = frozenset(
-    "SpecificCharacterSet ImageType InstanceCreationDate InstanceCreationTime InstanceCreatorUID "
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription InstanceNumber "
-    "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SliceLocation "
-    "SpacingBetweenSlices FrameOfReferenceUID TemporalPositionIdentifier TemporalResolution "
-    "NumberOfTemporalPositions Rows Columns SamplesPerPixel PhotometricInterpretation "
-    "PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation WindowCenter "
-    "WindowWidth WindowCenterWidthExplanation VOILUTFunction VOILUTSequence ModalityLUTSequence "
-    "ModalityLUTType RescaleSlope RescaleIntercept RescaleType RealWorldValueMappingSequence "
-    "IconImageSequence SourceImageSequence DerivationDescription DerivationCodeSequence "
-    "ContributingEquipmentSequence ReferencedImageSequence ImagesInAcquisition Modality "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelData FloatPixelData "
-    "DimensionOrganizationSequence DimensionIndexSequence ImageIndex SliceVector PixelAspectRatio "
-    "EnergyWindowVector DetectorVector RotationVector PhaseVector TimeSlotVector TimeSliceVector "
-    "RRIntervalVector AngularViewVector PixelSpacingCalibrationType LossyImageCompression "
-    "PixelSpacingCalibrationDescription PresentationLUTShape ICCProfile ColorSpace "
-    "DimensionOrganizationType ReferencedSeriesSequence StudiesContainingOtherReferencedInstances"
-    "Sequence MACParametersSequence DigitalSignaturesSequence EncryptedAttributesSequence "
-    "OriginalAttributesSequence ConversionSourceAttributesSequence PixelDataProviderURL "
-    "ReferencedPerformedProcedureStepSequence RequestAttributesSequence ReferencedStudySequence "
-    "SOPInstanceStatus InstanceNumber ExtendedOffsetTable ExtendedOffsetTableLengths Units "
-    "DoubleFloatPixelData LossyImageCompressionRatio LossyImageCompressionMethod SeriesType "
-    "PixelPresentation VolumetricProperties VolumeBasedCalculationTechnique ConcatenationUID "
-    "InConcatenationNumber InConcatenationTotalNumber SOPInstanceUIDOfConcatenationSource "
-    "RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor "
-    "BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData "
-    "GreenPaletteColorLookupTableData BluePaletteColorLookupTableData PaletteColorLookupTableUID "
-    "SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData "
-    "SegmentedBluePaletteColorLookupTableData ImagerPixelSpacing NominalScannedPixelSpacing "
-    "SequenceOfUltrasoundRegions DetectorInformationSequence FrameTime FrameTimeVector "
-    "NumberOfFrames NumberOfSlices NumberOfTimeSlices NumberOfTimeSlots NumberOfPhases "
-    "NumberOfRRIntervals NumberOfRotations NumberOfDetectors NumberOfEnergyWindows "
-    "CineRate RecommendedDisplayFrameRate ContentDate ContentTime".split()
-)
+_OWN_WORDS = """
+    SpecificCharacterSet ImageType InstanceCreationDate InstanceCreationTime InstanceCreatorUID
+    SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription InstanceNumber
+    ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SliceLocation
+    SpacingBetweenSlices FrameOfReferenceUID TemporalPositionIdentifier TemporalResolution
+    NumberOfTemporalPositions Rows Columns SamplesPerPixel PhotometricInterpretation
+    PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation WindowCenter
+    WindowWidth WindowCenterWidthExplanation VOILUTFunction VOILUTSequence ModalityLUTSequence
+    ModalityLUTType RescaleSlope RescaleIntercept RescaleType RealWorldValueMappingSequence
+    IconImageSequence SourceImageSequence DerivationDescription DerivationCodeSequence
+    ContributingEquipmentSequence ReferencedImageSequence ImagesInAcquisition Modality
+    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelData FloatPixelData
+    DimensionOrganizationSequence DimensionIndexSequence ImageIndex SliceVector PixelAspectRatio
+    EnergyWindowVector DetectorVector RotationVector PhaseVector TimeSlotVector TimeSliceVector
+    RRIntervalVector AngularViewVector PixelSpacingCalibrationType LossyImageCompression
+    PixelSpacingCalibrationDescription PresentationLUTShape ICCProfile ColorSpace
+    StudiesContainingOtherReferencedInstancesSequence
+    DimensionOrganizationType ReferencedSeriesSequence MACParametersSequence
+    DigitalSignaturesSequence EncryptedAttributesSequence
+    OriginalAttributesSequence ConversionSourceAttributesSequence PixelDataProviderURL
+    ReferencedPerformedProcedureStepSequence RequestAttributesSequence ReferencedStudySequence
+    SOPInstanceStatus InstanceNumber ExtendedOffsetTable ExtendedOffsetTableLengths Units
+    DoubleFloatPixelData LossyImageCompressionRatio LossyImageCompressionMethod SeriesType
+    PixelPresentation VolumetricProperties VolumeBasedCalculationTechnique ConcatenationUID
+    InConcatenationNumber InConcatenationTotalNumber SOPInstanceUIDOfConcatenationSource
+    RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
+    BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
+    GreenPaletteColorLookupTableData BluePaletteColorLookupTableData PaletteColorLookupTableUID
+    SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData
+    SegmentedBluePaletteColorLookupTableData ImagerPixelSpacing NominalScannedPixelSpacing
+    SequenceOfUltrasoundRegions DetectorInformationSequence FrameTime FrameTimeVector
+    NumberOfFrames NumberOfSlices NumberOfTimeSlices NumberOfTimeSlots NumberOfPhases
+    NumberOfRRIntervals NumberOfRotations NumberOfDetectors NumberOfEnergyWindows
+    CineRate RecommendedDisplayFrameRate ContentDate ContentTime
+"""
+_OWN = frozenset(_OWN_WORDS.split())
 """Said anew by the writer: facts about the old pixels, never about the new ones."""
 
 
@@ -115,3 +117,17 @@ def complete(target: Dataset, iod: str) -> None:
     for keyword, kind in mandatory(iod).items():
         if kind == 2 and keyword not in target:
             target.add(element(keyword, None))
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    """Patient, study and equipment of a dataset under their keywords, in JSON types."""
+    result: dict[str, Any] = {}
+    for keyword in sorted(CONTEXT):
+        item = dataset.get(keyword)
+        if item is None or item == "":
+            continue
+        if hasattr(item, "append"):
+            result[keyword] = [str(v) for v in item]
+        else:
+            result[keyword] = float(item) if isinstance(item, float) else str(item)
+    return result

@@ -25,7 +25,7 @@ from somascope.io.dicom import uid
 LENGTHS = {"AE": 16, "CS": 16, "LO": 64, "SH": 16, "ST": 1024, "LT": 10240, "PN": 64}
 """Longest value in characters (PS3.5 table 6.2-1); for PN of each component group."""
 
-_PATTERNS = {
+PATTERNS = {
     "AS": re.compile(r"\d{3}[DWMY]"),
     "CS": re.compile(r"[A-Z0-9_ ]{0,16}"),
     "DA": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"),
@@ -53,7 +53,7 @@ def clean(value: Any, vr: str) -> Any:
     if vr in ("DS", "FD", "FL"):
         if isinstance(value, str):
             text = value.strip()
-            if not _PATTERNS["DS"].fullmatch(text):
+            if not PATTERNS["DS"].fullmatch(text):
                 return None
             if vr == "DS" and len(text) <= 16:
                 return text
@@ -64,7 +64,7 @@ def clean(value: Any, vr: str) -> Any:
         return number(value) if vr == "DS" else value
     if vr in ("IS", *_RANGES):
         text = str(value).strip()
-        if not _PATTERNS["DS"].fullmatch(text):
+        if not PATTERNS["DS"].fullmatch(text):
             return None
         whole = round(float(text))
         low, high = _RANGES.get(vr, (-(2**31), 2**31))
@@ -78,8 +78,8 @@ def clean(value: Any, vr: str) -> Any:
         text = "".join(c for c in str(value) if c.isprintable() or c in "\r\n\t\f")
         return text[: LENGTHS.get(vr)]
     text = str(value).strip()
-    if vr in _PATTERNS:
-        return text if _PATTERNS[vr].fullmatch(text) else None
+    if vr in PATTERNS:
+        return text if PATTERNS[vr].fullmatch(text) else None
     if vr == "AE":
         return text[:16]
     return None

@@ -1,17 +1,145 @@
-"""Enhanced multi-frame objects: functional groups and dimensions (PS3.3 C.7.6.16, C.7.6.17)."""
+"""Functional groups and dimensions of multi-frame objects (PS3.3 C.7.6.16, C.7.6.17)."""
 
 from __future__ import annotations
 
-from somascope.core.errors import WriteError
-from somascope.core.grid import Array
-from somascope.core.image import Image
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+
+from somascope.core.finding import Code
+from somascope.core.grid import Float
+from somascope.core.provenance import Provenance
+from somascope.io.dicom import provenance, uid
 from somascope.io.dicom.compose import Series
-from somascope.io.dicom.iods import Kind
+from somascope.io.dicom.encode import coded, put
 from somascope.io.dicom.plane import Planes
-from somascope.io.dicom.quantise import Stored
+
+_GROUP_OF = {
+    "StackID": "FrameContentSequence",
+    "InStackPositionNumber": "FrameContentSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ReferencedSegmentNumber": "SegmentIdentificationSequence",
+    "EffectiveEchoTime": "MREchoSequence",
+    "DiffusionBValue": "MRDiffusionSequence",
+}
+"""Dimension index -> the functional group it is in."""
 
 
-def image_instance(
-    image: Image, stored: Stored, frames: Array, series: Series, kind: Kind, place: Planes
-) -> bytes:
-    raise WriteError("enhanced multi-frame comes next")
+@dataclass(frozen=True)
+class Frame:
+    """One frame: where it is, its index along each dimension (from 1), and its own groups."""
+
+    position: Float
+    index: tuple[int, ...]
+    content: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    groups: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def arrange(
+    target: Dataset,
+    series: Series,
+    *,
+    place: Planes,
+    thickness: float,
+    dimensions: Sequence[str],
+    frames: Sequence[Frame],
+    shared: Mapping[str, Any],
+) -> None:
+    """Add the functional group and dimension modules for ``frames`` to ``target``."""
+    measures = {
+        "SliceThickness": thickness,
+        "SpacingBetweenSlices": place.distance,
+        "PixelSpacing": place.spacing,
+    }
+    organisation = uid.derive("dimensions", series.uid)
+    put(
+        target,
+        {
+            "NumberOfFrames": len(frames),
+            "SharedFunctionalGroupsSequence": [
+                {
+                    "PixelMeasuresSequence": [measures],
+                    "PlaneOrientationSequence": [{"ImageOrientationPatient": place.orientation}],
+                    **shared,
+                }
+            ],
+            "PerFrameFunctionalGroupsSequence": [
+                {
+                    "FrameContentSequence": [{**f.content, "DimensionIndexValues": f.index}],
+                    "PlanePositionSequence": [{"ImagePositionPatient": f.position}],
+                    **f.groups,
+                }
+                for f in frames
+            ],
+            "DimensionOrganizationType": "3D" if len(dimensions) == 1 else None,
+            "DimensionOrganizationSequence": [{"DimensionOrganizationUID": organisation}],
+            "DimensionIndexSequence": [
+                {
+                    "DimensionOrganizationUID": organisation,
+                    "DimensionIndexPointer": tag_for_keyword(word),
+                    "FunctionalGroupPointer": tag_for_keyword(_GROUP_OF[word]),
+                    "DimensionDescriptionLabel": word,
+                }
+                for word in dimensions
+            ],
+            "FrameOfReferenceUID": series.frame,
+        },
+    )
+    if len(dimensions) != 1:
+        del target["DimensionOrganizationType"]
+    if "PositionReferenceIndicator" not in target:
+        put(target, {"PositionReferenceIndicator": None})
+
+
+def derivation(
+    record: Provenance, sources: Sequence[tuple[str, str]], *, default: Code | None = None
+) -> dict[str, Any]:
+    """The Derivation Image functional group, or nothing where there are no sources."""
+    if not sources:
+        return {}
+    codes = provenance.derivations(record)
+    if not codes and default is None:
+        verb = record.steps[-1].operation if record.steps else "convert"
+        default = Code(verb[:16], "99SOMASCOPE", verb[:64])
+    return {
+        "DerivationImageSequence": [
+            {
+                "DerivationCodeSequence": [coded(c) for c in codes or [default] if c],
+                "SourceImageSequence": provenance.sources(list(sources)),
+            }
+        ]
+    }
+
+
+_ANATOMY = {
+    "ABDOMEN": ("818981001", "Abdomen"),
+    "BRAIN": ("12738006", "Brain"),
+    "BREAST": ("76752008", "Breast"),
+    "CHEST": ("816094009", "Chest"),
+    "HEAD": ("69536005", "Head"),
+    "HEART": ("80891009", "Heart"),
+    "KNEE": ("72696002", "Knee"),
+    "LIVER": ("10200004", "Liver"),
+    "NECK": ("45048000", "Neck"),
+    "PELVIS": ("816092008", "Pelvis"),
+    "PROSTATE": ("41216001", "Prostate"),
+}
+
+
+def anatomy(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The Frame Anatomy functional group; the whole body where the part is not known."""
+    part = str(attributes.get("BodyPartExamined") or "").upper()
+    value, meaning = _ANATOMY.get(part, ("38266002", "Entire body"))
+    side = str(attributes.get("Laterality") or "")
+    return {
+        "FrameAnatomySequence": [
+            {
+                "AnatomicRegionSequence": [coded(Code(value, "SCT", meaning))],
+                "FrameLaterality": side if side in ("R", "L") else "U",
+            }
+        ]
+    }

@@ -15,6 +15,11 @@ from somascope.io.dicom.quantise import Rules
 Layout = Literal["single", "cine", "nuclear", "functional"]
 
 
+_WORD = Rules()
+_EITHER = Rules(bytes=True)
+_UNSIGNED = Rules(signed=False, bytes=True)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A storage class and its rules.
@@ -27,15 +32,12 @@ class Kind:
     iod: str
     sop_class: str
     layout: Layout
-    rules: Rules = Rules()
+    rules: Rules = _WORD
     rescale: bool = True
     colour: bool = False
 
 
 _BASE = "1.2.840.10008.5.1.4.1.1."
-_WORD = Rules()
-_EITHER = Rules(bytes=True)
-_UNSIGNED = Rules(signed=False, bytes=True)
 
 CT = Kind("ct-image", _BASE + "2", "single")
 MR = Kind("mr-image", _BASE + "4", "single")
@@ -81,23 +83,52 @@ KINDS = {
 def choose(image: Image, *, multiframe: bool = False) -> Kind:
     """The storage class for an image.
 
-    A modality that cannot hold this image (a colour CT, a volume of ultrasound) becomes
-    Secondary Capture and keeps its Modality.
+    A modality that cannot hold this image (a colour CT, a volume of ultrasound, an Enhanced PET
+    without a known radiopharmaceutical) becomes Secondary Capture and keeps its Modality.
     """
     colour = any(a.name == "channel" for a in image.axes)
     flat = image.grid.shape[0] == 1
     leading = {a.name for a in image.axes} - {"channel"}
     if image.modality == "US" and flat and leading <= {"t"} and image.data.dtype.itemsize == 1:
         return US_FILM if leading else US
+    several = image.data.size > image.grid.shape[1] * image.grid.shape[2] * (3 if colour else 1)
     if colour:
-        return SC_COLOUR if multiframe and image.data.dtype.itemsize == 1 else SC
+        return SC_COLOUR if multiframe and several and image.data.dtype.itemsize == 1 else SC
     if multiframe:
         enhanced = {"CT": ENHANCED_CT, "MR": ENHANCED_MR, "PT": ENHANCED_PT}
-        return enhanced.get(image.modality, SC_WORDS)
+        if image.modality in enhanced and (image.modality != "PT" or _has_tracer(image.attributes)):
+            return enhanced[image.modality]
+        if several:
+            return SC_WORDS
     if image.modality in ("DX", "CR") and (not flat or leading):
         return SC
     classic = {"CT": CT, "MR": MR, "PT": PT, "NM": NM, "DX": DX, "CR": CR}
     return classic.get(image.modality, SC)
+
+
+def _has_tracer(attributes: Mapping[str, Any]) -> bool:
+    """Whether all that Enhanced PET must say of its tracer and its corrections is known."""
+    done = attributes.get("CorrectedImage") or ()
+    done = done.split("\\") if isinstance(done, str) else done
+    needed = {
+        "ATTN": ("AttenuationCorrectionSource", "AttenuationCorrectionTemporalRelationship"),
+        "DECY": ("DecayCorrectionDateTime",),
+    }
+    if not all(attributes.get(w) for flag in done for w in needed.get(flag, ())):
+        return False
+    below = table()["modules"]["enhanced-pet-isotope"]["within"]
+    words = below["RadiopharmaceuticalInformationSequence"]["type1"].split()
+    items = attributes.get("RadiopharmaceuticalInformationSequence")
+    return (
+        isinstance(items, (list, tuple))
+        and len(items) > 0
+        and all(
+            isinstance(item, Mapping) and item.get(word)
+            for item in items
+            for word in words
+            if word != "RadiopharmaceuticalAgentNumber"
+        )
+    )
 
 
 @cache

@@ -12,7 +12,6 @@ from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes
 from somascope.io.dicom.units import PET_UNITS
 
-
 _CONDITIONAL = {
     iods.CT.iod: ("Laterality", "PatientPosition"),
     iods.MR.iod: ("Laterality", "PatientPosition", "RepetitionTime"),
@@ -99,6 +98,7 @@ def _nm(image: Image, planes: Planes) -> dict[str, Any]:
         "ImageOrientationPatient": planes.orientation,
         "ImagePositionPatient": planes.positions[0],
         "CollimatorType": image.attributes.get("CollimatorType"),
+        "FocalDistance": image.attributes.get("FocalDistance"),
     }
     result: dict[str, Any] = {
         "ImageType": _type(image, *parts, primary=True),

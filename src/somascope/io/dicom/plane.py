@@ -8,6 +8,7 @@ import numpy as np
 
 from somascope.core.errors import WriteError
 from somascope.core.grid import Float, Grid
+from somascope.core.image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +74,18 @@ def is_placed(grid: Grid) -> bool:
         or bool(np.abs(grid.affine[:3, 3]).max() > 1e-9)
         or bool(np.abs(grid.affine[:3, :3] - default).max() > 1e-9)
     )
+
+
+def thickness(image: Image, place: Planes) -> float:
+    """Slice thickness in mm: the scanner's while the slices lie where it put them, else theirs."""
+    kept = image.attributes.get("SliceThickness")
+    spacing = image.attributes.get("SpacingBetweenSlices")
+    try:
+        same = spacing is None and not image.provenance.steps
+        if spacing is not None:
+            same = abs(abs(float(spacing)) - place.distance) < 1e-3 * place.distance
+        if kept is not None and same and float(kept) > 0:
+            return float(kept)
+    except (TypeError, ValueError):
+        pass
+    return place.distance

@@ -51,7 +51,7 @@ _DERIVATIONS = {
 """CID 7203, by the last word of an operation's name or its first (``segment``)."""
 
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
-_SEGMENTATION = _DERIVATIONS["threshold"]
+SEGMENTATION = _DERIVATIONS["threshold"]
 
 
 def derivations(provenance: Provenance) -> list[Code]:
@@ -59,7 +59,7 @@ def derivations(provenance: Provenance) -> list[Code]:
     found: list[Code] = []
     for step in provenance.steps:
         words = step.operation.split(".")
-        code = _SEGMENTATION if words[0] == "segment" else _DERIVATIONS.get(words[-1])
+        code = SEGMENTATION if words[0] == "segment" else _DERIVATIONS.get(words[-1])
         if code is not None and code not in found:
             found.append(code)
     return found

@@ -1,4 +1,4 @@
-"""Unique identifiers (PS3.5 section 9 and B.2): derived from content, so that a replay repeats them."""
+"""Unique identifiers (PS3.5 section 9, B.2), derived from content: a replay repeats them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units of values: UCUM inside, Rescale Type and PET Units in DICOM (PS3.3 C.11.1.1.2, C.8.9.1.1.3)."""
+"""Units: UCUM inside; Rescale Type (PS3.3 C.11.1.1.2) and PET Units (C.8.9.1.1.3) outside."""
 
 from __future__ import annotations
 

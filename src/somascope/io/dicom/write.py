@@ -8,6 +8,7 @@ same bytes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from typing import Any
@@ -18,11 +19,11 @@ from pydicom.dataset import Dataset
 from somascope.core.errors import WriteError
 from somascope.core.grid import Array
 from somascope.core.image import Image
-from somascope.io.dicom import axes, carry, compose, functional, iods, modality, validate
+from somascope.io.dicom import axes, carry, compose, enhanced, iods, modality, validate
 from somascope.io.dicom.compose import Series, Titles
-from somascope.io.dicom.encode import Encoder, dataset, put, typed
+from somascope.io.dicom.encode import Encoder, dataset, put
 from somascope.io.dicom.iods import Kind
-from somascope.io.dicom.plane import Planes, is_placed, planes
+from somascope.io.dicom.plane import Planes, is_placed, planes, thickness
 from somascope.io.dicom.provenance import sources
 from somascope.io.dicom.quantise import Stored, quantise
 from somascope.io.dicom.units import real_world, rescale_type
@@ -90,11 +91,15 @@ def instances(
         source_class=iods.choose(image).sop_class,
     )
     put(series.shared, pixel_facts(image, stored, kind))
-    put(series.shared, modality.facts(image, kind=kind, planes=place))
     frames = _frames(image, stored)
     if kind.layout == "functional":
-        files = [functional.image_instance(image, stored, frames, series, kind, place)]
+        files = [
+            enhanced.instance(
+                image, stored=stored, pixels=frames, series=series, kind=kind, place=place
+            )
+        ]
     else:
+        put(series.shared, modality.facts(image, kind=kind, planes=place))
         _place(series, image, kind, place)
         _values(series.shared, image, stored, kind)
         carry.complete(series.shared, kind.iod)
@@ -114,8 +119,6 @@ def instances(
 
 def _reversed(image: Image) -> Image:
     """The same voxels at the same places, slices in the opposite order."""
-    from dataclasses import replace
-
     nz = image.grid.shape[0]
     affine = image.grid.affine.copy()
     affine[:3, 3] += (nz - 1) * affine[:3, 0]
@@ -167,28 +170,13 @@ def _place(series: Series, image: Image, kind: Kind, place: Planes) -> None:
         put(series.shared, {"ImageOrientationPatient": place.orientation})
 
 
-def thickness(image: Image, place: Planes) -> float:
-    """Slice thickness in mm: the scanner's while the slices lie where it put them, else theirs."""
-    kept = image.attributes.get("SliceThickness")
-    spacing = image.attributes.get("SpacingBetweenSlices")
-    try:
-        same = spacing is None and not image.provenance.steps
-        if spacing is not None:
-            same = abs(abs(float(spacing)) - place.distance) < 1e-3 * place.distance
-        if kept is not None and same and float(kept) > 0:
-            return float(kept)
-    except (TypeError, ValueError):
-        pass
-    return place.distance
-
-
 def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
     if any(a.name == "channel" for a in image.axes):
         return
     plain = stored.slope == 1 and stored.intercept == 0
     if kind.rescale or kind is iods.DX:
         slope, intercept = (stored.slope, stored.intercept) if kind.rescale else (1, 0)
-        facts = {"RescaleIntercept": intercept, "RescaleSlope": slope}
+        facts: dict[str, Any] = {"RescaleIntercept": intercept, "RescaleSlope": slope}
         if kind is not iods.PT:
             facts["RescaleType"] = rescale_type(image.unit) if kind.rescale else "US"
         put(shared, facts)
@@ -254,7 +242,7 @@ def _films(
     if kind.layout == "cine":
         times = axes.seconds(names[0])
         step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.04
-        own: dict[str, Any] = {
+        film: dict[str, Any] = {
             "SOPInstanceUID": series.sop(0),
             "InstanceNumber": 1,
             "NumberOfFrames": sizes[0],
@@ -264,12 +252,12 @@ def _films(
         even = np.allclose(np.diff(times), step, rtol=1e-3, atol=1e-6) if len(times) > 1 else True
         if not even:
             gaps = [0.0, *(float(d) * 1e3 for d in np.diff(times))]
-            own |= {"FrameIncrementPointer": 0x00181065, "FrameTimeVector": gaps}
-            del own["FrameTime"]
-        return [encoder.part10(dataset(own), [frames.data.cast("B")])]
+            film |= {"FrameIncrementPointer": 0x00181065, "FrameTimeVector": gaps}
+            del film["FrameTime"]
+        return [encoder.part10(dataset(film), [frames.data.cast("B")])]
     files: list[bytes] = []
     for index in product(*map(range, sizes)):
-        own = {
+        own: dict[str, Any] = {
             "SOPInstanceUID": series.sop(len(files)),
             "InstanceNumber": len(files) + 1,
             **axes.labels(names, sizes, index, modality=image.modality),
