@@ -308,6 +308,8 @@ def _scaled(data: Array, slope: float, inter: float) -> Array:
                 return wide.astype(kind)
     exact = data.astype(np.float64) * slope + inter
     small = data.dtype.itemsize <= 2 or data.dtype == np.float32
+    # A factor that float32 cannot hold is most likely damage, but float64 keeps what it says.
+    small = small and abs(slope) < 1e30 and abs(inter) < 1e30
     return exact.astype(np.float32) if small else exact
 
 

@@ -10,6 +10,7 @@ import contextlib
 import math
 import re
 from pathlib import Path
+
 import numpy as np
 
 from somascope.core.errors import CorruptFile, UnsupportedFormat

@@ -6,9 +6,10 @@ Source: OME-TIFF 2016-06 schema (``PhysicalSizeX`` and its unit), ImageJ's ``Ima
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -31,11 +32,16 @@ def read(path: Path, *, spacing: Sequence[float] | None = None) -> list[Image]:
     import tifffile
 
     name, stored = path.name, path.stat().st_size
+    _check_offsets(path)
     try:
         with tifffile.TiffFile(path) as file:
             images: list[Image] = []
             for series in file.series:
                 pages = [p for p in series.pages if p is not None]
+                for part in pages:
+                    for start, length in zip(part.dataoffsets, part.databytecounts, strict=True):
+                        if start + length > stored:
+                            raise CorruptFile(f"{name} ends before its pixels; copy it again")
                 packed = any(getattr(p, "compression", 1) != 1 for p in pages[:1])
                 check_size(
                     series.shape, series.dtype.itemsize, available=stored,
@@ -47,6 +53,51 @@ def read(path: Path, *, spacing: Sequence[float] | None = None) -> list[Image]:
         raise
     except Exception as error:
         raise CorruptFile(f"{name} cannot be decoded ({error}); copy it again") from error
+
+
+_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_WIDTHS |= {16: 8, 17: 8, 18: 8}
+"""Bytes of one value per TIFF field type (TIFF 6.0 section 2; BigTIFF)."""
+
+
+def _check_offsets(path: Path) -> None:
+    """Walk the directories: what they point to must lie in the file.
+
+    A reader that is lenient here would lose a voxel size in the cut-off part without a word.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        big = head[2:4] in (b"+\0", b"\0+")
+        try:
+            at = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+            for _ in range(100_000):
+                if at == 0:
+                    return
+                at = _next_directory(file, at, order, big=big, size=size)
+        except (struct.error, ValueError) as error:
+            raise CorruptFile(
+                f"{path.name} is cut off or damaged in its directory; copy it again"
+            ) from error
+    raise CorruptFile(f"{path.name} has directories without end")
+
+
+def _next_directory(file: BinaryIO, at: int, order: str, *, big: bool, size: int) -> int:
+    count_code, entry_code, link = ("Q", "HHQ8s", 8) if big else ("H", "HHI4s", 4)
+    entry = struct.Struct(order + entry_code)
+    file.seek(at)
+    width = struct.calcsize(order + count_code)
+    count = struct.unpack(order + count_code, file.read(width))[0]
+    if at + width + count * entry.size + link > size:
+        raise ValueError("directory past the end")
+    for _, kind, number, inline in entry.iter_unpack(file.read(count * entry.size)):
+        length = _WIDTHS.get(kind, 1) * number
+        if length > link:
+            start = struct.unpack(order + ("Q" if big else "I"), inline)[0]
+            if start + length > size:
+                raise ValueError("value past the end")
+    return struct.unpack(order + ("Q" if big else "I"), file.read(link))[0]
 
 
 def _image(file: Any, series: Any, name: str, spacing: Sequence[float] | None) -> Image:
