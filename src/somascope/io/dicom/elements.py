@@ -19,7 +19,7 @@ from somascope.io.dicom.header_window import InflateWindow, WholeWindow
 
 UNDEFINED = 0xFFFFFFFF
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
-HEAD = 1 << 17
+HEAD = 1 << 14
 """Bytes of a file that are read at first; more only where the header is longer."""
 MOST_DEPTH = 32
 

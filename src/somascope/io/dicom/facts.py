@@ -1,0 +1,109 @@
+"""What an image carries of its DICOM headers: attributes under their keywords, in JSON types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from somascope.core.errors import CorruptFile
+from somascope.io.dicom.attributes import ATTRIBUTES, KEYWORDS
+from somascope.io.dicom.elements import Elements
+from somascope.io.dicom.slices import Slice
+
+_LEFT_OUT = frozenset(
+    "SpecificCharacterSet SOPInstanceUID InstanceNumber ImagePositionPatient SliceLocation "
+    "InStackPositionNumber DimensionIndexValues SamplesPerPixel PhotometricInterpretation Rows "
+    "Columns PlanarConfiguration NumberOfFrames BitsAllocated BitsStored HighBit PixelSpacing "
+    "PixelRepresentation SmallestImagePixelValue LargestImagePixelValue PixelPaddingValue "
+    "PixelPaddingRangeLimit RescaleIntercept RescaleSlope FrameIncrementPointer TransferSyntaxUID "
+    "LUTDescriptor LUTExplanation LUTData StackID ExtendedOffsetTable ExtendedOffsetTableLengths "
+    "GridFrameOffsetVector DoseGridScaling FrameTimeVector PixelData CodeValue ReferencedFileID "
+    "FloatPixelData DoubleFloatPixelData CodingSchemeDesignator CodeMeaning FrameReferenceTime "
+    "InstanceCreationDate InstanceCreationTime ImageIndex SliceVector".split()
+)
+"""Said by the array, the grid, the axes or the provenance, or true of one slice only."""
+_SEQUENCES = ("RadiopharmaceuticalInformationSequence", "AnatomicRegionSequence")
+_ITEM_SEQUENCES = ("RadionuclideCodeSequence",)
+_AXIS_FACTS = {
+    "echo": ("EchoTime", "EffectiveEchoTime", "EchoNumbers"), "b": ("DiffusionBValue",),
+    "t": ("TemporalPositionIdentifier", "TriggerTime", "TemporalPositionIndex", "AcquisitionNumber"),
+    "ti": ("InversionTime",), "flip": ("FlipAngle",), "kvp": ("KVP",),
+}  # fmt: skip
+_WHOLE = frozenset(("IS", "US", "UL", "SS", "SL"))
+_NUMERIC = frozenset(("DS", "FD", "FL")) | _WHOLE
+_ALWAYS_LIST = frozenset(("ImageType",))
+_PHILIPS_SUV = (("70531000", 0x70531000), ("70531009", 0x70531009))
+
+
+def value_of(e: Elements, keyword: str) -> Any:
+    """One attribute as a JSON value: text, number, or a list of them; ``None`` where unreadable."""
+    vr = ATTRIBUTES[keyword][1]
+    if vr in _NUMERIC:
+        try:
+            numbers = e.numbers(keyword)
+        except CorruptFile:
+            return e.text(keyword) or None
+        values = [int(v) if vr in _WHOLE and float(v).is_integer() else float(v) for v in numbers]
+        values = [v for v in values if v == v and abs(v) != float("inf")]
+        if not values:
+            return None
+        return values[0] if len(values) == 1 else values
+    if vr in ("PN", "LT", "ST", "UT"):
+        return e.text(keyword) or None
+    parts = e.strings(keyword)
+    if not parts:
+        return None
+    return list(parts) if len(parts) > 1 or keyword in _ALWAYS_LIST else parts[0]
+
+
+def _item(e: Elements) -> dict[str, Any]:
+    found = {KEYWORDS[t]: value_of(e, KEYWORDS[t]) for t in e if t in KEYWORDS and ATTRIBUTES[KEYWORDS[t]][1] not in ("SQ", "OW", "OB")}  # fmt: skip
+    for keyword in _ITEM_SEQUENCES:
+        if e.items(keyword):
+            found[keyword] = [_item(i) for i in e.items(keyword)]
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _simple(e: Elements) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for tag in e:
+        keyword = KEYWORDS.get(tag)
+        if keyword is None or keyword in _LEFT_OUT or tag < 0x00080000:
+            continue
+        vr = ATTRIBUTES[keyword][1]
+        if vr in ("SQ", "OB", "OW", "OF", "OD", "OV", "AT") or "Palette" in keyword or keyword.endswith("Vector"):  # fmt: skip
+            continue
+        value = value_of(e, keyword)
+        if value is not None:
+            found[keyword] = value
+    return found
+
+
+def attributes(first: Slice, axes: Sequence[str]) -> dict[str, Any]:
+    """Facts about patient, study, series and acquisition from the first slice of a volume."""
+    e = first.instance.elements
+    found = _simple(e)
+    for group in reversed(first.groups):  # shared first, then the frame's own
+        for tag in list(group):
+            keyword = KEYWORDS.get(tag)
+            if keyword is None or ATTRIBUTES[keyword][1] != "SQ":
+                continue
+            item = group.first(keyword)
+            if item is not None and keyword not in ("FrameContentSequence", "RealWorldValueMappingSequence"):  # fmt: skip
+                found.update(_simple(item))
+    if "EffectiveEchoTime" in found:
+        found["EchoTime"] = found.pop("EffectiveEchoTime")
+    if "FrameType" in found:
+        found["ImageType"] = found.pop("FrameType")
+    for keyword in _SEQUENCES:
+        if e.items(keyword):
+            found[keyword] = [_item(i) for i in e.items(keyword)]
+    if e.text(0x70530010).startswith("Philips PET"):
+        for name, tag in _PHILIPS_SUV:
+            number = e.number(tag, vr="DS")
+            if number is not None:
+                found[name] = number
+    for axis in axes:
+        for keyword in _AXIS_FACTS.get(axis, ()):
+            found.pop(keyword, None)
+    return found
