@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, bindparam, func, select, update
 
 from somascope.archive import schema
 from somascope.archive.database import Database
 from somascope.archive.files import Files, new_name
-from somascope.archive.index import Arrival, Committer
+from somascope.archive.index import Arrival, Committer, instance_row
 from somascope.archive.manifest import Manifests
 from somascope.archive.records import (
     Change,
@@ -53,6 +53,18 @@ _INSTANCES = (
     .join(_s, _s.c.k == _i.c.series_k)
     .join(_t, _t.c.k == _s.c.study_k)
 )
+
+
+_KNOWN = select(_i.c.k, _i.c.sha256, _i.c.transfer_syntax, _i.c.name, _i.c.damaged).where(
+    _i.c.uid == bindparam("u")
+)
+
+
+class _Known(NamedTuple):
+    """The row of an instance that is there already, and where its file should be."""
+
+    k: int
+    path: Path
 
 
 class Archive:
@@ -162,8 +174,8 @@ class Archive:
             while piece := file.read(CHUNK):
                 sha.update(piece)
             known = self._answered(found, sha.digest())
-            if known is not None:
-                return known
+            if known is not None and known.path.exists():
+                return _duplicate(found)
             file.seek(found.dataset_offset)
             name = new_name(found.sop_uid, b"".join(prefix))
             size = found.size - found.dataset_offset
@@ -180,7 +192,8 @@ class Archive:
         if again.digest() != sha.digest():
             self.files.drop(name)
             raise CorruptFile(f"{path.name}: changed while it was read; import it again")
-        return self._index(found, name, sha.digest(), offset + size, offset, origin)
+        arrival = _arrival(found, name, sha.digest(), offset + size, offset=offset, origin=origin)
+        return self._index(arrival, known)
 
     def _store(
         self, found: Header, prefix: list[bytes | memoryview], dataset: memoryview, *, origin: str
@@ -188,34 +201,46 @@ class Archive:
         _require(found)
         digest = hashlib.sha256(dataset).digest()
         known = self._answered(found, digest)
-        if known is not None:
-            return known
+        if known is not None and known.path.exists():
+            return _duplicate(found)
         name = new_name(found.sop_uid, b"".join(prefix))
         offset = sum(map(len, prefix))
         self.files.place(name, [*prefix, dataset], offset + len(dataset))
-        return self._index(found, name, digest, offset + len(dataset), offset, origin)
+        arrival = _arrival(found, name, digest, offset + len(dataset), offset=offset, origin=origin)
+        return self._index(arrival, known)
 
-    def _answered(self, found: Header, digest: bytes) -> Stored | None:
-        """A duplicate is answered from the index, without writing its file."""
+    def _answered(self, found: Header, digest: bytes) -> _Known | None:
+        """Whether this very data set is there already, so that its file need not be written.
+
+        The ``path`` is one that does not exist where the stored file is lost or damaged.
+        """
         with self.database.reading() as c:
-            row = c.execute(
-                select(_i.c.sha256, _i.c.transfer_syntax).where(_i.c.uid == found.sop_uid)
-            ).first()
-        if row is None or (bytes(row[0]), row[1]) != (digest, found.transfer_syntax):
+            row = c.execute(_KNOWN, {"u": found.sop_uid}).first()
+        if row is None or (bytes(row.sha256), row.transfer_syntax) != (
+            digest,
+            found.transfer_syntax,
+        ):
             return None
-        return Stored(
-            "duplicate", found.study, found.series, found.sop_uid, found.sop_class,
-            warnings=found.warnings,
-        )  # fmt: skip
+        path = self.files.path(bytes(row.name))
+        return _Known(row.k, path.with_suffix(".damaged") if row.damaged else path)
 
-    def _index(
-        self, found: Header, name: bytes, digest: bytes, size: int, offset: int, origin: str
-    ) -> Stored:
-        shifted = _shifted(found, offset - found.dataset_offset)
-        arrival = Arrival(shifted, name, digest, size, offset, found.transfer_syntax, origin[:256])
-        return self._committer.commit([arrival])[0]
+    def _index(self, arrival: Arrival, known: _Known | None) -> Stored:
+        if known is None:
+            return self._committer.commit([arrival])[0]
+        with self.database.writing() as c:  # the sender's copy takes the place of a lost one
+            row = instance_row(arrival)
+            c.execute(update(_i).where(_i.c.k == known.k).values(**row))
+        self.files.settle(arrival.name)
+        self.forget_cached()
+        return _duplicate(arrival.header)
 
     # ---------------------------------------------------------------- finding
+
+    def forget_cached(self) -> None:
+        """Drop what is held in memory about instances; it is read again when asked for."""
+        with self._frames_guard:
+            self._frames.clear()
+        self.manifests = Manifests()
 
     def locate(
         self, *, study: str | None = None, series: str | None = None, instance: str | None = None
@@ -316,7 +341,8 @@ class Archive:
             size = c.execute(select(func.coalesce(func.sum(_i.c.size), 0))).scalar_one()
             apart = c.execute(select(func.count()).select_from(schema.quarantine)).scalar_one()
             last = c.execute(select(func.coalesce(func.max(schema.change.c.seq), 0))).scalar_one()
-        return Stats(*counts, int(size), apart, last)
+        patients, studies, series, instances = counts
+        return Stats(patients, studies, series, instances, int(size), apart, last)
 
     # ---------------------------------------------------------------- keeping
 
@@ -364,7 +390,10 @@ class Archive:
             file.seek(found.dataset_offset)
             while piece := file.read(CHUNK):
                 sha.update(piece)
-        return self._index(found, name, sha.digest(), found.size, found.dataset_offset, "recovered")
+        offset = found.dataset_offset
+        return self._index(
+            _arrival(found, name, sha.digest(), found.size, offset=offset, origin="recovered"), None
+        )
 
 
 def _require(found: Header) -> None:
@@ -392,9 +421,18 @@ def _prefix(found: Header, data: memoryview) -> list[bytes | memoryview]:
     return [preamble, data[128 : found.dataset_offset]]
 
 
-def _shifted(found: Header, by: int) -> Header:
-    """The header with its frame offsets moved, for a file with another wrapper."""
-    frames = found.frames
-    if not by or frames is None or frames.inflated:
-        return found
-    return replace(found, frames=replace(frames, offset=frames.offset + by))
+def _arrival(
+    found: Header, name: bytes, digest: bytes, size: int, *, offset: int, origin: str
+) -> Arrival:
+    """The row to be of a placed file, whose data set may begin elsewhere than in what was sent."""
+    frames, by = found.frames, offset - found.dataset_offset
+    if by and frames is not None and not frames.inflated:
+        found = replace(found, frames=replace(frames, offset=frames.offset + by))
+    return Arrival(found, name, digest, size, offset, found.transfer_syntax, origin[:256])
+
+
+def _duplicate(found: Header) -> Stored:
+    return Stored(
+        "duplicate", found.study, found.series, found.sop_uid, found.sop_class,
+        warnings=found.warnings,
+    )  # fmt: skip

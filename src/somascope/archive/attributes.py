@@ -1,4 +1,4 @@
-"""Which DICOM attribute is which column, at which level, and how it matches (PS3.4 C.6, PS3.18 10.6)."""
+"""Which attribute is which column, at which level, and how it matches (PS3.4 C.6, PS3.18 10.6)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _names(value: str) -> list[Any]:
     return [{k: v for k, v in groups.items() if v}] if value else []
 
 
-def _a(
+def _a(  # noqa: PLR0917  (one row of a table)
     level: Level, tag: str, vr: str, keyword: str, column: Column[Any], how: How, *,
     default: bool = True, folded: Column[Any] | None = None,
 ) -> Attribute:  # fmt: skip

@@ -41,7 +41,7 @@ class Database:
                 "PostgreSQL needs psycopg; install it with: pip install 'somascope[postgres]'"
             ) from error
         self._write = threading.Lock()
-        reference = weakref.ref(self)
+        reference: weakref.ref[Database] = weakref.ref(self)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: _forget(reference))
 

@@ -148,6 +148,14 @@ class Files:
             yield session, names
             lock.close()
 
+    def pending(self) -> set[bytes]:
+        """Names of arrivals that are being written, or wait for their row."""
+        found: set[bytes] = set()
+        for temporary in (self.root / "incoming").glob("*/*"):
+            with contextlib.suppress(ValueError):
+                found.add(bytes.fromhex(temporary.name))
+        return found
+
     def forget(self, session: Path) -> None:
         """Remove a dead session."""
         shutil.rmtree(session, ignore_errors=True)
@@ -189,7 +197,8 @@ def _sync(descriptor: int) -> None:
     try:
         import fcntl
 
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # macOS: fsync stops at the drive's cache
+        full = fcntl.F_FULLFSYNC  # type: ignore[attr-defined]  # fsync stops at the drive's cache
+        fcntl.fcntl(descriptor, full)
     except (ImportError, AttributeError, OSError):
         os.fsync(descriptor)
 

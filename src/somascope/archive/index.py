@@ -80,8 +80,7 @@ class Committer:
                     self._settle([a])
                 return
             for a in batch:
-                self._files.drop(a.name)
-                a.error = error
+                self._fail(a, error)
             if not isinstance(error, Exception):
                 raise
             return
@@ -92,9 +91,26 @@ class Committer:
                 self._files.drop(a.name)
             a.answer = answer
 
+    def _fail(self, a: Arrival, error: BaseException) -> None:
+        """A commit that failed may have happened: only a file that surely has no row is removed.
+
+        In doubt both its names stay, and the next `open` adopts it or finds its row.
+        """
+        a.error = error
+        try:
+            with self._database.reading() as c:
+                row = c.execute(_KNOWN, {"uids": [a.header.sop_uid]}).first()
+        except Exception:
+            return
+        if row is not None and bytes(row.name) == a.name:
+            self._files.settle(a.name)
+            a.error, a.answer = None, a.answers("stored")
+        elif self._database.sqlite:
+            self._files.drop(a.name)
+
 
 _i, _s, _t, _p = schema.instance, schema.series, schema.study, schema.patient
-_KNOWN = select(_i.c.uid, _i.c.sha256, _i.c.transfer_syntax).where(
+_KNOWN = select(_i.c.uid, _i.c.sha256, _i.c.transfer_syntax, _i.c.name).where(
     _i.c.uid.in_(bindparam("uids", expanding=True))
 )
 _PLACE = (
@@ -175,8 +191,10 @@ class _Series:
 class Writer:
     """Adds arrivals within one transaction."""
 
-    def __init__(self, connection: Connection, isolate: Callable[[bytes], None]) -> None:
-        self._c, self._isolate = connection, isolate
+    def __init__(
+        self, connection: Connection, isolate: Callable[[bytes], None], *, after: int = 0
+    ) -> None:
+        self._c, self._isolate, self._after = connection, isolate, after
         self._rows: dict[str, list[dict[str, Any]]] = {
             n: [] for n in ("patient", "patient_word", "study", "series", "instance", "change")
         }
@@ -187,15 +205,20 @@ class Writer:
     def add(self, arrivals: list[Arrival]) -> list[Stored]:
         """Insert what is new; one answer per arrival."""
         c = self._c
-        self._pk, self._tk, self._sk, self._ik, self._seq = c.execute(_LAST).one()
+        last: Any = c.execute(_LAST).one()
+        self._pk, self._tk, self._sk, self._ik, self._seq = last
+        self._seq = max(self._seq, self._after)
         uids = [a.header.sop_uid for a in arrivals]
-        known = {u: (bytes(h), t) for u, h, t in c.execute(_KNOWN, {"uids": uids})}
+        known = {u: (bytes(h), t, bytes(n)) for u, h, t, n in c.execute(_KNOWN, {"uids": uids})}
         self._load(arrivals)
         answers: list[Stored] = []
         for a in arrivals:
             uid = a.header.sop_uid
             if uid in known:
-                if known[uid] == (a.sha256, a.transfer_syntax):
+                *content, name = known[uid]
+                if name == a.name:  # a rebuild of the index was faster
+                    answers.append(a.answers("stored"))
+                elif content == [a.sha256, a.transfer_syntax]:
                     answers.append(a.answers("duplicate"))
                 else:
                     answers.append(self._quarantine(a, "same SOP Instance UID, other content"))
@@ -204,7 +227,7 @@ class Writer:
             if reason:
                 answers.append(self._quarantine(a, reason))
                 continue
-            known[uid] = (a.sha256, a.transfer_syntax)
+            known[uid] = (a.sha256, a.transfer_syntax, a.name)
             answers.append(a.answers("stored"))
         self._flush()
         return answers

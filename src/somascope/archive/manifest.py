@@ -1,9 +1,9 @@
 """Whole metadata of a series, serialised once: what WADO-RS ``/metadata`` returns in one read.
 
 One file per series: a first line of JSON (version, and for every instance its UID, offset and
-length), then the instances' JSON objects parted by commas. It is a cache of what the instances say,
-made after the acknowledgement, on first demand or by `warm`; when instances have arrived since, only
-those are read.
+length), then the instances' JSON objects parted by commas. It is a cache of what the instances
+say, made after the acknowledgement, on first demand or by `warm`; when instances have arrived
+since, only those are read.
 """
 
 from __future__ import annotations

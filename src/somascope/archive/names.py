@@ -6,7 +6,8 @@ import re
 import unicodedata
 
 _PARTS = re.compile(r"[\^=\s,.\-\\]+")
-_CODES = {c: d for d, cs in zip("123456", ("bfpv", "cgjkqsxz", "dt", "l", "mn", "r"), strict=True) for c in cs}  # fmt: skip
+_GROUPS = {"1": "bfpv", "2": "cgjkqsxz", "3": "dt", "4": "l", "5": "mn", "6": "r"}
+_CODES = {letter: digit for digit, letters in _GROUPS.items() for letter in letters}
 
 
 def fold(text: str) -> str:

@@ -173,10 +173,11 @@ class Query:
     """A question in the semantics of QIDO-RS (PS3.18 8.3.4) and C-FIND (PS3.4 C.2.2.2).
 
     ``match`` maps keywords or tags (``"PatientID"``, ``"00100020"``) to values: single value, wild
-    cards ``*`` and ``?``, ranges ``a-b``, ``a-``, ``-b`` of dates and times, lists of UIDs parted by
-    a backslash or comma; ``""`` or ``"*"`` match everything. Person names match without regard to
-    case, with ``fuzzy`` also word by word and by sound. ``combined_datetime`` joins a date and a time
-    range to one. ``fields`` names attributes to return beyond the level's own, or ``("all",)``.
+    cards ``*`` and ``?``, ranges ``a-b``, ``a-``, ``-b`` of dates and times, lists of UIDs parted
+    by a backslash or comma; ``""`` or ``"*"`` match everything. Person names match without regard
+    to case, with ``fuzzy`` also word by word and by sound. ``combined_datetime`` joins a date and
+    a time range to one. ``fields`` names attributes to return beyond the level's own, or
+    ``("all",)``.
     """
 
     level: Level = "STUDY"

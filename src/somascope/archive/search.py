@@ -1,7 +1,7 @@
 """`Archive.search`: QIDO-RS and C-FIND semantics as one parameterised SELECT (PS3.4 C.2.2.2).
 
-Attributes of the index come from columns; others that a query asks for come from the stored metadata
-of one instance of the study or series (of the instance itself at that level).
+Attributes of the index come from columns; others that a query asks for come from the stored
+metadata of one instance of the study or series (of the instance itself at that level).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ IMPLEMENTATION_VERSION = "SOMASCOPE_0"
 
 
 def wrap(*, sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
-    """Preamble of zeros, ``DICM`` and group 0002 in explicit little endian, ending at the data set."""
+    """Preamble of zeros, ``DICM`` and group 0002; the data set follows."""
     body = struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\x00\x01"
     for element, value in (
         (0x0002, sop_class),
