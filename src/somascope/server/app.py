@@ -195,18 +195,12 @@ class _Viewer:
         return HTMLResponse(pages.NOT_BUILT, 200 if not path else 404)
 
 
-def serve_http(
-    root: Path | str, *, host: str = "127.0.0.1", port: int = 8742, settings: Settings | None = None
-) -> None:
-    """Serve the archive at ``root`` until SIGINT or SIGTERM; requests in flight are finished.
-
-    Raises `Refused` for an address that others reach while no token is configured.
-    """
-    settings = settings or Settings.load(root)
-    check_bind(root, host, settings=settings)
-    archive = Archive.open(root)
-    try:
-        config = uvicorn.Config(
+def web_server(
+    archive: Archive, *, settings: Settings, host: str = "127.0.0.1", port: int = 0
+) -> uvicorn.Server:
+    """The server that `serve_http` runs; ``port`` 0 takes a free one."""
+    return uvicorn.Server(
+        uvicorn.Config(
             create_app(archive, settings=settings, host=host),
             host=host,
             port=port,
@@ -222,10 +216,25 @@ def serve_http(
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
         )
+    )
+
+
+def serve_http(
+    root: Path | str, *, host: str = "127.0.0.1", port: int = 8742, settings: Settings | None = None
+) -> None:
+    """Serve the archive at ``root`` until SIGINT or SIGTERM; requests in flight are finished.
+
+    Raises `Refused` for an address that others reach while no token is configured.
+    """
+    settings = settings or Settings.load(root)
+    check_bind(root, host, settings=settings)
+    archive = Archive.open(root)
+    try:
+        server = web_server(archive, settings=settings, host=host, port=port)
         # uvicorn repeats the signal after its graceful end; with this the process then ends
         # normally, and the archive is closed.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run()
+        server.run()
     finally:
         archive.close()

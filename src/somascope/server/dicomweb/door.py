@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from somascope.archive import Archive, FrameRange, Instance
 from somascope.core.errors import CorruptFile, NotFound
+from somascope.server.security import is_loopback
 from somascope.server.settings import Settings
 
 P = ParamSpec("P")
@@ -39,9 +40,18 @@ def check_uid(text: str) -> str:
 
 
 def base_url(request: Request) -> str:
-    """The service's own address as this client sees it, without a slash at its end."""
+    """The service's own address as this client sees it, without a slash at its end.
+
+    Some clients leave the port out of their Host header; on the loopback, where no other server
+    stands between, it is put back.
+    """
     scope = request.scope
     host = request.headers.get("host", "localhost")
+    server = scope.get("server")
+    if server and server[1] and not host.rpartition("]")[2].rpartition(":")[1]:
+        usual = 443 if scope["scheme"] == "https" else 80
+        if server[1] != usual and is_loopback(host):
+            host = f"{host}:{server[1]}"
     return f"{scope['scheme']}://{host}{scope.get('root_path', '')}"
 
 

@@ -123,16 +123,19 @@ class Metadata:
         """Answer one request."""
         media = require(accepted(request.headers, request.query_params), [JSON, "application/json"])
         uids = {name: check_uid(uid) for name, uid in request.path_params.items()}
-        body = await self._door.in_thread(self._read, uids)
+        body = await self._door.in_thread(self._read, uids, base_url(request))
         tag = etag(body)
         headers = [("etag", tag), ("cache-control", "private, no-cache")]
         if not_modified(request, tag):
             return empty(304, headers)
         return json_answer(request, body, media=media, headers=headers)
 
-    def _read(self, uids: dict[str, str]) -> bytes:
+    def _read(self, uids: dict[str, str], base: str) -> bytes:
         body = self._door.archive.metadata(
-            study=uids["study"], series=uids.get("series"), instance=uids.get("instance")
+            study=uids["study"],
+            series=uids.get("series"),
+            instance=uids.get("instance"),
+            base=base,
         )
         if body == b"[]":
             raise NotFound(f"no instance at {'/'.join(uids.values())}")
