@@ -61,14 +61,13 @@ def convert(
             f"{dst.name} has the suffix {dst.suffix!r}, which names no format written here; use "
             ".nii.gz, .nrrd, .mha, .png, .tif, .dcm, or a folder"
         )
-    found = read_all(src, progress=Progress(lambda f, m: progress(f / 2, m)))
+    found = read_all(src, series=series, progress=Progress(lambda f, m: progress(f / 2, m)))
     nouns: list[Image | Mask] = [*found.images, *found.masks]
     report = ConvertReport(problems=list(found.problems))
-    if series is not None:
-        there = sorted({_uid(n) for n in nouns} - {""})
-        nouns = [n for n in nouns if _uid(n) == series]
-        if not nouns:
-            raise NotFound(f"{src} has no series {series!r}; it has {', '.join(there) or 'none'}")
+    if series is not None and not nouns:
+        every = read_all(src)
+        there = sorted({_uid(n) for n in [*every.images, *every.masks]} - {""})
+        raise NotFound(f"{src} has no series {series!r}; it has {', '.join(there) or 'none'}")
     if single:
         _one(nouns, dst, src, report)
         return report

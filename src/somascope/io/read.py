@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,6 +15,9 @@ from somascope.io.report import ReadReport
 
 HEAD = 4096
 """How many bytes of a file a reader is shown."""
+
+_SEGMENTATION = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[47][^.0-9]")
+"""SOP Class UIDs of Segmentation and Label Map Segmentation (PS3.4 B.5)."""
 
 
 @runtime_checkable
@@ -79,13 +83,11 @@ def read(path: str | Path, *, series: str | None = None) -> Image | list[Image]:
     ReadError
         Nothing readable; the message gives the reason for the first files.
     """
-    report = read_all(path)
+    report = read_all(path, series=series)
     images = report.images
-    if series is not None:
-        images = [i for i in images if _series(i) == series]
-        if not images and report.images:
-            there = sorted({_series(i) for i in report.images} - {""})
-            raise NotFound(f"{path} has no series {series!r}; it has {', '.join(there) or 'none'}")
+    if series is not None and not images:
+        there = sorted({_series(i) for i in read_all(path).images} - {""})
+        raise NotFound(f"{path} has no series {series!r}; it has {', '.join(there) or 'none'}")
     if not images:
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:5]) or "no files"
         if report.masks:
@@ -99,10 +101,16 @@ def _series(image: Image) -> str:
     return str(image.attributes.get("SeriesInstanceUID", ""))
 
 
-def read_all(path: str | Path | Sequence[str | Path], *, progress: Progress = QUIET) -> ReadReport:
+def read_all(
+    path: str | Path | Sequence[str | Path],
+    *,
+    series: str | None = None,
+    progress: Progress = QUIET,
+) -> ReadReport:
     """Read everything behind a path, or a list of paths, and say what could not be read.
 
-    Bad files never stop the others: they are in ``problems`` with the reason.
+    Bad files never stop the others: they are in ``problems`` with the reason. With ``series``
+    only DICOM of that Series Instance UID is read.
 
     Raises
     ------
@@ -122,6 +130,7 @@ def read_all(path: str | Path | Sequence[str | Path], *, progress: Progress = QU
         else:
             raise NotFound(f"there is no file or folder {str(root)!r}")
     dicom: list[Path] = []
+    segmentations: list[Path] = []
     others: list[tuple[Path, bytes]] = []
     for file in files:
         try:
@@ -131,26 +140,61 @@ def read_all(path: str | Path | Sequence[str | Path], *, progress: Progress = QU
             report.problem(file.name, error)
             continue
         if is_dicom(head):
-            dicom.append(file)
+            (segmentations if _SEGMENTATION.search(head) else dicom).append(file)
         else:
             others.append((file, head))
     whole = len(files) > 1
-    if dicom:
-        report.add(_dicom(dicom, Progress(lambda f, m: progress(0.8 * f, m))))
+    if dicom or segmentations:
+        part = Progress(lambda f, m: progress(0.8 * f, m))
+        report.add(_dicom(dicom, segmentations, series, part))
+    if series is not None:
+        others = []
+    others = _without_pairs(others)
     _others(others, report, progress=progress, quiet=whole and bool(dicom or len(others) > 1))
     progress(1.0, "read")
     return report
+
+
+def _without_pairs(files: list[tuple[Path, bytes]]) -> list[tuple[Path, bytes]]:
+    """Without the ``.img`` of NIfTI pairs, which is read through its ``.hdr``."""
+    names = {file.with_name(file.name.removesuffix(".gz")) for file, _ in files}
+    return [
+        (file, head)
+        for file, head in files
+        if not (
+            file.name.removesuffix(".gz").endswith(".img")
+            and file.with_name(file.name.removesuffix(".gz")[:-4] + ".hdr") in names
+        )
+    ]
 
 
 def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _dicom(files: list[Path], progress: Progress) -> ReadReport:
+def _dicom(
+    files: list[Path], segmentations: list[Path], series: str | None, progress: Progress
+) -> ReadReport:
+    from somascope.io.dicom.seg_read import read as read_mask
     from somascope.io.dicom.series import volumes
 
-    progress(0.0, "DICOM")
-    return ReadReport(images=list(volumes(files)))
+    report = ReadReport()
+    rest = list(files)
+    for file in segmentations:
+        try:
+            mask = read_mask(file)
+        except UnsupportedFormat:
+            rest.append(file)  # it only mentions a segmentation
+        except (SomascopeError, OSError) as error:
+            report.problem(file.name, error)
+        else:
+            if series in (None, mask.attributes.get("SeriesInstanceUID")):
+                report.masks.append(mask)
+    if rest:
+        images, problems = volumes(rest, progress=progress, series=series)
+        report.images += images
+        report.problems += [(str(name), str(reason)) for name, reason in problems]
+    return report
 
 
 def _others(

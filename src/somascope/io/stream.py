@@ -99,7 +99,10 @@ def inside(folder: Path, named: str, *, name: str) -> Path:
         For absolute paths, ``..``, links that lead away, and files that are not there.
     """
     base = folder.resolve()
-    path = (base / named.replace("\\", "/")).resolve()
+    try:
+        path = (base / named.replace("\\", "/")).resolve()
+    except (ValueError, OSError) as error:
+        raise CorruptFile(f"{name} names the data file {named[:60]!r}: {error}") from error
     if not path.is_relative_to(base) or path == base:
         raise CorruptFile(
             f"{name} names the data file {named!r}, which lies outside its folder; put it beside "

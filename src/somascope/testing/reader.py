@@ -147,12 +147,15 @@ def _attempt(reader: Any, path: Path, what: str, room: int) -> list[Image] | Non
     try:
         return reader.read(path)
     except ReadError as error:
-        assert str(error), f"for {what} read() raises {type(error).__name__} without a message"
+        if not str(error):
+            raise AssertionError(
+                f"for {what} read() raises a ReadError without a message"
+            ) from error
         return None
     except Exception as error:
         raise AssertionError(
-            f"for {what} read() raises {type(error).__name__}({error}); it must be a ReadError that "
-            "says what is wrong"
+            f"for {what} read() raises {type(error).__name__}({error}); it must be a ReadError "
+            "that says what is wrong"
         ) from error
     finally:
         peak = tracemalloc.get_traced_memory()[1]
