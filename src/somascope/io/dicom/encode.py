@@ -16,7 +16,6 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pydicom.valuerep import format_number_as_ds
 
 from somascope.core.errors import ParameterError, WriteError
 from somascope.core.finding import Code
@@ -43,13 +42,22 @@ def number(value: float) -> str:
     """``value`` as a decimal string of at most 16 characters, as exact as that allows."""
     if float(value) == round(float(value)) and abs(value) < 1e15:
         return str(round(value))
-    return format_number_as_ds(float(value))
+    for digits in range(17, 0, -1):
+        text = f"{float(value):.{digits}g}"
+        if len(text) <= 16:
+            return text
+    raise WriteError(f"{value!r} has no decimal string of 16 characters")
 
 
 def clean(value: Any, vr: str) -> Any:
     """One value made to fit ``vr``, or None where it cannot."""
-    if value is None:
+    try:
+        return None if value is None else _fitted(value, vr)
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _fitted(value: Any, vr: str) -> Any:
     if vr in ("DS", "FD", "FL"):
         if isinstance(value, str):
             text = value.strip()

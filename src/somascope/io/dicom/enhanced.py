@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from somascope import __version__
 from somascope.core.finding import Code
 from somascope.core.grid import Array
-from somascope.core.image import Axis, Image
+from somascope.core.image import Image
 from somascope.io.dicom import axes, carry, iods, uid
 from somascope.io.dicom.compose import Series
 from somascope.io.dicom.encode import Encoder, coded, put
@@ -23,7 +23,6 @@ from somascope.io.dicom.quantise import Stored
 from somascope.io.dicom.units import real_world, rescale_type
 from somascope.io.dicom.window import window
 
-_DIMENSION = {"t": "TemporalPositionIndex", "echo": "EffectiveEchoTime", "b": "DiffusionBValue"}
 _FRAME_TYPE = {
     iods.ENHANCED_CT.iod: "CTImageFrameTypeSequence",
     iods.ENHANCED_MR.iod: "MRImageFrameTypeSequence",
@@ -35,14 +34,13 @@ def instance(
     image: Image, *, stored: Stored, pixels: Array, series: Series, kind: Kind, place: Planes
 ) -> bytes:
     """The one Part 10 file of a multi-frame image; ``pixels`` ``(*leading, nz, ny, nx[, 3])``."""
-    names = axes.leading(image)
-    sizes = pixels.shape[: len(names)]
+    lead = axes.leading(image)
     own = Dataset()
     put(own, {"SOPInstanceUID": series.sop(0), "InstanceNumber": 1})
     put(own, _module(image, kind))
     date, time = carry.when(image.attributes)
     put(own, {"ContentDate": date, "ContentTime": time, "AcquisitionContextSequence": []})
-    dimensions = [_DIMENSION[a.name] for a in names] + ["StackID", "InStackPositionNumber"]
+    dimensions = [*lead.dimensions, "StackID", "InStackPositionNumber"]
     frames = [
         Frame(
             position=place.positions[z],
@@ -50,11 +48,11 @@ def instance(
             content={
                 "StackID": "1",
                 "InStackPositionNumber": z + 1,
-                "TemporalPositionIndex": _moment(names, index),
+                "TemporalPositionIndex": axes.moment(lead, index),
             },
-            groups=_own_groups(names, index),
+            groups=axes.groups(lead, index),
         )
-        for index in product(*map(range, sizes))
+        for index in product(*map(range, lead.sizes))
         for z in range(image.grid.shape[0])
     ]
     shared = derivation(image.provenance, series.sources)
@@ -89,31 +87,6 @@ def instance(
     merged.update(own)
     carry.complete(merged, kind.iod)
     return Encoder(merged).part10(Dataset(), [np.ascontiguousarray(pixels).data.cast("B")])
-
-
-def _moment(names: tuple[Axis, ...], index: tuple[int, ...]) -> int:
-    return next((i + 1 for a, i in zip(names, index, strict=True) if a.name == "t"), 1)
-
-
-def _own_groups(names: tuple[Axis, ...], index: tuple[int, ...]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for axis, i in zip(names, index, strict=True):
-        if not axis.values:
-            continue
-        if axis.name == "t":
-            offset = axes.seconds(axis)[i]
-            result["TemporalPositionSequence"] = [{"TemporalPositionTimeOffset": offset}]
-        elif axis.name == "echo":
-            result["MREchoSequence"] = [{"EffectiveEchoTime": axes.milliseconds(axis)[i]}]
-        elif axis.name == "b":
-            value = axis.values[i]
-            result["MRDiffusionSequence"] = [
-                {
-                    "DiffusionBValue": value,
-                    "DiffusionDirectionality": "ISOTROPIC" if value else "NONE",
-                }
-            ]
-    return result
 
 
 def _value_groups(image: Image, stored: Stored) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from somascope.core.finding import Code
 from somascope.core.grid import Float
 from somascope.core.provenance import Provenance
 from somascope.io.dicom import provenance, uid
+from somascope.io.dicom.axes import PLACES
 from somascope.io.dicom.compose import Series
 from somascope.io.dicom.encode import coded, put
 from somascope.io.dicom.plane import Planes
@@ -23,8 +24,7 @@ _GROUP_OF = {
     "TemporalPositionIndex": "FrameContentSequence",
     "ImagePositionPatient": "PlanePositionSequence",
     "ReferencedSegmentNumber": "SegmentIdentificationSequence",
-    "EffectiveEchoTime": "MREchoSequence",
-    "DiffusionBValue": "MRDiffusionSequence",
+    **{p.multi: p.group for p in PLACES.values()},
 }
 """Dimension index -> the functional group it is in."""
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+import numpy as np
+
+from somascope.core.grid import Array
 from somascope.core.image import Image
+from somascope.io.dicom.plane import is_placed
 from somascope.io.dicom.quantise import Rules
 
 Layout = Literal["single", "cine", "nuclear", "functional"]
@@ -56,6 +60,10 @@ SC_WORDS = Kind(
     "functional",
     Rules(signed=False),
 )
+SC_FILM_BYTES = Kind(
+    "multi-frame-grayscale-byte-secondary-capture-image", _BASE + "7.2", "cine", _UNSIGNED
+)
+SC_FILM_WORDS = replace(SC_WORDS, layout="cine")
 SC_COLOUR = Kind(
     "multi-frame-true-color-secondary-capture-image",
     _BASE + "7.4",
@@ -63,6 +71,7 @@ SC_COLOUR = Kind(
     Rules(signed=False, bytes=True),
     colour=True,
 )
+SC_FILM_COLOUR = replace(SC_COLOUR, layout="cine")
 ENHANCED_CT = Kind("enhanced-ct-image", _BASE + "2.1", "functional")
 ENHANCED_MR = Kind("enhanced-mr-image", _BASE + "4.1", "functional")
 ENHANCED_PT = Kind("enhanced-pet-image", _BASE + "130", "functional")
@@ -73,7 +82,7 @@ PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
 KINDS = {
     k.sop_class: k
     for k in (
-        *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_WORDS, SC_COLOUR),
+        *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
         *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP),
     )
 }
@@ -89,12 +98,24 @@ def choose(image: Image, *, multiframe: bool = False) -> Kind:
     colour = any(a.name == "channel" for a in image.axes)
     flat = image.grid.shape[0] == 1
     leading = {a.name for a in image.axes} - {"channel"}
-    if image.modality == "US" and flat and leading <= {"t"} and image.data.dtype.itemsize == 1:
+    small = image.data.dtype.itemsize == 1
+    film = len(leading) == 1 and leading <= {"t", "frame"}
+    if image.modality == "US" and flat and small and (film or not leading):
         return US_FILM if leading else US
+    if (
+        film
+        and flat
+        and image.modality not in ("CT", "MR", "PT", "NM")
+        and not is_placed(image.grid)
+    ):
+        if not colour:
+            return SC_FILM_BYTES if small and image.data.dtype.kind in "bu" else SC_FILM_WORDS
+        if small:
+            return SC_FILM_COLOUR
     several = image.data.size > image.grid.shape[1] * image.grid.shape[2] * (3 if colour else 1)
     if colour:
-        return SC_COLOUR if multiframe and several and image.data.dtype.itemsize == 1 else SC
-    if multiframe:
+        return SC_COLOUR if multiframe and several and small else SC
+    if multiframe and not leading & {"flip", "ti", "kvp"}:
         enhanced = {"CT": ENHANCED_CT, "MR": ENHANCED_MR, "PT": ENHANCED_PT}
         if image.modality in enhanced and (image.modality != "PT" or _has_tracer(image.attributes)):
             return enhanced[image.modality]
@@ -102,8 +123,20 @@ def choose(image: Image, *, multiframe: bool = False) -> Kind:
             return SC_WORDS
     if image.modality in ("DX", "CR") and (not flat or leading):
         return SC
+    if image.modality == "DX" and not _counts(image.data):
+        return SC
     classic = {"CT": CT, "MR": MR, "PT": PT, "NM": NM, "DX": DX, "CR": CR}
     return classic.get(image.modality, SC)
+
+
+def _counts(data: Array) -> bool:
+    """Whether all values are whole numbers that 16 unsigned bits hold."""
+    return bool(
+        data.dtype.kind in "biuf"
+        and data.min() >= 0
+        and data.max() < 2**16
+        and (data.dtype.kind != "f" or np.array_equal(data, np.rint(data)))
+    )
 
 
 def _has_tracer(attributes: Mapping[str, Any]) -> bool:

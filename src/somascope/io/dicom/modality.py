@@ -33,6 +33,7 @@ def facts(image: Image, *, kind: Kind, planes: Planes) -> dict[str, Any]:
         iods.US_FILM.iod: _us,
         iods.DX.iod: _dx,
         iods.CR.iod: _cr,
+        **{k.iod: _film for k in (iods.SC_FILM_BYTES, iods.SC_FILM_WORDS, iods.SC_FILM_COLOUR)},
     }
     result = makers.get(kind.iod, _sc)(image, planes)
     for keyword in _CONDITIONAL.get(kind.iod, ("Laterality", "PatientOrientation")):
@@ -190,4 +191,13 @@ def _sc(image: Image, planes: Planes) -> dict[str, Any]:
         "ImageType": _type(image),
         "ConversionType": "WSD",
         **({"BurnedInAnnotation": burned} if burned else {}),
+    }
+
+
+def _film(image: Image, planes: Planes) -> dict[str, Any]:
+    colour = any(a.name == "channel" for a in image.axes)
+    return {
+        **_sc(image, planes),
+        "BurnedInAnnotation": image.attributes.get("BurnedInAnnotation") or "NO",
+        **({} if colour else {"PresentationLUTShape": "IDENTITY"}),
     }

@@ -70,7 +70,6 @@ def is_placed(grid: Grid) -> bool:
     default = np.diag(grid.spacing)[::-1]
     return (
         grid.shape[0] > 1
-        or bool(grid.frame_of_reference)
         or bool(np.abs(grid.affine[:3, 3]).max() > 1e-9)
         or bool(np.abs(grid.affine[:3, :3] - default).max() > 1e-9)
     )

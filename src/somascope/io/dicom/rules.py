@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from somascope.io.dicom import iods
-from somascope.io.dicom.iods import KINDS
+from somascope.io.dicom.iods import KINDS, table
 
 _PIXELS = {"PixelData": None, "FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
@@ -37,8 +37,7 @@ def rules(dataset: Dataset) -> Iterator[str]:
     if "PerFrameFunctionalGroupsSequence" in dataset:
         yield from _frames(dataset, iod)
     elif (
-        kind is not None
-        and kind.layout == "functional"
+        any("functional-groups" in m and u == "M" for m, u in table()["iods"].get(iod, {}).items())
         and dataset.get("DimensionOrganizationType") != "TILED_FULL"
     ):
         yield "PerFrameFunctionalGroupsSequence is missing (PS3.3 C.7.6.16)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -143,4 +144,4 @@ def _counts_down(dataset: Dataset, indices: Sequence[int] | Any, frames: int) ->
         counts.append(int(numbers[place]))
     pairs = sorted(set(zip(counts, (int(i) for i in indices), strict=True)))
     order = [i for _, i in pairs]
-    return len(order) > 1 and all(b < a for a, b in zip(order, order[1:], strict=False))
+    return len(order) > 1 and all(b < a for a, b in pairwise(order))

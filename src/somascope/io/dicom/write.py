@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from somascope.core.errors import WriteError
 from somascope.core.grid import Array
 from somascope.core.image import Image
 from somascope.io.dicom import axes, carry, compose, enhanced, iods, modality, validate
+from somascope.io.dicom.axes import Leading
 from somascope.io.dicom.compose import Series, Titles
 from somascope.io.dicom.encode import Encoder, dataset, put
 from somascope.io.dicom.iods import Kind
@@ -74,7 +75,7 @@ def instances(
         kind = iods.SC
     if kind.layout == "nuclear" and not planes(image.grid).right_handed:
         image = _reversed(image)
-    names = axes.leading(image)
+    lead = axes.leading(image)
     stored = quantise(image.data, rules=kind.rules)
     place = planes(image.grid)
     content = compose.identity(
@@ -103,11 +104,12 @@ def instances(
         _place(series, image, kind, place)
         _values(series.shared, image, stored, kind)
         carry.complete(series.shared, kind.iod)
-        sizes = frames.shape[: len(names)]
         if kind.layout == "single":
-            files = _single(image, frames, series, place, sizes)
+            files = _single(image, frames, series, place, lead)
+        elif kind.layout == "cine":
+            files = [_film(frames, series, lead, kind)]
         else:
-            files = _films(image, frames, series, kind, sizes)
+            files = _nuclear(image, frames, series, lead)
     for file in {0: files[0], len(files) - 1: files[-1]}.values():
         problems = validate.check(file)
         if problems:
@@ -198,20 +200,21 @@ def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
 
 
 def _single(
-    image: Image, frames: Array, series: Series, place: Planes, sizes: tuple[int, ...]
+    image: Image, frames: Array, series: Series, place: Planes, lead: Leading
 ) -> list[bytes]:
-    names = axes.leading(image)
     nz = image.grid.shape[0]
     placed = "ImageOrientationPatient" in series.shared
-    total = int(np.prod(sizes, dtype=int)) * nz
+    total = int(np.prod(lead.sizes, dtype=int)) * nz
     pairwise = len(series.sources) == total
     if 0 < len(series.sources) <= _FEW_SOURCES and not pairwise:
         put(series.shared, {"SourceImageSequence": sources(list(series.sources))})
     normal = np.cross(place.orientation[:3], place.orientation[3:])
     encoder = Encoder(series.shared)
     files: list[bytes] = []
-    for index in product(*map(range, sizes)):
-        apart = axes.labels(names, sizes, index, modality=image.modality)
+    options = str(image.attributes.get("ScanOptions") or "")
+    gated = image.modality == "MR" and any(o in options for o in ("CG", "PPG"))
+    for index in product(*map(range, lead.sizes)):
+        apart = axes.labels(lead, index, gated=gated)
         for z in range(nz):
             number = len(files)
             own = dataset(
@@ -231,38 +234,41 @@ def _single(
     return files
 
 
-def _films(
-    image: Image, frames: Array, series: Series, kind: Kind, sizes: tuple[int, ...]
-) -> list[bytes]:
-    """Ultrasound: one film of all times. Nuclear medicine: one volume per entry of the axes."""
-    names = axes.leading(image)
+def _film(frames: Array, series: Series, lead: Leading, kind: Kind) -> bytes:
+    """All times of a flat image in one instance, with their Frame Time."""
+    if series.sources:
+        put(series.shared, {"SourceImageSequence": sources(list(series.sources))})
+    times = axes.seconds(lead.axes[0])
+    steps = [b - a for a, b in pairwise(times)]
+    own: dict[str, Any] = {
+        "SOPInstanceUID": series.sop(0),
+        "InstanceNumber": 1,
+        "NumberOfFrames": lead.sizes[0],
+    }
+    mean = sum(steps) / len(steps) if steps else 0.04
+    if not times and kind is not iods.US_FILM:
+        own |= {"FrameIncrementPointer": 0x00182001}
+        own["PageNumberVector"] = list(range(1, lead.sizes[0] + 1))
+    elif all(abs(s - mean) <= 1e-3 * abs(mean) for s in steps):
+        own |= {"FrameIncrementPointer": 0x00181063, "FrameTime": mean * 1e3}
+    else:
+        own |= {"FrameIncrementPointer": 0x00181065}
+        own["FrameTimeVector"] = [0.0, *(s * 1e3 for s in steps)]
+    return Encoder(series.shared).part10(dataset(own), [frames.data.cast("B")])
+
+
+def _nuclear(image: Image, frames: Array, series: Series, lead: Leading) -> list[bytes]:
+    """One volume per entry of the leading axes."""
     if series.sources:
         put(series.shared, {"SourceImageSequence": sources(list(series.sources))})
     encoder = Encoder(series.shared)
-    if kind.layout == "cine":
-        times = axes.seconds(names[0])
-        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.04
-        film: dict[str, Any] = {
-            "SOPInstanceUID": series.sop(0),
-            "InstanceNumber": 1,
-            "NumberOfFrames": sizes[0],
-            "FrameIncrementPointer": 0x00181063,
-            "FrameTime": step * 1e3,
-        }
-        even = np.allclose(np.diff(times), step, rtol=1e-3, atol=1e-6) if len(times) > 1 else True
-        if not even:
-            gaps = [0.0, *(float(d) * 1e3 for d in np.diff(times))]
-            film |= {"FrameIncrementPointer": 0x00181065, "FrameTimeVector": gaps}
-            del film["FrameTime"]
-        return [encoder.part10(dataset(film), [frames.data.cast("B")])]
     files: list[bytes] = []
-    for index in product(*map(range, sizes)):
-        own: dict[str, Any] = {
+    for index in product(*map(range, lead.sizes)):
+        own = {
             "SOPInstanceUID": series.sop(len(files)),
             "InstanceNumber": len(files) + 1,
-            **axes.labels(names, sizes, index, modality=image.modality),
+            **axes.labels(lead, index),
         }
-        files.append(
-            encoder.part10(dataset(own), [np.ascontiguousarray(frames[index]).data.cast("B")])
-        )
+        volume = np.ascontiguousarray(frames[index])
+        files.append(encoder.part10(dataset(own), [volume.data.cast("B")]))
     return files
