@@ -62,7 +62,7 @@ def _plain(head: bytes) -> bytes:
     if head[:2] != b"\x1f\x8b":
         return head
     try:
-        return zlib.decompressobj(31).decompress(head, 1024)
+        return zlib.decompressobj(31).decompress(head, 540)
     except zlib.error:
         return b""
 
