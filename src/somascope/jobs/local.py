@@ -39,8 +39,10 @@ class ChildProcess:
 
     def warm(self) -> None:
         """Start the process before the first job."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        if self._process is not None:
+            if self._process.poll() is None:
+                return
+            self._close(self._process)
         self._said = queue.SimpleQueue()
         self._written = queue.SimpleQueue()
         self._process = subprocess.Popen(  # noqa: S603 (our own interpreter, a list)

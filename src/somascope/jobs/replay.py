@@ -15,7 +15,7 @@ from somascope import __version__
 from somascope.core import QUIET, Image, Mask, Progress, Provenance
 from somascope.core.errors import NotFound
 from somascope.core.registry import get_operation
-from somascope.jobs.resolve import from_archive, locate, nouns_of, part
+from somascope.jobs.resolve import from_archive, locate, nouns_of, part, split
 from somascope.jobs.run import compute, encode
 
 if TYPE_CHECKING:
@@ -71,16 +71,24 @@ def replay(archive: Archive, uid: str, *, progress: Progress = QUIET) -> ReplayR
     step = record.steps[-1]
     found = get_operation(step.operation)
     declared = nouns_of(found, len(step.inputs))
-    read_from = {s.name: s.uids for s in record.sources}
+    read_from: dict[str, list[tuple[str, ...]]] = {}
+    for source in record.sources:
+        read_from.setdefault(source.name, []).append(source.uids)
     reading = part(progress, 0.0, 0.2)
     nouns = [
-        from_archive(archive, i, noun=noun, instances=read_from.get(i.partition("#")[0], ()))
+        from_archive(archive, i, noun=noun, instances=_next(read_from, split(i)[0]))
         for i, noun in reading.over(list(zip(step.inputs, declared, strict=True)), "reading")
     ]
     params = found.validate(step.params)
     results = compute(found, nouns, step.inputs, params, progress=part(progress, 0.2, 0.9))
     with tempfile.TemporaryDirectory(prefix="somascope-replay-") as folder:
         return _compare(uid, paths, results, Path(folder), record, progress=progress)
+
+
+def _next(read_from: dict[str, list[tuple[str, ...]]], name: str) -> tuple[str, ...]:
+    """The instances read for the next input of that name: two may be of one series."""
+    found = read_from.get(name, [])
+    return found.pop(0) if len(found) > 1 else (found[0] if found else ())
 
 
 def _compare(

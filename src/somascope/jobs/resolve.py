@@ -47,11 +47,21 @@ def from_archive(
     else:
         paths = locate(archive, uid)
     _, number = split(uid)
-    return only(paths, uid, noun=noun, number=number)
+    return only(paths, uid, noun=noun, number=number, narrowed=bool(instances))
 
 
-def only(paths: Sequence[Path], name: str, *, noun: str, number: int | None = None) -> Image | Mask:
-    """The one noun in these files; an error that tells what is there where it is not one."""
+def only(
+    paths: Sequence[Path],
+    name: str,
+    *,
+    noun: str,
+    number: int | None = None,
+    narrowed: bool = False,
+) -> Image | Mask:
+    """The one noun in these files; an error that tells what is there where it is not one.
+
+    ``number`` chooses among several (from 1); with ``narrowed`` the files are one choice already.
+    """
     report = read_all(list(paths))
     wanted = noun.removesuffix("[]").split("|")
     found: list[Image | Mask] = []
@@ -67,7 +77,7 @@ def only(paths: Sequence[Path], name: str, *, noun: str, number: int | None = No
             + (f", but {len(there)} {there[0]}" if there else "")
             + (f" ({reasons})" if reasons else "")
         )
-    if number is not None:
+    if number is not None and not (narrowed and len(found) == 1):
         if number > len(found):
             raise NotFound(f"input {name}: there are only {len(found)} volumes")
         return found[number - 1]
