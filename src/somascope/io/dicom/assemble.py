@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,12 +17,20 @@ from somascope.io.dicom.slices import Slice
 _LABEL_UNITS = {
     "echo": "ms", "ti": "ms", "flip": "deg", "kvp": "kV", "b": "s/mm2", "energy": "1",
     "detector": "1", "phase": "1", "rotation": "1", "rr": "1", "timeslot": "1", "view": "1",
-    "trace": "1",
 }  # fmt: skip
 _GRADIENT = ("gx", "gy", "gz")
 _TIME_SCALE = {"offset": 1.0, "reference": 1e-3, "trigger": 1e-3, "acquired": 1.0, "content": 1.0}
 """Times that are times, and their factor to seconds."""
-_TIME_ORDER = ("offset", "temporal", "trigger", "reference", "acquisition", "acquired", "content", "number")  # fmt: skip
+_TIME_ORDER = (
+    "offset",
+    "temporal",
+    "trigger",
+    "reference",
+    "acquisition",
+    "acquired",
+    "content",
+    "number",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +80,15 @@ def stacks(slices: list[Slice], *, allow_uneven: bool) -> tuple[list[Stack], lis
         said = geometry.gap_report(unique)
         if allow_uneven:
             remarks.append(f"{said}; resampled to even slices")
-            pieces = [geometry.Run(tuple(range(len(unique))), (unique[-1] - unique[0]) / (len(unique) - 1))]  # fmt: skip
+            pieces = [
+                geometry.Run(
+                    tuple(range(len(unique))), (unique[-1] - unique[0]) / (len(unique) - 1)
+                )
+            ]
         else:
             remarks.append(
-                f"{said}; told apart into {len(pieces)} volumes (allow_uneven=True resamples them to one)"
+                f"{said}; told apart into {len(pieces)} volumes (allow_uneven=True resamples "
+                "them to one)"
             )
     uneven = len(pieces) == 1 and not geometry.even(unique)
     for piece in pieces:
@@ -94,7 +108,7 @@ def stacks(slices: list[Slice], *, allow_uneven: bool) -> tuple[list[Stack], lis
 
 
 def _flat(slices: list[Slice]) -> list[Stack]:
-    """Slices without a place: frames of one instance along ``t``, ``frame`` or ``z``, else alone."""
+    """Slices without a place: frames of an instance along ``t``, ``frame`` or ``z``."""
     groups: dict[int, list[Slice]] = {}
     for s in slices:
         groups.setdefault(id(s.instance), []).append(s)
@@ -152,7 +166,10 @@ def _arranged(slices: list[Slice], z: Array, nz: int) -> _Arranged:
             keys, names = trial, [*names, name]
     directed = "b" in names or any("gx" in s.labels for s in slices)
     if directed and distinct() < n:
-        trial = [(*k, *(s.labels.get(g, 0.0) for g in _GRADIENT)) for k, s in zip(keys, slices, strict=True)]  # fmt: skip
+        trial = [
+            (*k, *(s.labels.get(g, 0.0) for g in _GRADIENT))
+            for k, s in zip(keys, slices, strict=True)
+        ]
         if len({(int(a), k) for a, k in zip(z, trial, strict=True)}) > distinct():
             keys, names = trial, [*names, *_GRADIENT]
     source = ""
@@ -167,15 +184,20 @@ def _arranged(slices: list[Slice], z: Array, nz: int) -> _Arranged:
             ["slices lie at the same place and nothing tells them apart"],
             [[s] for s in slices],
         )
-    return _tabled(slices, z, nz, keys, names, source)
+    return _tabled(slices, z, nz=nz, keys=keys, names=names, source=source)
 
 
-def _ranked(slices: list[Slice], z: Array, keys: list[tuple[float, ...]]) -> tuple[list[tuple[float, ...]], str]:  # fmt: skip
+def _ranked(
+    slices: list[Slice], z: Array, keys: list[tuple[float, ...]]
+) -> tuple[list[tuple[float, ...]], str]:
     """Append the rank in time among the slices of one place and one key."""
     groups: dict[tuple[int, tuple[float, ...]], list[int]] = {}
     for i, (a, k) in enumerate(zip(z, keys, strict=True)):
         groups.setdefault((int(a), k), []).append(i)
-    candidates = [*_TIME_ORDER, *dict.fromkeys(t for s in slices for t in s.times if t.startswith("dimension"))]  # fmt: skip
+    candidates = [
+        *_TIME_ORDER,
+        *dict.fromkeys(t for s in slices for t in s.times if t.startswith("dimension")),
+    ]
     source = "order"
     for name in candidates:
         if all(
@@ -189,7 +211,9 @@ def _ranked(slices: list[Slice], z: Array, keys: list[tuple[float, ...]]) -> tup
     for members in groups.values():
         if source == "order":
             # no single attribute tells all apart: all of them, in the order of trust
-            ordered = sorted(members, key=lambda i: ([slices[i].times.get(t, 0.0) for t in candidates], i))  # fmt: skip
+            ordered = sorted(
+                members, key=lambda i: ([slices[i].times.get(t, 0.0) for t in candidates], i)
+            )
         else:
             ordered = sorted(
                 members, key=lambda i: slices[i].times[source] if len(members) > 1 else 0
@@ -202,13 +226,18 @@ def _ranked(slices: list[Slice], z: Array, keys: list[tuple[float, ...]]) -> tup
 def _tabled(
     slices: list[Slice],
     z: Array,
+    *,
     nz: int,
     keys: list[tuple[float, ...]],
     names: list[str],
     source: str,
 ) -> _Arranged:
     remarks: list[str] = []
-    order = {k: min(i for i, other in enumerate(keys) if other == k) for k in set(keys)} if len(set(keys)) < 64 else _firsts(keys)  # fmt: skip
+    order = (
+        {k: min(i for i, other in enumerate(keys) if other == k) for k in set(keys)}
+        if len(set(keys)) < 64
+        else _firsts(keys)
+    )
     counts = Counter(keys)
     whole = [k for k in counts if counts[k] == nz]
     broken = [k for k in counts if counts[k] != nz]
@@ -217,7 +246,7 @@ def _tabled(
         apart = [[s for s, k in zip(slices, keys, strict=True) if k == key] for key in broken]
         sizes = ", ".join(str(counts[k]) for k in broken[:5])
         remarks.append(
-            f"{len(broken)} of {len(counts)} repeats have {sizes} of {nz} slices; they were told apart"
+            f"{len(broken)} of {len(counts)} repeats have {sizes} of {nz} slices; told apart"
         )
     if not whole:
         return [], remarks, apart
@@ -232,7 +261,10 @@ def _tabled(
         for i, (a, k) in enumerate(zip(z, keys, strict=True)):
             if k in kept:
                 table[(*(lookups[d][k[d]] for d in axes_order), int(a))] = i
-        axes = tuple(_axis(names[d], values[d], source, slices, table, j) for j, d in enumerate(axes_order))  # fmt: skip
+        axes = tuple(
+            _axis(names[d], values[d], source, slices=slices, table=table, dim=j)
+            for j, d in enumerate(axes_order)
+        )
         return [(slices, table, axes, ())], remarks, apart
     whole.sort(key=lambda k: order[k])
     rows = {k: j for j, k in enumerate(whole)}
@@ -243,7 +275,9 @@ def _tabled(
     name = "b" if "b" in names or set(names) & set(_GRADIENT) else names[0]
     heads = [slices[int(row[0])] for row in table]
     axis_values = tuple(h.labels.get(name, 0.0) for h in heads) if name in _LABEL_UNITS else ()
-    gradients = tuple(tuple(h.labels.get(g, 0.0) for g in _GRADIENT) for h in heads) if name == "b" else ()  # fmt: skip
+    gradients = (
+        tuple(tuple(h.labels.get(g, 0.0) for g in _GRADIENT) for h in heads) if name == "b" else ()
+    )
     return (
         [(slices, table, (Axis(name, axis_values, _LABEL_UNITS.get(name, "1")),), gradients)],
         remarks,
@@ -258,7 +292,15 @@ def _firsts(keys: list[tuple[float, ...]]) -> dict[tuple[float, ...], int]:
     return result
 
 
-def _axis(name: str, values: list[float], source: str, slices: list[Slice], table: Array, dim: int) -> Axis:  # fmt: skip
+def _axis(
+    name: str,
+    values: list[float],
+    source: str,
+    *,
+    slices: list[Slice],
+    table: Array,
+    dim: int,
+) -> Axis:
     if name != "t":
         good = all(np.isfinite(values))
         return Axis(name, tuple(values) if good else (), _LABEL_UNITS.get(name, "1"))
@@ -269,7 +311,7 @@ def _axis(name: str, values: list[float], source: str, slices: list[Slice], tabl
     for clock in ("offset", "reference", "acquired", "trigger", "content"):
         stamps = [s.times.get(clock) for s in chosen]
         known = [v for v in stamps if v is not None]
-        if len(known) == len(chosen) and all(b > a for a, b in zip(known, known[1:], strict=False)):
+        if len(known) == len(chosen) and all(b > a for a, b in pairwise(known)):
             return Axis("t", _seconds(chosen, clock), "s")
     resolution = chosen[0].instance.elements.number("TemporalResolution") or 0.0
     if source == "temporal" and resolution > 0:

@@ -81,9 +81,17 @@ def j2k_shape(data: bytes) -> Shape | None:
     return Shape(y1 - y0, x1 - x0, components, (depth & 0x7F) + 1)
 
 
-def decode(  # noqa: D417
-    data: bytes, transfer_syntax: str, *, rows: int, columns: int, samples: int, bits: int, ycc: bool, name: str,
-) -> Array:  # fmt: skip
+def decode(
+    data: bytes,
+    transfer_syntax: str,
+    *,
+    rows: int,
+    columns: int,
+    samples: int,
+    bits: int,
+    ycc: bool,
+    name: str,
+) -> Array:
     """Decode one frame.
 
     Parameters
@@ -119,11 +127,13 @@ def decode(  # noqa: D417
         samples,
     ):
         raise CorruptFile(
-            f"{name}: the codestream is {shape.rows} x {shape.columns} x {shape.components}, the header "
-            f"says {rows} x {columns} x {samples}; one of them is damaged"
+            f"{name}: the codestream is {shape.rows} x {shape.columns} x {shape.components}, the "
+            f"header says {rows} x {columns} x {samples}; one of them is damaged"
         )
     try:
-        frame = _run(data, transfer_syntax, shape, rows, columns, samples, bits, ycc)
+        frame = _run(
+            data, transfer_syntax, shape, size=(rows, columns, samples), bits=bits, ycc=ycc
+        )
     except (MemoryError, UnsupportedFormat, CorruptFile):
         raise
     except Exception as error:  # each codec has exceptions of its own, all mean damaged bytes
@@ -137,19 +147,24 @@ def decode(  # noqa: D417
 
 
 def _run(
-    data: bytes, syntax: str, shape: Shape | None, rows: int, columns: int, samples: int, bits: int, ycc: bool,
-) -> Array:  # fmt: skip
+    data: bytes,
+    syntax: str,
+    shape: Shape | None,
+    *,
+    size: tuple[int, int, int],
+    bits: int,
+    ycc: bool,
+) -> Array:
     import imagecodecs
 
     if syntax == RLE:
-        return _rle(data, rows, columns, samples, bits)
+        return _rle(data, *size, bits=bits)
     if syntax in JPEG:
         assert shape is not None
-        if samples != 3:
+        if size[2] != 3:
             return imagecodecs.jpeg8_decode(data)
         if shape.lossless:  # no transform exists for it; libjpeg would guess one from the markers
-            frame = imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
-            return frame
+            return imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
         stored_ycc = shape.ycc if shape.ycc is not None else ycc
         space = "YCBCR" if stored_ycc else "RGB"
         return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace="RGB")
@@ -162,7 +177,7 @@ def _run(
     return imagecodecs.jpegxl_decode(data)
 
 
-def _rle(data: bytes, rows: int, columns: int, samples: int, bits: int) -> Array:
+def _rle(data: bytes, rows: int, columns: int, samples: int, *, bits: int) -> Array:
     """PS3.5 annex G: one PackBits segment per byte plane, most significant byte first."""
     import imagecodecs
 

@@ -9,7 +9,9 @@ from somascope.core.grid import Array
 from somascope.io.dicom.elements import Elements
 
 _FULL = np.array([[1, 0, 1.402], [1, -0.344136286, -0.714136286], [1, 1.772, 0]], np.float32)
-_PARTIAL = np.array([[1.1644, 0, 1.5960], [1.1644, -0.3917, -0.8130], [1.1644, 2.0173, 0]], np.float32)  # fmt: skip
+_PARTIAL = np.array(
+    [[1.1644, 0, 1.5960], [1.1644, -0.3917, -0.8130], [1.1644, 2.0173, 0]], np.float32
+)
 
 
 def rgb_from_ybr(frame: Array, *, partial: bool = False) -> Array:
@@ -44,7 +46,11 @@ class Palette:
             descriptor = elements.numbers(f"{colour}PaletteColorLookupTableDescriptor")
             if len(descriptor) != 3:
                 raise CorruptFile(f"{name}: PALETTE COLOR without a {colour} table; it is damaged")
-            count, first, bits = int(descriptor[0]) & 0xFFFF or 65536, int(descriptor[1]), int(descriptor[2])  # fmt: skip
+            count, first, bits = (
+                int(descriptor[0]) & 0xFFFF or 65536,
+                int(descriptor[1]),
+                int(descriptor[2]),
+            )
             if signed and first > 32767:
                 first -= 65536
             if bits not in (8, 16):
@@ -61,8 +67,14 @@ class Palette:
             else:
                 raw = elements.raw(f"Segmented{colour}PaletteColorLookupTableData")
                 if not raw:
-                    raise CorruptFile(f"{name}: the {colour} palette holds {len(data)} bytes for {count} entries")  # fmt: skip
-                words = np.frombuffer(raw[: len(raw) & ~1], order + "u2") if bits == 16 else np.frombuffer(raw, "u1")  # fmt: skip
+                    raise CorruptFile(
+                        f"{name}: the {colour} palette holds {len(data)} bytes for {count} entries"
+                    )
+                words = (
+                    np.frombuffer(raw[: len(raw) & ~1], order + "u2")
+                    if bits == 16
+                    else np.frombuffer(raw, "u1")
+                )
                 values = _expanded([int(w) for w in words], count, name)
             tables.append(values)
         self._first = first
@@ -98,7 +110,11 @@ def _expanded(words: list[int], count: int, name: str) -> Array:
                 )
                 at += 1
             elif kind == 2 and depth == 0:
-                offset = (words[at] | words[at + 1] << 16) if wide else int.from_bytes(bytes(words[at : at + 4]), "little")  # fmt: skip
+                offset = (
+                    (words[at] | words[at + 1] << 16)
+                    if wide
+                    else int.from_bytes(bytes(words[at : at + 4]), "little")
+                )
                 run(offset // 2 if wide else offset, length, 1)
                 at += 2 if wide else 4
             else:

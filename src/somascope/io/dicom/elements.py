@@ -6,30 +6,63 @@ instances, so `Elements` keeps the place of each value instead of its value (PS3
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
-from somascope.core.errors import CorruptFile, UnsupportedFormat
+from somascope.core.errors import CorruptFile
 from somascope.io.dicom import header_text
 from somascope.io.dicom.attributes import ATTRIBUTES
-from somascope.io.dicom.header_tables import BIG_ENDIAN, DEFLATED, GE_PRIVATE, IMPLICIT
-from somascope.io.dicom.header_window import InflateWindow, WholeWindow
 
 UNDEFINED = 0xFFFFFFFF
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
-HEAD = 1 << 14
-"""Bytes of a file that are read at first; more only where the header is longer."""
 MOST_DEPTH = 32
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))  # fmt: skip
-_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q", "OW": "H", "OF": "f", "OD": "d", "OL": "I", "OV": "Q", "AT": "H"}  # fmt: skip
-_TEXT = frozenset(("DS", "IS", "CS", "UI", "DA", "TM", "DT", "LO", "SH", "PN", "LT", "ST", "UT", "AS", "AE", "UC", "UR"))  # fmt: skip
+LONG = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_NUMBERS = {
+    "US": "H",
+    "SS": "h",
+    "UL": "I",
+    "SL": "i",
+    "FL": "f",
+    "FD": "d",
+    "UV": "Q",
+    "SV": "q",
+    "OW": "H",
+    "OF": "f",
+    "OD": "d",
+    "OL": "I",
+    "OV": "Q",
+    "AT": "H",
+}
+_TEXT = frozenset(
+    (
+        "DS",
+        "IS",
+        "CS",
+        "UI",
+        "DA",
+        "TM",
+        "DT",
+        "LO",
+        "SH",
+        "PN",
+        "LT",
+        "ST",
+        "UT",
+        "AS",
+        "AE",
+        "UC",
+        "UR",
+    )
+)
 
 
-class _Beyond(Exception):  # noqa: N818 - not an error: more bytes are needed
+class Beyond(Exception):
+    """No error: the walk needs more of the source than the buffer holds."""
+
     def __init__(self, end: int) -> None:
         super().__init__()
         self.end = end
@@ -38,8 +71,8 @@ class _Beyond(Exception):  # noqa: N818 - not an error: more bytes are needed
 class Elements:
     """One data set, or one item of a sequence.
 
-    Values are asked for by keyword (of `attributes.ATTRIBUTES`) or by tag number; a missing or empty
-    value gives the default, one that cannot be decoded raises `CorruptFile`.
+    Values are asked for by keyword (of `attributes.ATTRIBUTES`) or by tag number; a missing or
+    empty value gives the default, one that cannot be decoded raises `CorruptFile`.
     """
 
     __slots__ = ("_buffer", "_children", "_explicit", "_index", "_order", "charset", "name")
@@ -55,7 +88,7 @@ class Elements:
 
     # -- walking ---------------------------------------------------------------------------------
 
-    def _walk(self, at: int, end: int, size: int, depth: int) -> int:
+    def walk(self, at: int, end: int, *, size: int, depth: int = 0) -> int:
         """Note every element of ``at .. end`` (-1: until the item ends); the place behind it.
 
         ``size`` is how many bytes the source has, of which the buffer may hold only the first.
@@ -68,13 +101,13 @@ class Elements:
         long = struct.Struct(order + "I").unpack_from
         while at + 8 <= stop:
             if at + 12 > have and have < size:
-                raise _Beyond(at + 12)
+                raise Beyond(at + 12)
             if explicit:
                 group, number, vr, length = short(buffer, at)
                 if group == 0xFFFE:
                     vr, start = b"", at + 8
                     length = long(buffer, at + 4)[0]
-                elif vr in _LONG:
+                elif vr in LONG:
                     if at + 12 > have:
                         raise CorruptFile(f"{self.name}: ends inside an element at byte {at}")
                     start = at + 12
@@ -105,7 +138,9 @@ class Elements:
                         f"{self.name}: ({group:04X},{number:04X}) {vr.decode('latin-1')} has no "
                         f"length at byte {at}; the file is damaged"
                     )
-                children, after = self._items(start, -1, size, depth + 1, vr == b"UN")
+                children, after = self._items(
+                    start, -1, size=size, depth=depth + 1, unknown=vr == b"UN"
+                )
                 self._children[tag] = children
                 index[tag] = (b"SQ", start, after - start)
                 at = after
@@ -124,7 +159,7 @@ class Elements:
         return at
 
     def _items(
-        self, at: int, end: int, size: int, depth: int, unknown: bool
+        self, at: int, end: int, *, size: int, depth: int, unknown: bool
     ) -> tuple[list[Elements], int]:
         if depth > MOST_DEPTH:
             raise CorruptFile(f"{self.name}: sequences are nested more than {MOST_DEPTH} deep")
@@ -133,7 +168,7 @@ class Elements:
         children: list[Elements] = []
         while at + 8 <= stop:
             if at + 8 > have:
-                raise _Beyond(at + 8)
+                raise Beyond(at + 8)
             group, number, length = head(buffer, at)
             tag, start = group << 16 | number, at + 8
             if tag == _SEQUENCE_END:
@@ -144,24 +179,42 @@ class Elements:
                     "sequence should begin"
                 )
             child = Elements(
-                buffer, explicit=self._explicit and not unknown, little=self._order == "<", name=self.name
-            )  # fmt: skip
+                buffer,
+                explicit=self._explicit and not unknown,
+                little=self._order == "<",
+                name=self.name,
+            )
             child.charset = self.charset
             if length != UNDEFINED:
                 if start + length > stop:
                     raise CorruptFile(
-                        f"{self.name}: an item claims {length} bytes at byte {at}, {stop - start} are "
-                        "there; it is truncated or damaged"
+                        f"{self.name}: an item claims {length} bytes at byte {at}, {stop - start} "
+                        "are there; it is truncated or damaged"
                     )
                 if start + length > have:
-                    raise _Beyond(start + length)
-                at = child._walk(start, start + length, size, depth)
+                    raise Beyond(start + length)
+                at = child.walk(start, start + length, size=size, depth=depth)
             else:
-                at = child._walk(start, -1, size, depth)
+                at = child.walk(start, -1, size=size, depth=depth)
             children.append(child)
         if end < 0:
             raise CorruptFile(f"{self.name}: a sequence does not end; it is truncated")
         return children, at
+
+    def note(self, tag: int, vr: bytes, start: int, length: int) -> None:
+        """Note one element, found by somebody else."""
+        self._index[tag] = (vr, start, length)
+
+    def extent(self) -> int:
+        """Where the last value ends, pixels not counted."""
+        return max((s + n for t, (_, s, n) in self._index.items() if t not in PIXELS), default=0)
+
+    def declare(self, charset: str) -> None:
+        """Set the character set, inherited by items that name none."""
+        self.charset = self.text("SpecificCharacterSet") or charset
+        for children in self._children.values():
+            for child in children:
+                child.declare(self.charset)
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -254,7 +307,11 @@ class Elements:
         vr, start, length = entry
         if vr not in (b"SQ", b"UN", b""):
             return []
-        children, _ = self._items(start, start + length, start + length, 1, vr == b"UN")
+        children, _ = self._items(
+            start, start + length, size=start + length, depth=1, unknown=vr == b"UN"
+        )
+        for child in children:
+            child.declare(self.charset)
         self._children[tag] = children
         return children
 
@@ -267,176 +324,3 @@ class Elements:
     def little(self) -> bool:
         """Whether numbers are little endian."""
         return self._order == "<"
-
-
-class Blob:
-    """Bytes in memory or in a file, read by position."""
-
-    __slots__ = ("data", "name", "path", "size")
-
-    def __init__(self, source: bytes | bytearray | memoryview | Path | str, name: str = "") -> None:
-        if isinstance(source, (str, Path)):
-            self.path: str | None = os.fspath(source)
-            self.name = name or Path(source).name
-            self.data: bytes | memoryview = b""
-            self.size = -1
-        else:
-            self.path = None
-            self.name = name or "the instance"
-            self.data = source if isinstance(source, bytes) else memoryview(source)
-            self.size = len(self.data)
-
-    def _open(self) -> int:
-        assert self.path is not None
-        try:
-            return os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except OSError as error:
-            raise CorruptFile(f"{self.name}: cannot be opened: {error.strerror}") from error
-
-    def head(self, length: int) -> bytes:
-        """The first bytes; learns the size."""
-        if self.path is None:
-            return bytes(self.data[:length]) if length < self.size else bytes(self.data)
-        descriptor = self._open()
-        try:
-            self.size = os.fstat(descriptor).st_size
-            return os.pread(descriptor, min(length, self.size), 0)
-        except IsADirectoryError as error:
-            raise UnsupportedFormat(f"{self.name}: is a folder; name a file in it") from error
-        except OSError as error:
-            raise CorruptFile(f"{self.name}: cannot be read: {error.strerror}") from error
-        finally:
-            os.close(descriptor)
-
-    def read(self, *ranges: tuple[int, int]) -> bytes | memoryview:
-        """``(offset, length)`` pieces, joined; short where the source ended meanwhile."""
-        if self.path is None:
-            if len(ranges) == 1:
-                offset, length = ranges[0]
-                return memoryview(self.data)[offset : offset + length]
-            return b"".join(bytes(self.data[o : o + n]) for o, n in ranges)
-        descriptor = self._open()
-        try:
-            pieces = [os.pread(descriptor, n, o) for o, n in ranges]
-        finally:
-            os.close(descriptor)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def into(self, offset: int, target: memoryview) -> int:
-        """Fill ``target`` from ``offset``; how many bytes came."""
-        if self.path is None:
-            piece = memoryview(self.data)[offset : offset + len(target)]
-            target[: len(piece)] = piece
-            return len(piece)
-        descriptor = self._open()
-        try:
-            done = 0
-            while done < len(target):
-                got = os.preadv(descriptor, [target[done:]], offset + done)
-                if got == 0:
-                    break
-                done += got
-            return done
-        finally:
-            os.close(descriptor)
-
-
-def _guess(head: bytes) -> str | None:
-    """Transfer syntax of a data set without File Meta Information that begins with group 8."""
-    if len(head) < 8:
-        return None
-    if head[:2] in (b"\x08\x00", b"\x02\x00", b"\x04\x00"):
-        return "1.2.840.10008.1.2.1" if head[4:6].isalpha() else IMPLICIT
-    if head[:2] in (b"\x00\x08", b"\x00\x02"):
-        return BIG_ENDIAN if head[4:6].isalpha() else None
-    return None
-
-
-def parse(source: bytes | bytearray | memoryview | Path | str, *, name: str = "") -> tuple[Elements, str, Blob, int]:  # fmt: skip
-    """Find the elements of an instance up to its pixels.
-
-    Returns
-    -------
-    elements, transfer_syntax, blob, start
-        The data set; its transfer syntax UID; the bytes that offsets count in (the inflated data
-        set where it was deflated); where in them the data set starts.
-
-    Raises
-    ------
-    CorruptFile, UnsupportedFormat
-    """
-    blob = Blob(source, name)
-    want = HEAD
-    buffer = blob.head(want)
-    while True:
-        try:
-            return _parse(buffer, blob)
-        except _Beyond as beyond:
-            want = max(beyond.end, want * 8)
-            grown = blob.head(want)
-            if len(grown) <= len(buffer):
-                raise CorruptFile(f"{blob.name}: is truncated at byte {len(buffer)}") from None
-            buffer = grown
-        except struct.error as error:
-            raise CorruptFile(f"{blob.name}: ends inside an element; it is truncated") from error
-        except RecursionError as error:
-            raise CorruptFile(f"{blob.name}: sequences are nested too deep") from error
-
-
-def _parse(buffer: bytes, blob: Blob) -> tuple[Elements, str, Blob, int]:
-    size, name, start, syntax = blob.size, blob.name, 0, ""
-    if size == 0:
-        raise CorruptFile(f"{name}: is empty (0 bytes); send or copy it again")
-    if buffer[128:132] == b"DICM":
-        start = 132
-    if start or (buffer[:2] == b"\x02\x00" and buffer[4:6].isalpha()):
-        meta = Elements(buffer, explicit=True, little=True, name=name)
-        at = start
-        while buffer[at : at + 2] == b"\x02\x00":
-            form = struct.unpack_from("<HH2sH", buffer, at)
-            long = form[2] in _LONG
-            length = struct.unpack_from("<I", buffer, at + 8)[0] if long else form[3]
-            begin = at + (12 if long else 8)
-            if begin + length > len(buffer):
-                raise CorruptFile(
-                    f"{name}: its File Meta Information claims more bytes than are there"
-                )
-            meta._index[0x00020000 | form[1]] = (form[2], begin, length)
-            at = begin + length
-        start, syntax = at, meta.text("TransferSyntaxUID")
-    syntax = syntax or _guess(buffer[start : start + 8]) or (IMPLICIT if start else "")
-    if not syntax:
-        raise UnsupportedFormat(
-            f"{name}: is no DICOM: no 'DICM' at byte 128, begins with {buffer[:16]!r}"
-        )
-    if not syntax.startswith("1.2.840.10008.1.2") and syntax != GE_PRIVATE:
-        raise UnsupportedFormat(
-            f"{name}: transfer syntax {syntax!r} is not one of DICOM's; convert it first"
-        )
-    if syntax == DEFLATED:
-        window = InflateWindow(WholeWindow(bytes(blob.read((0, size)))), start, name=name)
-        window.load(0, 1 << 62)
-        blob, buffer, start = Blob(bytes(window.buf), name), bytes(window.buf), 0
-        size = len(buffer)
-    explicit = syntax not in (IMPLICIT, GE_PRIVATE)
-    elements = Elements(buffer, explicit=explicit, little=syntax != BIG_ENDIAN, name=name)
-    if explicit and size > start + 8 and not buffer[start + 4 : start + 6].isalpha():
-        elements._explicit = False  # declared explicit, written implicit
-    end = elements._walk(start, size, size, 0)
-    if any(tag in elements._index for tag in PIXELS):
-        last = max(s + n for t, (_, s, n) in elements._index.items() if t not in PIXELS) if len(elements._index) > 1 else 0  # fmt: skip
-    else:
-        last = end
-    if last > len(buffer):
-        raise _Beyond(last)
-    elements.charset = elements.text("SpecificCharacterSet")
-    for children in elements._children.values():
-        _charset(children, elements.charset)
-    return elements, syntax, blob, start
-
-
-def _charset(children: list[Elements], charset: str) -> None:
-    for child in children:
-        child.charset = child.text("SpecificCharacterSet") or charset
-        for inner in child._children.values():
-            _charset(inner, child.charset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,24 +12,37 @@ from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.slices import Slice
 
 _LEFT_OUT = frozenset(
-    "SpecificCharacterSet SOPInstanceUID InstanceNumber ImagePositionPatient SliceLocation "
-    "InStackPositionNumber DimensionIndexValues SamplesPerPixel PhotometricInterpretation Rows "
-    "Columns PlanarConfiguration NumberOfFrames BitsAllocated BitsStored HighBit PixelSpacing "
-    "PixelRepresentation SmallestImagePixelValue LargestImagePixelValue PixelPaddingValue "
-    "PixelPaddingRangeLimit RescaleIntercept RescaleSlope FrameIncrementPointer TransferSyntaxUID "
-    "LUTDescriptor LUTExplanation LUTData StackID ExtendedOffsetTable ExtendedOffsetTableLengths "
-    "GridFrameOffsetVector DoseGridScaling FrameTimeVector PixelData CodeValue ReferencedFileID "
-    "FloatPixelData DoubleFloatPixelData CodingSchemeDesignator CodeMeaning FrameReferenceTime "
-    "InstanceCreationDate InstanceCreationTime ImageIndex SliceVector".split()
-)
+    (
+        "SpecificCharacterSet", "SOPInstanceUID", "InstanceNumber", "ImagePositionPatient",
+        "SliceLocation", "InStackPositionNumber", "DimensionIndexValues", "SamplesPerPixel",
+        "PhotometricInterpretation", "Rows", "Columns", "PlanarConfiguration", "NumberOfFrames",
+        "BitsAllocated", "BitsStored", "HighBit", "PixelSpacing", "PixelRepresentation",
+        "SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue",
+        "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope", "FrameIncrementPointer",
+        "TransferSyntaxUID", "LUTDescriptor", "LUTExplanation", "LUTData", "StackID",
+        "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "GridFrameOffsetVector",
+        "DoseGridScaling", "FrameTimeVector", "PixelData", "CodeValue", "ReferencedFileID",
+        "FloatPixelData", "DoubleFloatPixelData", "CodingSchemeDesignator", "CodeMeaning",
+        "FrameReferenceTime", "InstanceCreationDate", "InstanceCreationTime", "ImageIndex",
+        "SliceVector",
+    )
+)  # fmt: skip
 """Said by the array, the grid, the axes or the provenance, or true of one slice only."""
 _SEQUENCES = ("RadiopharmaceuticalInformationSequence", "AnatomicRegionSequence")
 _ITEM_SEQUENCES = ("RadionuclideCodeSequence",)
 _AXIS_FACTS = {
-    "echo": ("EchoTime", "EffectiveEchoTime", "EchoNumbers"), "b": ("DiffusionBValue",),
-    "t": ("TemporalPositionIdentifier", "TriggerTime", "TemporalPositionIndex", "AcquisitionNumber"),
-    "ti": ("InversionTime",), "flip": ("FlipAngle",), "kvp": ("KVP",),
-}  # fmt: skip
+    "echo": ("EchoTime", "EffectiveEchoTime", "EchoNumbers"),
+    "b": ("DiffusionBValue",),
+    "t": (
+        "TemporalPositionIdentifier",
+        "TriggerTime",
+        "TemporalPositionIndex",
+        "AcquisitionNumber",
+    ),
+    "ti": ("InversionTime",),
+    "flip": ("FlipAngle",),
+    "kvp": ("KVP",),
+}
 _WHOLE = frozenset(("IS", "US", "UL", "SS", "SL"))
 _NUMERIC = frozenset(("DS", "FD", "FL")) | _WHOLE
 _ALWAYS_LIST = frozenset(("ImageType",))
@@ -44,10 +58,10 @@ def value_of(e: Elements, keyword: str) -> Any:
         except CorruptFile:
             return e.text(keyword) or None
         values = [int(v) if vr in _WHOLE and float(v).is_integer() else float(v) for v in numbers]
-        values = [v for v in values if v == v and abs(v) != float("inf")]
+        values = [v for v in values if math.isfinite(v)]
         if not values:
             return None
-        return values[0] if len(values) == 1 else values
+        return values if len(values) > 1 else values[0]
     if vr in ("PN", "LT", "ST", "UT"):
         return e.text(keyword) or None
     parts = e.strings(keyword)
@@ -57,7 +71,11 @@ def value_of(e: Elements, keyword: str) -> Any:
 
 
 def _item(e: Elements) -> dict[str, Any]:
-    found = {KEYWORDS[t]: value_of(e, KEYWORDS[t]) for t in e if t in KEYWORDS and ATTRIBUTES[KEYWORDS[t]][1] not in ("SQ", "OW", "OB")}  # fmt: skip
+    found = {
+        KEYWORDS[t]: value_of(e, KEYWORDS[t])
+        for t in e
+        if t in KEYWORDS and ATTRIBUTES[KEYWORDS[t]][1] not in ("SQ", "OW", "OB")
+    }
     for keyword in _ITEM_SEQUENCES:
         if e.items(keyword):
             found[keyword] = [_item(i) for i in e.items(keyword)]
@@ -71,7 +89,11 @@ def _simple(e: Elements) -> dict[str, Any]:
         if keyword is None or keyword in _LEFT_OUT or tag < 0x00080000:
             continue
         vr = ATTRIBUTES[keyword][1]
-        if vr in ("SQ", "OB", "OW", "OF", "OD", "OV", "AT") or "Palette" in keyword or keyword.endswith("Vector"):  # fmt: skip
+        if (
+            vr in ("SQ", "OB", "OW", "OF", "OD", "OV", "AT")
+            or "Palette" in keyword
+            or keyword.endswith("Vector")
+        ):
             continue
         value = value_of(e, keyword)
         if value is not None:
@@ -89,7 +111,10 @@ def attributes(first: Slice, axes: Sequence[str]) -> dict[str, Any]:
             if keyword is None or ATTRIBUTES[keyword][1] != "SQ":
                 continue
             item = group.first(keyword)
-            if item is not None and keyword not in ("FrameContentSequence", "RealWorldValueMappingSequence"):  # fmt: skip
+            if item is not None and keyword not in (
+                "FrameContentSequence",
+                "RealWorldValueMappingSequence",
+            ):
                 found.update(_simple(item))
     if "EffectiveEchoTime" in found:
         found["EchoTime"] = found.pop("EffectiveEchoTime")

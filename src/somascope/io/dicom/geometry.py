@@ -20,7 +20,7 @@ SAME_MM = 0.005
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Evenly spaced places: indices into the sorted positions, and the step from one to the next."""
+    """Evenly spaced places: indices into the sorted positions, and the step between them."""
 
     members: tuple[int, ...]
     step: Float | None
@@ -68,7 +68,7 @@ def even(positions: Float) -> bool:
 
 
 def runs(positions: Float) -> list[Run]:
-    """Cut sorted positions ``(m, 3)`` into stacks that are even; the longest take their slices first."""
+    """Cut sorted positions ``(m, 3)`` into even stacks; the longest take their slices first."""
     m = len(positions)
     if m == 1:
         return [Run((0,), None)]
@@ -102,7 +102,10 @@ def gap_report(positions: Float) -> str:
     """Say how the distances of sorted positions differ, and where slices seem to be missing."""
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     usual = float(np.median(gaps))
-    if float(gaps.min()) > 0 and float(np.sum(np.abs(gaps - gaps.min()) < EVEN * gaps.min())) >= len(gaps) / 2:  # fmt: skip
+    if (
+        float(gaps.min()) > 0
+        and float(np.sum(np.abs(gaps - gaps.min()) < EVEN * gaps.min())) >= len(gaps) / 2
+    ):
         usual = float(gaps.min())
     holes = [(i, round(g / usual)) for i, g in enumerate(gaps) if g > 1.5 * usual]
     whole = all(abs(gaps[i] - n * usual) <= EVEN * usual * n for i, n in holes)

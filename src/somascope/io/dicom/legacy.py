@@ -48,10 +48,14 @@ def _moved(base: Slice, frame: int, distance: float) -> Slice:
     if position is not None and base.orientation is not None and distance:
         a, b = base.orientation[:3], base.orientation[3:]
         n = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
-        position = (position[0] + n[0] * distance, position[1] + n[1] * distance, position[2] + n[2] * distance)  # fmt: skip
+        position = (
+            position[0] + n[0] * distance,
+            position[1] + n[1] * distance,
+            position[2] + n[2] * distance,
+        )
     return Slice(
-        base.instance, frame, position, base.orientation, base.spacing, base.thickness, base.rescale,
-        base.kind, dict(base.labels), dict(base.times), None, (), "frame",
+        base.instance, frame, position, base.orientation, base.spacing, base.thickness,
+        base.rescale, base.kind, dict(base.labels), dict(base.times), None, (), "frame",
     )  # fmt: skip
 
 
@@ -78,7 +82,9 @@ def _nuclear(instance: Instance, base: Slice, pointers: list[str]) -> list[Slice
     detector = e.first("DetectorInformationSequence")
     if detector is not None:
         base.position = vector(detector, "ImagePositionPatient", 3) or base.position  # type: ignore[assignment]
-        base.orientation = directions(vector(detector, "ImageOrientationPatient", 6), e.name) or base.orientation  # fmt: skip
+        base.orientation = (
+            directions(vector(detector, "ImageOrientationPatient", 6), e.name) or base.orientation
+        )
     kind = e.strings("ImageType")
     tomographic = "SliceVector" in pointers or "RECON TOMO" in kind or "RECON GATED TOMO" in kind
     step = e.number("SpacingBetweenSlices") or e.number("SliceThickness") or 1.0

@@ -63,7 +63,12 @@ def voxels(stack: Stack, *, progress: Progress = QUIET) -> Array:
             return _shifted(order, data, shift, progress).reshape(shape)
     real = np.float32 if dtype.itemsize < 8 or dtype.kind != "f" else np.float64
     data = _empty((len(order), *plane), np.dtype(real))
-    if dtype.kind == "f" and rescales == {first.rescale} and first.rescale.slope == 1 and first.rescale.intercept == 0:  # fmt: skip
+    if (
+        dtype.kind == "f"
+        and rescales == {first.rescale}
+        and first.rescale.slope == 1
+        and first.rescale.intercept == 0
+    ):
         _read(order, data, None, progress)
         return data.reshape(shape)
 
@@ -80,7 +85,9 @@ def _empty(shape: Sequence[int], dtype: np.dtype) -> Array:
     try:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:
-        raise CorruptFile(f"the series claims to be {tuple(shape)} of {dtype}; there is no memory for it") from error  # fmt: skip
+        raise CorruptFile(
+            f"the series claims to be {tuple(shape)} of {dtype}; there is no memory for it"
+        ) from error
 
 
 def _shifted(order: list[Slice], data: Array, shift: int, progress: Progress) -> Array:
@@ -116,7 +123,10 @@ def _bounded(s: Slice, shift: int) -> bool:
 def _colour(
     order: list[Slice], lead: tuple[int, ...], nz: int, plane: tuple[int, int], progress: Progress
 ) -> Array:
-    wide = any(s.instance.form.dtype.itemsize > 1 or s.instance.form.photometric == "PALETTE COLOR" for s in order)  # fmt: skip
+    wide = any(
+        s.instance.form.dtype.itemsize > 1 or s.instance.form.photometric == "PALETTE COLOR"
+        for s in order
+    )
     count = max(len(order) // nz, 1)
     data = _empty((count, 3, nz, *plane), np.dtype(np.uint16 if wide else np.uint8))
     eight = np.ones(len(order), bool)
@@ -132,8 +142,11 @@ def _colour(
 
 
 def _read(
-    order: list[Slice], data: Array | None, done: Callable[[int, Array], None] | None, progress: Progress
-) -> None:  # fmt: skip
+    order: list[Slice],
+    data: Array | None,
+    done: Callable[[int, Array], None] | None,
+    progress: Progress,
+) -> None:
     """Decode each slice, into ``data[k]`` where given; ``done(k, stored)`` follows."""
     jobs: dict[tuple[int, int], list[int]] = {}
     for k, s in enumerate(order):
@@ -151,7 +164,11 @@ def _read(
             frame = s.instance.frame(s.frame)
             for k in members:
                 tile = order[k].tile
-                stored = frame if tile is None else frame[tile[0] : tile[0] + tile[2], tile[1] : tile[1] + tile[3]]  # fmt: skip
+                stored = (
+                    frame
+                    if tile is None
+                    else frame[tile[0] : tile[0] + tile[2], tile[1] : tile[1] + tile[3]]
+                )
                 if data is not None:
                     data[k] = stored
                 if done is not None:

@@ -1,4 +1,4 @@
-"""Siemens mosaics: the slices of a volume as tiles of one picture, described in a private header."""
+"""Siemens mosaics: a volume as tiles of one picture, described in a private header."""
 
 from __future__ import annotations
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from somascope.core.errors import CorruptFile
 from somascope.io.dicom.attributes import ATTRIBUTES
 from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.pixels import Instance
 from somascope.io.dicom.rescale import mapped, rescale
-from somascope.io.dicom.slices import Slice, b_value, clock, directions, image_kind, pixel_spacing, vector  # fmt: skip
+from somascope.io.dicom.slices import (
+    Slice,
+    Vector,
+    b_value,
+    clock,
+    directions,
+    image_kind,
+    pixel_spacing,
+    vector,
+)
 
 _TEMPORAL_SEQUENCE = 0x00209310
 _TEMPORAL_OFFSET = 0x0020930D
@@ -68,21 +79,33 @@ def enhanced(instance: Instance) -> list[Slice]:
         )
         thickness = 0.0
         if measures is not None:
-            thickness = measures.number("SpacingBetweenSlices") or measures.number("SliceThickness") or 0.0  # fmt: skip
+            thickness = (
+                measures.number("SpacingBetweenSlices") or measures.number("SliceThickness") or 0.0
+            )
         content = groups.macro("FrameContentSequence")
         transform = groups.macro("PixelValueTransformationSequence")
         real = next((m for m in map(mapped, (*groups.all(), e)) if m is not None), None)
+        values = transform if transform is not None else e
+        if real is None:
+            real = rescale(values, modality=modality, top=e, signed=form.signed)
+        stack = content.text("StackID") if content is not None else ""
         result.append(
             Slice(
-                instance, n + 1, place, directions(turn, e.name), spacing, thickness,  # type: ignore[arg-type]
-                real or rescale(transform if transform is not None else e, modality=modality, top=e, signed=form.signed),
-                (
-                    _kind(groups, e), e.text("FrameOfReferenceUID"),
-                    content.text("StackID") if content is not None else "",
-                ),
-                _labels(groups), _times(groups, content, pointers, n), None, groups.all(), "frame",
+                instance,
+                n + 1,
+                cast("Vector | None", place),
+                directions(turn, e.name),
+                spacing,
+                thickness,
+                real,
+                (_kind(groups, e), e.text("FrameOfReferenceUID"), stack, _averaged(groups)),
+                _labels(groups),
+                _times(groups, content, pointers, n),
+                None,
+                groups.all(),
+                "frame",
             )
-        )  # fmt: skip
+        )
     return result
 
 
@@ -93,6 +116,12 @@ def _kind(groups: Groups, e: Elements) -> tuple[str, ...]:
             component = item.text("ComplexImageComponent")
             return (*image_kind(item.strings("FrameType")), component)
     return image_kind(e.strings("ImageType"))
+
+
+def _averaged(groups: Groups) -> bool:
+    """A trace or ADC image, computed from the directions: no part of the diffusion series."""
+    item = groups.macro("MRDiffusionSequence")
+    return item is not None and item.text("DiffusionDirectionality") == "ISOTROPIC"
 
 
 def _labels(groups: Groups) -> dict[str, float]:
@@ -118,8 +147,6 @@ def _labels(groups: Groups) -> dict[str, float]:
         g = direction.numbers("DiffusionGradientOrientation") if direction is not None else ()
         if "b" in labels:
             labels["gx"], labels["gy"], labels["gz"] = g[:3] if len(g) >= 3 else (0.0, 0.0, 0.0)
-        if directionality == "ISOTROPIC":
-            labels["trace"] = 1.0
     details = groups.macro("CTXRayDetailsSequence")
     if details is not None and details.number("KVP") is not None:
         labels["kvp"] = details.number("KVP") or 0.0
@@ -148,7 +175,10 @@ def _times(
         for keyword, index in zip(pointers, indices, strict=False):
             if keyword not in _POSITIONS:
                 times.setdefault(f"dimension {keyword}", index)
-        for name, keyword in (("acquired", "FrameAcquisitionDateTime"), ("content", "FrameReferenceDateTime")):  # fmt: skip
+        for name, keyword in (
+            ("acquired", "FrameAcquisitionDateTime"),
+            ("content", "FrameReferenceDateTime"),
+        ):
             seconds = clock(content.text(keyword))
             if seconds is not None:
                 times[name] = seconds

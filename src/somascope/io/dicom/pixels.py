@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from somascope.core.errors import CorruptFile, NotFound, UnsupportedFormat
 from somascope.core.grid import Array
 from somascope.io.dicom import codecs, colour, header_frames
-from somascope.io.dicom.elements import UNDEFINED, Blob, Elements, parse
+from somascope.io.dicom.elements import UNDEFINED, Elements
 from somascope.io.dicom.header_tables import GE_PRIVATE
+from somascope.io.dicom.opening import Blob, parse
+from somascope.io.dicom.pixelformat import PixelFormat, settle, settled, twelve
 
 FREE = 256 << 20
 """Decoded bytes that any instance may have; beyond, `MOST_RATIO` holds."""
@@ -28,89 +30,14 @@ MOST_RATIO = 1000
 _KINDS = {0x7FE00010: "int", 0x7FE00008: "float", 0x7FE00009: "double"}
 
 
-@dataclass(frozen=True)
-class PixelFormat:
-    """How pixels are stored: the Image Pixel module (PS3.3 C.7.6.3)."""
-
-    rows: int
-    columns: int
-    samples: int
-    photometric: str
-    planar: int
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    frames: int
-    kind: str = "int"
-    """``int``, ``float`` (Float Pixel Data) or ``double``."""
-
-    @classmethod
-    def of(cls, elements: Elements, *, kind: str = "int") -> PixelFormat:
-        """Read it from a data set; refuses what contradicts itself."""
-        name = elements.name
-        rows, columns = elements.integer("Rows"), elements.integer("Columns")
-        samples = elements.integer("SamplesPerPixel", 1) or 1
-        allocated = elements.integer("BitsAllocated", {"float": 32, "double": 64}.get(kind, 0))
-        if kind != "int":
-            allocated = 32 if kind == "float" else 64
-        stored = elements.integer("BitsStored", allocated) or allocated
-        high = elements.integer("HighBit", stored - 1)
-        frames = int(elements.number("NumberOfFrames", 1) or 1)
-        photometric = elements.text("PhotometricInterpretation").upper()
-        if rows < 1 or columns < 1:
-            raise CorruptFile(f"{name}: Rows x Columns is {rows} x {columns}; it has no picture")
-        if allocated not in (1, 8, 12, 16, 32, 64):
-            raise UnsupportedFormat(f"{name}: Bits Allocated is {allocated}; 1, 8, 12, 16, 32 and 64 are read")  # fmt: skip
-        if samples not in (1, 3, 4) or frames < 1:
-            raise UnsupportedFormat(f"{name}: {samples} samples per pixel, {frames} frames; 1, 3 or 4 samples are read")  # fmt: skip
-        if not 1 <= stored <= allocated:
-            raise CorruptFile(f"{name}: Bits Stored is {stored} of {allocated} allocated")
-        if not stored - 1 <= high < allocated:
-            high = stored - 1
-        return cls(
-            rows, columns, samples, photometric, elements.integer("PlanarConfiguration"), allocated,
-            stored, high, elements.integer("PixelRepresentation") == 1, frames, kind,
-        )  # fmt: skip
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the decoded samples, native byte order."""
-        if self.kind != "int":
-            return np.dtype(np.float32 if self.kind == "float" else np.float64)
-        width = max(8, 16 if self.allocated == 12 else self.allocated) // 8
-        return np.dtype(f"{'i' if self.signed else 'u'}{width}")
-
-    @property
-    def colour(self) -> bool:
-        """Whether frames come out as RGB."""
-        return self.samples >= 3 or self.photometric == "PALETTE COLOR"
-
-    @property
-    def subsampled(self) -> bool:
-        """Whether native frames hold half the chroma."""
-        return self.samples == 3 and self.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
-
-
-@dataclass(frozen=True, eq=False)
-class Overlay:
-    """A 60xx overlay (PS3.3 C.9.2): ``planes`` bool ``(n, rows, columns)``.
-
-    ``origin`` is the (row, column) of its first point on the picture, from 0.
-    """
-
-    group: int
-    planes: Array
-    origin: tuple[int, int]
-    label: str = ""
-    kind: str = ""
-
-
 class Instance:
     """An instance whose frames can be decoded one by one."""
 
     def __init__(
-        self, elements: Elements, transfer_syntax: str, blob: Blob, form: PixelFormat | None,
+        self,
+        elements: Elements,
+        *,
+        transfer_syntax: str, blob: Blob, form: PixelFormat | None,
         frames: header_frames.Frames | None, vr: str,
     ) -> None:  # fmt: skip
         self.elements = elements
@@ -190,21 +117,22 @@ class Instance:
             raise NotFound(
                 f"{self.elements.name}: no frame {number}; it has frames 1 to {form.frames}"
             )
-        data = self.data(number)
+        data = self._unswapped(number) if self._swapped else self.data(number)
+        return self.decoded(data, 0 if self.encapsulated else self.frames.shift(number))
+
+    def decoded(self, data: bytes | memoryview, shift: int = 0) -> Array:
+        """The frame whose stored bytes are ``data``; ``shift``: bits of the first byte to skip."""
         if self.encapsulated:
             frame = self._compressed(bytes(data))
         else:
-            if self._swapped:
-                data = self._unswapped(number)
-            frame = self._native(data, self.frames.shift(number))
-        frame = settled(frame, form)
-        return self._coloured(frame)
+            frame = self.native(data, shift)
+        return self._coloured(settled(frame, self.form))
 
     def into(self, number: int, target: Array) -> None:
         """Decode frame ``number`` into ``target``, an array of the shape and type of a frame."""
         if self.plain and target.flags.c_contiguous and target.dtype == self.form.dtype:
             ((offset, length),) = self.frames.ranges(number)
-            if self.blob.into(offset, memoryview(target).cast("B")) != length:
+            if self.blob.into(offset, memoryview(cast("Any", target)).cast("B")) != length:
                 raise CorruptFile(
                     f"{self.elements.name}: its file became shorter while it was read"
                 )
@@ -212,15 +140,20 @@ class Instance:
         else:
             target[...] = self.frame(number)
 
-    def _native(self, data: bytes | memoryview, shift: int) -> Array:
+    def native(self, data: bytes | memoryview, shift: int = 0) -> Array:
+        """Samples of an uncompressed frame as they are stored, unused bits included."""
         form = self.form
         count = form.rows * form.columns * form.samples
-        shape = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)  # fmt: skip
+        shape = (
+            (form.rows, form.columns)
+            if form.samples == 1
+            else (form.rows, form.columns, form.samples)
+        )
         if form.allocated == 1:
             bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
             return bits[shift : shift + count].reshape(shape)
         if form.allocated == 12:
-            return _twelve(np.frombuffer(data, np.uint8), count, shift).reshape(shape)
+            return twelve(np.frombuffer(data, np.uint8), count, shift).reshape(shape)
         order = "<" if self.elements.little and self.transfer_syntax != GE_PRIVATE else ">"
         if form.kind != "int":
             samples = np.frombuffer(data, order + ("f4" if form.kind == "float" else "f8"))
@@ -265,99 +198,6 @@ class Instance:
             frame = colour.rgb_from_ybr(frame[..., :3], partial=partial)
         return frame[..., :3]
 
-    def overlays(self) -> list[Overlay]:
-        """The instance's overlay planes, also those in unused bits of the pixels."""
-        elements, found = self.elements, []
-        for group in range(0x6000, 0x6020, 2):
-            base = group << 16
-            rows = elements.integer(base | 0x0010, vr="US")
-            columns = elements.integer(base | 0x0011, vr="US")
-            if rows < 1 or columns < 1:
-                continue
-            frames = max(elements.integer(base | 0x0015, 1), 1)
-            origin = elements.numbers(base | 0x0050, "SS") or (1, 1)
-            count = frames * rows * columns
-            data = elements.raw(base | 0x3000)
-            if data:
-                if len(data) * 8 < count:
-                    raise CorruptFile(
-                        f"{elements.name}: overlay {group:04X} holds {len(data)} bytes, {rows} x {columns} "
-                        f"x {frames} bits need {-(-count // 8)}"
-                    )
-                if not elements.little and (elements.place(base | 0x3000) or ("",))[0] == "OW":
-                    data = (
-                        np.frombuffer(data[: len(data) & ~1], "u1")
-                        .reshape(-1, 2)[:, ::-1]
-                        .tobytes()
-                    )
-                planes = np.unpackbits(
-                    np.frombuffer(data, np.uint8), count=count, bitorder="little"
-                )
-            elif (rows, columns) == (self.form.rows, self.form.columns) and not self.encapsulated:
-                bit = elements.integer(base | 0x0102, vr="US")
-                if bit >= self.form.allocated:
-                    raise CorruptFile(
-                        f"{elements.name}: overlay {group:04X} in bit {bit} of {self.form.allocated}"
-                    )
-                raw = [self._native(self.data(n), 0) for n in range(1, self.form.frames + 1)]
-                frames = len(raw)
-                planes = (np.stack(raw) >> bit) & 1
-            else:
-                continue
-            found.append(
-                Overlay(
-                    group, planes.reshape(frames, rows, columns).astype(bool),
-                    (int(origin[0]) - 1, int(origin[1]) - 1 if len(origin) > 1 else 0),
-                    elements.text(base | 0x1500), elements.text(base | 0x0040),
-                )
-            )  # fmt: skip
-        return found
-
-
-def settle(frame: Array, form: PixelFormat) -> None:
-    """Remove unused bits and extend the sign, in place (PS3.5 8.1.1)."""
-    if form.kind != "int" or form.allocated in (1, 12):
-        return
-    width = frame.dtype.itemsize * 8
-    below = form.high_bit + 1 - form.stored
-    if form.stored >= width:
-        return
-    if frame.dtype.kind == "i":
-        np.left_shift(frame, width - form.high_bit - 1, out=frame)
-        np.right_shift(frame, width - form.stored, out=frame)
-        return
-    if below:
-        np.right_shift(frame, below, out=frame)
-    mask = frame.dtype.type((1 << form.stored) - 1)
-    np.bitwise_and(frame, mask, out=frame)
-
-
-def settled(frame: Array, form: PixelFormat) -> Array:
-    """`frame` in the format's type with unused bits removed; a view where nothing changes."""
-    if form.kind != "int":
-        return frame
-    target = form.dtype
-    if frame.dtype.newbyteorder("=") != target:
-        if frame.dtype.itemsize == target.itemsize:
-            native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
-            frame = native.view(target)
-        else:
-            frame = frame.astype(target)  # a codec's narrower or wider type; bits are kept
-    if form.allocated in (1, 12) or form.stored >= target.itemsize * 8:
-        return frame
-    frame = np.array(frame, dtype=target)
-    settle(frame, form)
-    return frame
-
-
-def _twelve(data: Array, count: int, shift: int) -> Array:
-    """12 bits allocated: two samples in three bytes (PS3.5 D, retired)."""
-    nibbles = np.empty((len(data), 2), np.uint8)
-    nibbles[:, 0] = data & 15
-    nibbles[:, 1] = data >> 4
-    parts = nibbles.ravel()[shift // 4 :][: 3 * count].reshape(count, 3).astype(np.uint16)
-    return parts[:, 0] | parts[:, 1] << 4 | parts[:, 2] << 8
-
 
 def open_instance(
     source: bytes | bytearray | memoryview | Path | str, *, name: str = ""
@@ -380,7 +220,7 @@ def open_instance(
         raise CorruptFile(
             f"{elements.name}: has Rows and Columns and no Pixel Data; it is truncated"
         )
-    return Instance(elements, syntax, blob, None, None, "")
+    return Instance(elements, transfer_syntax=syntax, blob=blob, form=None, frames=None, vr="")
 
 
 def _with_pixels(
@@ -397,7 +237,9 @@ def _with_pixels(
         frames = _fragments(elements, syntax, blob, start, form)
         held = sum(frames.lengths)
         if decoded > FREE and decoded > MOST_RATIO * held:
-            raise CorruptFile(f"{name}: {held} compressed bytes claim to be {decoded}; refused as a memory bomb")  # fmt: skip
+            raise CorruptFile(
+                f"{name}: {held} compressed bytes claim to be {decoded}; refused as a memory bomb"
+            )
     else:
         if length == UNDEFINED:
             raise CorruptFile(
@@ -416,7 +258,7 @@ def _with_pixels(
         if found is None:
             raise CorruptFile(f"{name}: its frames cannot be told apart")
         frames = found
-    return Instance(elements, syntax, blob, form, frames, vr)
+    return Instance(elements, transfer_syntax=syntax, blob=blob, form=form, frames=frames, vr=vr)
 
 
 def _fragments(
@@ -443,7 +285,8 @@ def _fragments(
             )
         if at + 8 + length > size:
             raise CorruptFile(
-                f"{name}: a fragment claims {length} bytes at byte {at}, {size - at - 8} are there; it is truncated"
+                f"{name}: a fragment claims {length} bytes at byte {at}, {size - at - 8} are "
+                "there; it is truncated"
             )
         pieces.append((at + 8, length))
         firsts.append(head[8:12])
@@ -483,18 +326,17 @@ def decode_frame(
     """
     base = elements.elements if isinstance(elements, Instance) else elements
     form = PixelFormat.of(base)
+    vr = (base.place("PixelData") or ("OW",))[0]
     instance = Instance(
-        base, transfer_syntax, Blob(data), form, None, (base.place("PixelData") or ("OW",))[0]
+        base, transfer_syntax=transfer_syntax, blob=Blob(data), form=form, frames=None, vr=vr
     )
     if codecs.encapsulated(transfer_syntax):
-        picture = instance._compressed(bytes(data))
-    else:
-        bits = form.rows * form.columns * form.samples * form.allocated
-        if form.subsampled and len(data) * 8 < bits:
-            bits = bits * 2 // 3
-        if len(data) * 8 < bits:
-            raise CorruptFile(
-                f"{base.name}: a frame of {len(data)} bytes; it needs {-(-bits // 8)}"
-            )
-        picture = instance._native(data[: -(-bits // 8) + 1], ((number - 1) * bits) % 8)
-    return instance._coloured(settled(picture, form))
+        return instance.decoded(data)
+    bits = form.rows * form.columns * form.samples * form.allocated
+    if form.subsampled and len(data) * 8 < bits:
+        bits = bits * 2 // 3
+    if len(data) * 8 < bits:
+        raise CorruptFile(f"{base.name}: a frame of {len(data)} bytes; it needs {-(-bits // 8)}")
+    if form.allocated >= 8:
+        data = data[: bits // 8]
+    return instance.decoded(data, ((number - 1) * bits) % 8)

@@ -79,9 +79,15 @@ def rescale(item: Elements, *, modality: str, top: Elements, signed: bool) -> Re
         return Rescale(slope, intercept or 0.0, _ucum(unit))
     lut = item.first("ModalityLUTSequence")
     if lut is not None:
-        return _table(lut, signed=signed, unit=_RESCALE_UNITS.get(lut.text("ModalityLUTType").upper(), "1"))  # fmt: skip
+        return _table(
+            lut, signed=signed, unit=_RESCALE_UNITS.get(lut.text("ModalityLUTType").upper(), "1")
+        )
     if modality == "RTDOSE" and "DoseGridScaling" in top:
-        return Rescale(top.number("DoseGridScaling") or 1.0, 0.0, "Gy" if top.text("DoseUnits") == "GY" else "1")  # fmt: skip
+        return Rescale(
+            top.number("DoseGridScaling") or 1.0,
+            0.0,
+            "Gy" if top.text("DoseUnits") == "GY" else "1",
+        )
     return Rescale(unit=unit) if unit != "1" else IDENTITY
 
 
@@ -100,7 +106,7 @@ def _ucum(unit: str) -> str:
 
 
 def mapped(item: Elements) -> Rescale | None:
-    """A Real World Value Mapping (C.7.6.16.2.11) with a UCUM unit; ``None`` where it says nothing."""
+    """A Real World Value Mapping (C.7.6.16.2.11) with a UCUM unit, ``None`` without one."""
     for mapping in item.items("RealWorldValueMappingSequence"):
         code = mapping.first("MeasurementUnitsCodeSequence")
         unit = code.text("CodeValue") if code is not None else ""

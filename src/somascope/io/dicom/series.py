@@ -85,8 +85,11 @@ def _expanded(sources: Iterable[bytes | memoryview | Path | str]) -> Iterator[An
 
 
 def _groups(
-    sources: Iterable[bytes | memoryview | Path | str], series: str | None, problems: list[Problem], progress: Progress,
-) -> list[list[Slice]]:  # fmt: skip
+    sources: Iterable[bytes | memoryview | Path | str],
+    series: str | None,
+    problems: list[Problem],
+    progress: Progress,
+) -> list[list[Slice]]:
     """Slices that may form volumes together, in the order of series and first appearance."""
     found: dict[tuple[Any, ...], list[Slice]] = {}
     rank: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -161,10 +164,10 @@ def _images(
     label = first.instance.elements.text("SeriesInstanceUID") or first.instance.elements.name
     for _ in range(3):
         made, remarks = stacks(slices, allow_uneven=allow_uneven)
-        images: list[Image] = []
+        images, count = [], len(made)
         broken: dict[int, str] = {}
         for n, stack in enumerate(made):
-            part = Progress(lambda f, m, n=n: progress((n + f) / len(made), m))
+            part = Progress(lambda f, m, n=n, k=count: progress((n + f) / k, m))
             try:
                 images.append(_image(stack, label, remarks, part))
             except Damaged as damaged:
@@ -195,9 +198,14 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
     nz = stack.table.shape[-1]
     origin = head.position
     grid = geometry.grid_of(
-        head.orientation, head.spacing, origin=origin, step=stack.step, thickness=abs(head.thickness),
-        shape=(nz, *head.shape), frame_of_reference=e.text("FrameOfReferenceUID"),
-    )  # fmt: skip
+        head.orientation,
+        head.spacing,
+        origin=origin,
+        step=stack.step,
+        thickness=abs(head.thickness),
+        shape=(nz, *head.shape),
+        frame_of_reference=e.text("FrameOfReferenceUID"),
+    )
     order = [stack.slices[int(i)] for i in stack.table.ravel()]
     uids = tuple(dict.fromkeys(s.uid for s in order if s.uid))
     attributes = facts.attributes(head, [a.name for a in axes])

@@ -64,7 +64,7 @@ def vector(elements: Elements, keyword: str, count: int) -> tuple[float, ...] | 
     values = elements.numbers(keyword)
     if not values:
         return None
-    if len(values) < count or any(v != v or abs(v) > 1e9 for v in values):
+    if len(values) < count or not all(abs(v) <= 1e9 for v in values):
         raise CorruptFile(f"{elements.name}: {keyword} is {values}; it should be {count} numbers")
     return tuple(values[:count])
 
@@ -79,7 +79,10 @@ def directions(values: tuple[float, ...] | None, name: str) -> tuple[float, ...]
     if la < 1e-6 and lb < 1e-6:
         return None  # zeros stand for "not known" with some devices
     if abs(la - 1) > 0.01 or abs(lb - 1) > 0.01 or abs(dot) > 0.01:
-        raise CorruptFile(f"{name}: ImageOrientationPatient is {values}; it should be two unit vectors at right angles")  # fmt: skip
+        raise CorruptFile(
+            f"{name}: ImageOrientationPatient is {values}; it should be two unit vectors at "
+            "right angles"
+        )
     return (*(v / la for v in a), *(v / lb for v in b))
 
 
@@ -118,7 +121,7 @@ def clock(text: str) -> float | None:
 
 
 def b_value(elements: Elements) -> tuple[float, Vector] | None:
-    """b in s/mm2 and gradient direction, from the standard or from vendors' attributes."""
+    """The b-value in s/mm2 and the gradient direction, standard or vendors' own."""
     b = elements.number("DiffusionBValue")
     if b is not None:
         g = elements.numbers("DiffusionGradientOrientation")
