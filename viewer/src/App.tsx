@@ -1,18 +1,17 @@
 /** The frame around everything: title bar, the page, help, and the words that are always visible. */
 
-import { useEffect, useState } from "react";
+import { Suspense, lazy, useEffect, useState } from "react";
 
 import { type System, getSystem } from "./api/application";
 import { Help } from "./parts/Help";
 import { Icon } from "./parts/Icon";
 import { JobsButton } from "./jobs/JobsButton";
 import { go, studyOf, usePath } from "./router";
-import { StudyScreen } from "./study/StudyScreen";
-import { held } from "./viewport/engine";
 import { Worklist } from "./worklist/Worklist";
 
-// What the tests and a support engineer read in the console: nothing can be changed through it.
-(window as unknown as { somascope: unknown }).somascope = { held };
+// The list is there at once; what draws pictures follows, and is fetched while the list is read.
+const opening = () => import("./study/StudyScreen");
+const StudyScreen = lazy(opening);
 
 export function App() {
   const path = usePath();
@@ -22,13 +21,17 @@ export function App() {
 
   useEffect(() => {
     getSystem().then(setSystem, () => undefined);
+    const timer = window.setTimeout(() => void opening(), 600);
     const onKey = (event: KeyboardEvent) => {
       const typing = event.target instanceof Element && event.target.closest("input,textarea,select");
       if (event.key === "?" && !typing) setHelp((shown) => !shown);
       if (event.key === "Escape") setHelp(false);
     };
     window.addEventListener("keydown", onKey);
-    return () => window.removeEventListener("keydown", onKey);
+    return () => {
+      window.clearTimeout(timer);
+      window.removeEventListener("keydown", onKey);
+    };
   }, []);
 
   return (
@@ -53,7 +56,15 @@ export function App() {
           <Icon name="help" />
         </button>
       </header>
-      <main>{study ? <StudyScreen key={study} uid={study} /> : <Worklist />}</main>
+      <main>
+        {study ? (
+          <Suspense fallback={<div className="opening" role="status"><i className="spinner" /></div>}>
+            <StudyScreen key={study} uid={study} />
+          </Suspense>
+        ) : (
+          <Worklist />
+        )}
+      </main>
       {help && <Help version={system?.version ?? ""} onClose={() => setHelp(false)} />}
     </>
   );

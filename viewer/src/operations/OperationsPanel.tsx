@@ -82,8 +82,7 @@ export function OperationsPanel(props: PanelProps) {
       return;
     }
     if (output.modality === "SEG") {
-      dispatch({ do: "set", part: { panel: "segments" } });
-      window.dispatchEvent(new CustomEvent("somascope:segmentation", { detail: { seg: output.uid, source: job.inputs[0] } }));
+      dispatch({ do: "set", part: { panel: "segments", segmentation: output.uid } });
       return;
     }
     const before = job.inputs.find((uid) => list.some((r) => r.uid === uid)) ?? output.uid;

@@ -27,7 +27,7 @@ export interface PanelProps {
   reload: () => Promise<SeriesRow[]>;
 }
 
-export function SidePanel(props: PanelProps & { error: string }) {
+export function SidePanel(props: PanelProps & { error: string; panes: number }) {
   const { state, dispatch } = props;
   return (
     <aside className="side" aria-label="Panel">

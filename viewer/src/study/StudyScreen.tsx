@@ -1,6 +1,6 @@
 /** One open study: strip, toolbar, pictures, side panel. Everything is freed when it closes. */
 
-import { useEffect, useMemo, useReducer, useState } from "react";
+import { useCallback, useEffect, useMemo, useReducer, useState } from "react";
 
 import { type StudyRow, getStudy } from "../api/dicomweb";
 import { date, number, personName } from "../dicom/json";
@@ -20,11 +20,12 @@ import { useSeries, useSeriesList } from "./useSeries";
 
 const HIDDEN = new Set(["SR", "KO", "PR"]);
 
-export function StudyScreen({ uid }: { uid: string }) {
+export default function StudyScreen({ uid }: { uid: string }) {
   const [state, dispatch] = useReducer(reduce, INITIAL);
   const [study, setStudy] = useState<StudyRow>();
   const { rows, error, reload } = useSeriesList(uid);
   const [panesReady, setPanesReady] = useState(0);
+  const onReady = useCallback(() => setPanesReady((n) => n + 1), []);
 
   useEffect(() => {
     getStudy(uid).then(setStudy, () => undefined);
@@ -87,7 +88,7 @@ export function StudyScreen({ uid }: { uid: string }) {
         active={activeUid}
         onOpen={(series) => {
           const target = rows?.find((r) => r.uid === series);
-          if (target?.modality === "SEG") dispatch({ do: "set", part: { panel: "segments" } });
+          if (target?.modality === "SEG") dispatch({ do: "set", part: { panel: "segments", segmentation: series } });
           else dispatch({ do: "open", series });
         }}
       />
@@ -109,7 +110,7 @@ export function StudyScreen({ uid }: { uid: string }) {
             rows={rows ?? []}
             preset={preset}
             dispatch={dispatch}
-            onReady={() => setPanesReady((n) => n + 1)}
+            onReady={onReady}
           />
         )}
       </section>
@@ -120,6 +121,7 @@ export function StudyScreen({ uid }: { uid: string }) {
         series={active.series}
         error={active.error}
         preset={preset}
+        panes={panesReady}
         dispatch={dispatch}
         reload={reload}
       />

@@ -21,6 +21,8 @@ export interface State {
   crosshair: boolean;
   fusion: { series: string; opacity: number; colormap: string } | undefined;
   preset: string;
+  /** SEG series shown over its source */
+  segmentation: string | undefined;
   compare: { before: string; after: string; mode: CompareMode } | undefined;
 }
 
@@ -36,6 +38,7 @@ export const INITIAL: State = {
   crosshair: true,
   fusion: undefined,
   preset: "",
+  segmentation: undefined,
   compare: undefined,
 };
 
@@ -44,6 +47,7 @@ export const PLANES: Plane[] = ["axial", "sagittal", "coronal"];
 export type Action =
   | { do: "set"; part: Partial<State> }
   | { do: "open"; series: string }
+  | { do: "source"; series: string }
   | { do: "layout"; layout: Layout; rows: SeriesRow[] }
   | { do: "compare"; before: string; after: string };
 
@@ -85,6 +89,15 @@ export function reduce(state: State, action: Action): State {
       const fusion = state.fusion?.series === action.series ? undefined : state.fusion;
       if (state.layout === "compare") return { ...state, layout: "one", active: 0, cells: [action.series, ...state.cells.slice(1)], fusion };
       return { ...state, cells, fusion, preset: state.cells[index] === action.series ? state.preset : "" };
+    }
+    case "source": {
+      const visible =
+        state.layout === "compare"
+          ? [state.compare?.before, state.compare?.after]
+          : state.cells.slice(0, cellCount(state.layout));
+      return visible.includes(action.series)
+        ? state
+        : reduce(state, { do: "open", series: action.series });
     }
     case "layout": {
       const current = activeSeries(state) ?? state.cells[0];

@@ -58,8 +58,9 @@ export function StudyTable(props: {
                   props.onOrder({ by: c.id, down: order.by === c.id ? !order.down : c.id === "date" })
                 }
               >
-                {c.label}
+                {c.className === "right" ? null : c.label}
                 <i>{order.by === c.id ? (order.down ? "▾" : "▴") : ""}</i>
+                {c.className === "right" ? c.label : null}
               </button>
             </th>
           ))}

@@ -1,0 +1,114 @@
+/** Put label images over the panes that show their source: stacks by images, planes by volume. */
+
+import { StackViewport, type Types, VolumeViewport, cache, imageLoader, volumeLoader } from "@cornerstonejs/core";
+import { Enums, segmentation } from "@cornerstonejs/tools";
+
+import type { Series } from "../study/series";
+import { currentEngine } from "../viewport/engine";
+import { volumeId } from "../viewport/volumes";
+
+const { Labelmap } = Enums.SegmentationRepresentations;
+
+export interface Look {
+  opacity: number;
+  outline: boolean;
+  colours: ReadonlyMap<number, [number, number, number]>;
+  hidden: ReadonlySet<number>;
+}
+
+function known(id: string): boolean {
+  return segmentation.state.getSegmentation(id) !== undefined;
+}
+
+function addStack(id: string, series: Series, labels: ReadonlyMap<string, Uint8Array>): void {
+  if (known(id)) return;
+  const images = imageLoader.createAndCacheDerivedLabelmapImages(series.frames.map((f) => f.imageId));
+  images.forEach((image, i) => {
+    const frame = series.frames[i];
+    const values = frame && labels.get(frame.imageId);
+    if (values) image.voxelManager?.getScalarData().set(values);
+  });
+  segmentation.addSegmentations([
+    {
+      segmentationId: id,
+      representation: { type: Labelmap, data: { imageIds: images.map((i) => i.imageId) } },
+    },
+  ]);
+}
+
+function addVolume(id: string, series: Series, labels: ReadonlyMap<string, Uint8Array>): void {
+  if (known(id)) return;
+  const source = cache.getVolume(volumeId(series));
+  if (!source) return;
+  const volume = volumeLoader.createAndCacheDerivedLabelmapVolume(source.volumeId, { volumeId: id });
+  source.imageIds.forEach((imageId, i) => {
+    const values = labels.get(imageId);
+    const derived = volume.imageIds[i];
+    const image = derived ? cache.getImage(derived) : undefined;
+    if (values) image?.voxelManager?.getScalarData().set(values);
+  });
+  segmentation.addSegmentations([
+    { segmentationId: id, representation: { type: Labelmap, data: { volumeId: id } } },
+  ]);
+}
+
+type Pane = Types.IStackViewport | Types.IVolumeViewport;
+
+function panes(series: Series): Pane[] {
+  const ids = new Set(series.frames.map((f) => f.imageId));
+  const all: unknown[] = currentEngine()?.getViewports() ?? [];
+  return all.filter((v): v is Pane => {
+    if (v instanceof StackViewport) return ids.has(v.getImageIds()[0] ?? "");
+    return v instanceof VolumeViewport && v.getActors().length > 0 && v.getVolumeId() === volumeId(series);
+  });
+}
+
+/** Show `labels` of `series` under the name `id`; panes it is already on are only restyled. */
+export function show(id: string, series: Series, labels: ReadonlyMap<string, Uint8Array>, look: Look): number {
+  segmentation.segmentationStyle.setStyle(
+    { type: Labelmap },
+    {
+      renderFill: true,
+      renderOutline: look.outline,
+      outlineWidth: 1.5,
+      fillAlpha: look.opacity,
+      fillAlphaInactive: look.opacity,
+      renderOutlineInactive: look.outline,
+      outlineWidthInactive: 1.5,
+    },
+  );
+  const list = panes(series);
+  for (const viewport of list) {
+    const stack = viewport instanceof StackViewport;
+    const name = `${id}:${stack ? "stack" : "volume"}`;
+    if (stack) addStack(name, series, labels);
+    else addVolume(name, series, labels);
+    if (!known(name)) continue;
+    const there = segmentation.state.getSegmentationRepresentations(viewport.id, { segmentationId: name });
+    if (!there || there.length === 0) {
+      segmentation.addLabelmapRepresentationToViewport(viewport.id, [{ segmentationId: name }]);
+    }
+    for (const [index, [r, g, b]] of look.colours) {
+      segmentation.config.color.setSegmentIndexColor(viewport.id, name, index, [r, g, b, 255]);
+      segmentation.config.visibility.setSegmentIndexVisibility(
+        viewport.id,
+        { segmentationId: name, type: Labelmap },
+        index,
+        !look.hidden.has(index),
+      );
+    }
+    viewport.render();
+  }
+  return list.length;
+}
+
+/** Take a segmentation off every pane and out of memory. */
+export function hide(id: string): void {
+  for (const kind of ["stack", "volume"]) {
+    const name = `${id}:${kind}`;
+    if (!known(name)) continue;
+    segmentation.removeSegmentation(name);
+    if (cache.getVolume(name)) cache.removeVolumeLoadObject(name);
+  }
+  currentEngine()?.render();
+}
