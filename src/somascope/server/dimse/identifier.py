@@ -32,6 +32,13 @@ NOT_KEYS = frozenset(
 """Elements of an identifier that do not select anything by themselves."""
 
 
+def trust_keys() -> None:
+    """Let pydicom read keys that are no valid values (wild cards in UIDs), in all this process."""
+    from pydicom import config
+
+    config.settings.reading_validation_mode = config.IGNORE
+
+
 def read(data: Buffer, *, transfer_syntax: str) -> Dataset:
     """Decode a small data set completely.
 

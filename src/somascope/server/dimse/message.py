@@ -210,10 +210,13 @@ class Exchange:
         for at in range(0, total, step) if total else (0,):
             part = data[at : at + step]
             last = 2 if at + step >= total else 0
-            n = len(part)
+            pad = len(part) & 1  # only a deflated stream can be odd (PS3.5 A.5: pad with a zero)
+            n = len(part) + pad
             out.append(struct.pack(">BxIIBB", PDUType.DATA_TF, n + 6, n + 2, context, kind | last))
             if n:
                 out.append(part)
+            if pad:
+                out.append(b"\0")
 
     @property
     def open(self) -> bool:

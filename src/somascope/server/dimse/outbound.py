@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from somascope.core.errors import CorruptFile, SomascopeError
+from somascope.core.errors import CorruptFile
 from somascope.server.dimse.command import DATASET, RESPONSE, Command, Field, Tag
 from somascope.server.dimse.message import Exchange, Message
 from somascope.server.dimse.negotiate import EXPLICIT, IMPLICIT, PLAIN, Accepted
@@ -52,9 +52,8 @@ class Item:
     @property
     def proposals(self) -> list[tuple[str, tuple[str, ...]]]:
         """Presentation contexts to propose for it: as stored, and plain for a poorer peer."""
-        as_stored = (self.sop_class, (self.transfer_syntax,))
-        plain = (self.sop_class, PLAIN)
-        return [plain] if self.transfer_syntax in PLAIN else [as_stored, plain]
+        others = tuple(t for t in PLAIN if t != self.transfer_syntax)
+        return [(self.sop_class, (self.transfer_syntax,)), (self.sop_class, others)]
 
 
 @contextmanager
@@ -157,7 +156,7 @@ def send(
         _send(exchange, chosen[0], store_rq(item, message_id, originator=originator), item)
     except AssociationEnded:
         raise
-    except (OSError, SomascopeError, ValueError) as error:
+    except Exception as error:  # files and codecs can fail in any way
         log.warning("cannot send %s: %s", item.sop_uid, error)
         return "failed", Status.PROCESSING_FAILURE, str(error)
     while True:

@@ -43,7 +43,11 @@ def main() -> int:
     settings = Settings.from_json(line.decode())
 
     from somascope.archive import Archive
+    from somascope.server.dimse import identifier, negotiate, session
 
+    session.services()  # all that the first association would import
+    negotiate.storage_classes()
+    identifier.trust_keys()
     # a thread that waits for the interpreter lock gets it sooner: replies are short
     sys.setswitchinterval(0.001)
     ledger = Ledger(

@@ -60,7 +60,7 @@ class Session:
             return  # what it would cancel is already answered
         if field & RESPONSE:
             raise InvalidCommand(f"a response ({field:#06x}) to nothing we asked")
-        service = _services().get(field)
+        service = services().get(field)
         if service is None:
             self.respond(message, Status.UNRECOGNIZED_OPERATION)
             return
@@ -81,7 +81,8 @@ def _echo(session: Session, message: Message) -> None:
 
 
 @functools.cache
-def _services() -> dict[int, tuple[frozenset[str] | None, Callable[[Session, Message], None]]]:
+def services() -> dict[int, tuple[frozenset[str] | None, Callable[[Session, Message], None]]]:
+    """Command Field -> (SOP classes it goes with, None: any; what answers it)."""
     from somascope.server.dimse.query import find
     from somascope.server.dimse.retrieve import get, move
     from somascope.server.dimse.store import store

@@ -6,7 +6,8 @@ import errno
 import logging
 from typing import TYPE_CHECKING
 
-from somascope.core.errors import Conflict, ParameterError, ReadError
+from somascope.core.errors import Conflict, ParameterError, ReadError, WriteError
+from somascope.io.dicom.header import scan
 from somascope.server.dimse.command import Tag
 from somascope.server.dimse.status import Status
 
@@ -37,6 +38,21 @@ def store(session: Session, message: Message) -> None:
     session.respond(message, status, comment=comment)
 
 
+def _refusal(message: Message, transfer_syntax: str) -> Status:
+    """Whether a refused data set is damaged, or whole and not what the command announced."""
+    assert message.dataset is not None
+    try:
+        found = scan(message.dataset, transfer_syntax=transfer_syntax)
+    except ReadError:
+        return Status.CANNOT_UNDERSTAND
+    announced = (
+        message.command.text(Tag.AFFECTED_SOP_CLASS),
+        message.command.text(Tag.AFFECTED_SOP_INSTANCE),
+    )
+    same = (found.sop_class, found.sop_uid) == announced
+    return Status.CANNOT_UNDERSTAND if same else Status.DATASET_MISMATCH
+
+
 def _keep(session: Session, message: Message) -> tuple[Status, str]:
     command = message.command
     sop_class = command.text(Tag.AFFECTED_SOP_CLASS)
@@ -54,11 +70,13 @@ def _keep(session: Session, message: Message) -> tuple[Status, str]:
             origin=session.origin,
         )
     except ReadError as error:
-        return Status.CANNOT_UNDERSTAND, str(error)
+        return _refusal(message, session.contexts[message.context].transfer_syntax), str(error)
     except ParameterError as error:
         return Status.DATASET_MISMATCH, str(error)
     except Conflict as error:
         return Status.DUPLICATE_INSTANCE, str(error)
+    except WriteError as error:
+        return Status.OUT_OF_RESOURCES, str(error)
     except MemoryError:
         return Status.OUT_OF_RESOURCES, "out of memory"
     except OSError as error:

@@ -29,6 +29,9 @@ LINGER_BYTES = 64 * 1024
 
 _BUFFERS_PER_SEND = 128
 
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""Acknowledge at once: a sender with Nagle's algorithm on would else wait 40 ms for us."""
+
 _BY_TYPE = {
     PDUType.ASSOCIATE_RQ: Evt.ASSOCIATE_RQ,
     PDUType.ASSOCIATE_AC: Evt.ASSOCIATE_AC,
@@ -288,6 +291,8 @@ class UpperLayer:
         Waits ``wait`` seconds for its first byte, then the network timeout for the rest. Up to 12
         bytes are read: P-DATA-TF has at least that many, and no shorter PDU is followed by another.
         """
+        if _QUICKACK is not None:
+            self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         got = self._receive(self._head_view, time.monotonic() + wait, 0)
         deadline = time.monotonic() + self.network
         while True:
