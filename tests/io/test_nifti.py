@@ -180,7 +180,8 @@ def test_time_units(code: int, step: float, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("slope", "inter", "dtype"),
-    [(1, 0, "int16"), (0, 5, "int16"), (2, -1024, "int16"), (5000, 7, "int32"), (0.5, 0.25, "float32"),
+    [(1, 0, "int16"), (0, 5, "int16"), (2, -1024, "int16"), (5000, 7, "int32"),
+     (0.5, 0.25, "float32"),
      (float("nan"), 0, "int16")],
 )  # fmt: skip
 def test_scaling_is_exact_and_integers_stay(
