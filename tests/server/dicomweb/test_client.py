@@ -63,9 +63,7 @@ def test_paging_gives_every_instance_once(client, web):
 
 
 def test_retrieve_series_is_what_was_stored(client, web):
-    found = client.retrieve_series(
-        web.study, web.series, media_types=(("application/dicom", "*"),)
-    )
+    found = client.retrieve_series(web.study, web.series, media_types=(("application/dicom", "*"),))
     assert len(found) == 6
     for d in found:
         assert d.PixelData == read(web.files[d.SOPInstanceUID]).PixelData
@@ -140,9 +138,7 @@ def test_compressed_frames_under_their_media_type(client, web, uid_of):
     stream = next(pydicom.encaps.generate_frames(d.PixelData, number_of_frames=1))
     place = (d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID, [1])
     syntax = str(d.file_meta.TransferSyntaxUID)
-    assert client.retrieve_instance_frames(
-        *place, media_types=(("image/jp2", syntax),)
-    ) == [stream]
+    assert client.retrieve_instance_frames(*place, media_types=(("image/jp2", syntax),)) == [stream]
     (raw,) = client.retrieve_instance_frames(*place, media_types=("application/octet-stream",))
     import imagecodecs
 

@@ -121,7 +121,9 @@ def _quality(text: str) -> float:
 def accepted(headers: Headers, query: QueryParams) -> tuple[Accepted, ...]:
     """What the client takes: ``accept=`` of the query (PS3.18 8.3.3.1) or the Accept header."""
     text = ", ".join(query.getlist("accept")) or ", ".join(headers.getlist("accept"))
-    return parse(text.replace(" ", "+") if "dicom json" in text else text) or _ANYTHING
+    if not text.strip():
+        return _ANYTHING
+    return parse(text.replace("dicom json", "dicom+json"))  # a plus of the query is a space
 
 
 _ANYTHING = (Accepted("*/*"),)

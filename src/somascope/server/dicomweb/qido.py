@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +42,26 @@ def keyword_of(attribute: str) -> str:
         f"{attribute[:80]!r} is no DICOM attribute; give a keyword like PatientID or a tag like "
         "00100020"
     )
+
+
+_DATE = r"(\d{8}|\d{4}\.\d{2}\.\d{2})"
+_TIME = r"\d{2}(:?\d{2}(:?\d{2}(\.\d{1,6})?)?)?"
+_MOMENT = r"\d{4,14}(\.\d{1,6})?([+-]\d{4})?"
+_GRAMMAR = {
+    vr: re.compile(rf"({one}|{one}-|-{one}|{one}-{one})?")
+    for vr, one in (("DA", _DATE), ("TM", _TIME), ("DT", _MOMENT))
+}
+
+
+def _check_value(keyword: str, value: str) -> None:
+    """Dates and times must be such, or ranges of them (PS3.18 8.3.4, PS3.4 C.2.2.2.5)."""
+    from pydicom.datadict import dictionary_VR
+
+    grammar = _GRAMMAR.get(dictionary_VR(keyword))
+    if grammar is not None and value != "*" and not grammar.fullmatch(value.strip()):
+        raise HTTPException(
+            400, f"{keyword}={value[:60]!r} is no date or time nor a range of them, a-b, a- or -b"
+        )
 
 
 def _whole(name: str, text: str) -> int:
@@ -83,6 +104,7 @@ def read_query(
             if len(value) > LONGEST_VALUE and not name.lower().endswith(("uid", "000d", "000e")):
                 raise HTTPException(400, f"the value of {name[:80]!r} is too long")
             keyword = keyword_of(name)
+            _check_value(keyword, value)
             if keyword in match:
                 separator = "," if keyword.endswith("UID") else "\\"
                 match[keyword] += separator + value

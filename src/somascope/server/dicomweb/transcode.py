@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from somascope.archive import FrameRange
 from somascope.core.errors import NotFound
 from somascope.io.dicom import header, pixels
+from somascope.io.dicom.pixelformat import PixelFormat
 from somascope.server.dicomweb.negotiation import EXPLICIT
 
 if TYPE_CHECKING:
@@ -44,12 +45,12 @@ def _indexed(instance: pixels.Instance) -> pixels.Instance:
         return instance
     vr = (instance.elements.place("PixelData") or ("OW",))[0]
     return pixels.Instance(
-        instance.elements,
-        instance.transfer_syntax,
-        instance.blob,
-        replace(form, photometric="MONOCHROME2"),
-        instance.frames,
-        vr,
+        elements=instance.elements,
+        transfer_syntax=instance.transfer_syntax,
+        blob=instance.blob,
+        form=replace(form, photometric="MONOCHROME2"),
+        frames=instance.frames,
+        vr=vr,
     )
 
 
@@ -88,7 +89,7 @@ def explicit_file(path: Path) -> bytes:
     return out.getvalue()
 
 
-def _replace_pixels(dataset: Dataset, form: pixels.PixelFormat, data: bytes) -> None:
+def _replace_pixels(dataset: Dataset, form: PixelFormat, data: bytes) -> None:
     if form.kind != "int":
         keyword = "FloatPixelData" if form.kind == "float" else "DoubleFloatPixelData"
         dataset[keyword].value = data

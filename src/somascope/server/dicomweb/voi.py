@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 Array = NDArray[Any]
+LARGEST = 1e12
+"""Of a window's numbers; stored values that are integers end at 2**32."""
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -38,10 +40,12 @@ class Window:
         function = items[2].strip().upper().replace("-", "_") if len(items) == 3 else "LINEAR"
         if function not in FUNCTIONS:
             raise HTTPException(400, f"window function {items[2][:20]!r}; there is {FUNCTIONS}")
-        width = float(items[1])
+        centre, width = float(items[0]), float(items[1])
+        if max(abs(centre), width) > LARGEST:
+            raise HTTPException(400, f"window={text[:60]!r}; numbers up to {LARGEST:g} are taken")
         if width <= 0 or (function == "LINEAR" and width < 1):
             raise HTTPException(400, f"window width {width:g}; give at least 1")
-        return cls(float(items[0]), width, function)
+        return cls(centre, width, function)
 
     def apply(self, values: Array) -> Array:
         """``values`` as uint8 0 to 255, same shape (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
