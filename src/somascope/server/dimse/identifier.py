@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from somascope.core.errors import CorruptFile
+from somascope.core.errors import CorruptFile, ParameterError
 from somascope.server.dimse.negotiate import BIG_ENDIAN, IMPLICIT
 
 if TYPE_CHECKING:
@@ -75,6 +75,39 @@ def write(dataset: Dataset, *, transfer_syntax: str) -> bytes:
     out.is_implicit_VR = transfer_syntax == IMPLICIT
     write_dataset(out, dataset)
     return out.getvalue()
+
+
+_NUMBERS = {"US": int, "SS": int, "UL": int, "SL": int, "FL": float, "FD": float}
+
+
+def build(keys: Mapping[str, str]) -> Dataset:
+    """An identifier in UTF-8 from keywords and texts; values are not validated: they are patterns.
+
+    Raises
+    ------
+    ParameterError
+        No such keyword, a sequence with a value, or a text where a number must be.
+    """
+    from pydicom import DataElement, Dataset, config
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, text in keys.items():
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            raise ParameterError(f"{keyword!r} is no DICOM keyword; write e.g. PatientID")
+        vr = dictionary_VR(tag).split(" ")[0]
+        value: Any = text.split("\\") if "\\" in text else text
+        try:
+            if vr in _NUMBERS:
+                value = _NUMBERS[vr](text) if text else None
+            elif vr in ("SQ", "IS", "DS") and not text:
+                value = [] if vr == "SQ" else None
+            dataset.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
+        except (ValueError, TypeError) as error:
+            raise ParameterError(f"key {keyword}={text!r} ({vr}): {error}") from error
+    return dataset
 
 
 def key_text(value: Any) -> str:

@@ -166,18 +166,7 @@ def store(
 
 
 def _identifier(level: Level, keys: Mapping[str, str], transfer: str) -> bytes:
-    from pydicom import Dataset
-
-    dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    for keyword, value in keys.items():
-        try:
-            setattr(dataset, keyword, value.split("\\") if "\\" in value else value)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ParameterError(f"key {keyword}={value!r}: {error}") from error
-        if keyword not in dataset:
-            raise ParameterError(f"{keyword!r} is no DICOM keyword; write e.g. PatientID")
-    dataset.QueryRetrieveLevel = level
+    dataset = identifier.build({**keys, "QueryRetrieveLevel": level})
     return identifier.write(dataset, transfer_syntax=transfer)
 
 
