@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from sqlalchemy import RowMapping, bindparam, func, select, update
+from sqlalchemy import RowMapping, func, select, update
 
 from somascope.archive import schema
 from somascope.archive.database import Database
@@ -55,11 +55,6 @@ _INSTANCES = (
 )
 
 
-_KNOWN = select(_i.c.k, _i.c.sha256, _i.c.transfer_syntax, _i.c.name, _i.c.damaged).where(
-    _i.c.uid == bindparam("u")
-)
-
-
 class _Known(NamedTuple):
     """The row of an instance that is there already, and where its file should be."""
 
@@ -73,6 +68,7 @@ class Archive:
     def __init__(self, root: Path, database: Database, files: Files) -> None:
         self.root, self.database, self.files = root, database, files
         self._committer = Committer(database, files)
+        self.statements = self._committer.statements
         self._frames: dict[str, tuple[Instance, Frames | None]] = {}
         self._frames_guard = threading.Lock()
         self.manifests = Manifests()
@@ -214,15 +210,14 @@ class Archive:
 
         The ``path`` is one that does not exist where the stored file is lost or damaged.
         """
-        with self.database.reading() as c:
-            row = c.execute(_KNOWN, {"u": found.sop_uid}).first()
-        if row is None or (bytes(row.sha256), row.transfer_syntax) != (
-            digest,
-            found.transfer_syntax,
-        ):
+        row = self.database.lookup(self.statements.instance, {"u": found.sop_uid})
+        if row is None:
             return None
-        path = self.files.path(bytes(row.name))
-        return _Known(row.k, path.with_suffix(".damaged") if row.damaged else path)
+        k, sha256, transfer_syntax, name, damaged = row
+        if bytes(sha256) != digest or transfer_syntax != found.transfer_syntax:
+            return None
+        path = self.files.path(bytes(name))
+        return _Known(k, path.with_suffix(".damaged") if damaged else path)
 
     def _index(self, arrival: Arrival, known: _Known | None) -> Stored:
         if known is None:

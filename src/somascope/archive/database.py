@@ -10,11 +10,11 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, OperationalError, ProgrammingError
 
 from somascope.archive.records import OutOfSpace
@@ -24,6 +24,38 @@ from somascope.core.errors import MissingExtra, SomascopeError
 BUSY_SECONDS = 60
 _LOCK_WRITE, _LOCK_MIGRATE = 0x50_4D_41_01, 0x50_4D_41_02
 """Numbers of PostgreSQL's advisory locks."""
+
+
+class Prepared:
+    """A statement compiled once: the way of the few that every store runs.
+
+    Building and compiling costs more than SQLite needs to run them.
+    """
+
+    def __init__(
+        self, statement: Any, dialect: Dialect, *, keys: Sequence[str] | None = None
+    ) -> None:
+        compiled = statement.compile(dialect=dialect, column_keys=keys)
+        self.sql = str(compiled)
+        self._order: Sequence[str] | None = compiled.positiontup
+
+    def bind(self, values: Mapping[str, Any]) -> Any:
+        """The values in the driver's form."""
+        if self._order is None:
+            return values
+        return tuple(values[name] for name in self._order)
+
+    def one(self, cursor: Any, values: Mapping[str, Any]) -> Any:
+        """The first row, or ``None``."""
+        cursor.execute(self.sql, self.bind(values))
+        return cursor.fetchone()
+
+    def many(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run once for every row."""
+        if len(rows) == 1:
+            cursor.execute(self.sql, self.bind(rows[0]))
+        else:
+            cursor.executemany(self.sql, [self.bind(r) for r in rows])
 
 
 class Database:
@@ -50,6 +82,18 @@ class Database:
         """A snapshot to read from."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def lookup(self, statement: Prepared, values: Mapping[str, Any]) -> Any:
+        """The first row of a prepared SELECT, or ``None``."""
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            try:
+                return statement.one(cursor, values)
+            finally:
+                cursor.close()
+        finally:
+            connection.close()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:

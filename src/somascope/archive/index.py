@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from somascope.archive import names, schema
-from somascope.archive.database import Database
+from somascope.archive.database import Database, Prepared
 from somascope.archive.files import Files
 from somascope.archive.records import Stored
 from somascope.archive.times import date, moment
@@ -52,6 +52,7 @@ class Committer:
 
     def __init__(self, database: Database, files: Files) -> None:
         self._database, self._files = database, files
+        self.statements = Statements(database)
         self._queue: list[Arrival] = []
         self._guard, self._turn = threading.Lock(), threading.Lock()
 
@@ -73,7 +74,7 @@ class Committer:
     def _settle(self, batch: list[Arrival]) -> None:
         try:
             with self._database.writing() as connection:
-                answers = Writer(connection, self._files.isolate).add(batch)
+                answers = Writer(connection, self.statements, self._files.isolate).add(batch)
         except BaseException as error:
             if len(batch) > 1 and isinstance(error, Exception):  # one bad arrival must not fail all
                 for a in batch:
@@ -98,11 +99,10 @@ class Committer:
         """
         a.error = error
         try:
-            with self._database.reading() as c:
-                row = c.execute(_KNOWN, {"uids": [a.header.sop_uid]}).first()
+            row = self._database.lookup(self.statements.instance, {"u": a.header.sop_uid})
         except Exception:
             return
-        if row is not None and bytes(row.name) == a.name:
+        if row is not None and bytes(row[3]) == a.name:
             self._files.settle(a.name)
             a.error, a.answer = None, a.answers("stored")
         elif self._database.sqlite:
@@ -110,49 +110,66 @@ class Committer:
 
 
 _i, _s, _t, _p = schema.instance, schema.series, schema.study, schema.patient
-_KNOWN = select(_i.c.uid, _i.c.sha256, _i.c.transfer_syntax, _i.c.name).where(
-    _i.c.uid.in_(bindparam("uids", expanding=True))
-)
 _PLACE = (
-    _t.c.k.label("study_k"), _t.c.uid.label("study"), _t.c.modalities, _p.c.k.label("patient_k"),
-    _p.c.patient_id, _p.c.issuer, _p.c.name_folded, _p.c.birth_date,
+    _t.c.k, _t.c.uid, _t.c.modalities, _p.c.patient_id, _p.c.issuer, _p.c.name_folded,
+    _p.c.birth_date,
 )  # fmt: skip
-_SERIES = (
-    select(_s.c.uid, _s.c.k, *_PLACE)
-    .join(_t, _t.c.k == _s.c.study_k)
-    .join(_p, _p.c.k == _t.c.patient_k)
-    .where(_s.c.uid.in_(bindparam("uids", expanding=True)))
-)
-_STUDIES = (
-    select(*_PLACE)
-    .join(_p, _p.c.k == _t.c.patient_k)
-    .where(_t.c.uid.in_(bindparam("uids", expanding=True)))
-)
-_PATIENTS = select(_p.c.identity, _p.c.k).where(
-    _p.c.identity.in_(bindparam("identities", expanding=True))
-)
-_LAST = select(
-    *(
-        select(func.coalesce(func.max(column), 0)).scalar_subquery()
-        for column in (_p.c.k, _t.c.k, _s.c.k, _i.c.k, schema.change.c.seq)
-    )
-)
+_COLUMNS = {
+    "patient": tuple(c.name for c in _p.c),
+    "patient_word": tuple(c.name for c in schema.word.c),
+    "study": tuple(c.name for c in _t.c),
+    "series": tuple(c.name for c in _s.c),
+    "instance": tuple(c.name for c in _i.c),
+    "change": tuple(c.name for c in schema.change.c),
+}
+
+
+class Statements:
+    """What every store runs, compiled for one database."""
+
+    def __init__(self, database: Database) -> None:
+        def prepare(statement: Any, keys: Sequence[str] | None = None) -> Prepared:
+            return Prepared(statement, database.engine.dialect, keys=keys)
+
+        counters = (_p.c.k, _t.c.k, _s.c.k, _i.c.k, schema.change.c.seq)
+        self.last = prepare(select(*(select(func.max(c)).scalar_subquery() for c in counters)))
+        self.instance = prepare(
+            select(_i.c.k, _i.c.sha256, _i.c.transfer_syntax, _i.c.name, _i.c.damaged).where(
+                _i.c.uid == bindparam("u")
+            )
+        )
+        self.series = prepare(
+            select(_s.c.k, *_PLACE)
+            .join(_t, _t.c.k == _s.c.study_k)
+            .join(_p, _p.c.k == _t.c.patient_k)
+            .where(_s.c.uid == bindparam("u"))
+        )
+        self.study = prepare(
+            select(*_PLACE).join(_p, _p.c.k == _t.c.patient_k).where(_t.c.uid == bindparam("u"))
+        )
+        self.patient = prepare(select(_p.c.k).where(_p.c.identity == bindparam("u")))
+        self.count_series = prepare(
+            update(_s)
+            .where(_s.c.k == bindparam("b_k"))
+            .values(instance_count=_s.c.instance_count + bindparam("b_n"))
+        )
+        self.count_study = prepare(
+            update(_t)
+            .where(_t.c.k == bindparam("b_k"))
+            .values(
+                instance_count=_t.c.instance_count + bindparam("b_n"),
+                series_count=_t.c.series_count + bindparam("b_s"),
+                modalities=bindparam("b_m"),
+            )
+        )
+        self.insert = {
+            name: prepare(insert(schema.metadata.tables[name]), columns)
+            for name, columns in _COLUMNS.items()
+        }
+
+
 _QUARANTINED = select(schema.quarantine.c.k).where(
     schema.quarantine.c.uid == bindparam("u"), schema.quarantine.c.sha256 == bindparam("h")
-)
-_COUNT_SERIES = (
-    update(_s)
-    .where(_s.c.k == bindparam("b_k"))
-    .values(instance_count=_s.c.instance_count + bindparam("b_n"))
-)
-_COUNT_STUDY = (
-    update(_t)
-    .where(_t.c.k == bindparam("b_k"))
-    .values(
-        instance_count=_t.c.instance_count + bindparam("b_n"),
-        series_count=_t.c.series_count + bindparam("b_s"),
-        modalities=bindparam("b_m"),
-    )
 )
 
 
@@ -192,28 +209,33 @@ class Writer:
     """Adds arrivals within one transaction."""
 
     def __init__(
-        self, connection: Connection, isolate: Callable[[bytes], None], *, after: int = 0
+        self,
+        connection: Connection,
+        statements: Statements,
+        isolate: Callable[[bytes], None],
+        *,
+        after: int = 0,
     ) -> None:
-        self._c, self._isolate, self._after = connection, isolate, after
-        self._rows: dict[str, list[dict[str, Any]]] = {
-            n: [] for n in ("patient", "patient_word", "study", "series", "instance", "change")
-        }
+        self._c, self._sql, self._isolate, self._after = connection, statements, isolate, after
+        self._cursor = connection.connection.cursor()
+        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _COLUMNS}
         self._studies: dict[str, _Study] = {}
         self._series: dict[str, _Series] = {}
         self._patients: dict[str, int] = {}
 
     def add(self, arrivals: list[Arrival]) -> list[Stored]:
         """Insert what is new; one answer per arrival."""
-        c = self._c
-        last: Any = c.execute(_LAST).one()
-        self._pk, self._tk, self._sk, self._ik, self._seq = last
+        last = self._sql.last.one(self._cursor, {})
+        self._pk, self._tk, self._sk, self._ik, self._seq = (n or 0 for n in last)
         self._seq = max(self._seq, self._after)
-        uids = [a.header.sop_uid for a in arrivals]
-        known = {u: (bytes(h), t, bytes(n)) for u, h, t, n in c.execute(_KNOWN, {"uids": uids})}
-        self._load(arrivals)
+        known: dict[str, tuple[bytes, str, bytes]] = {}
         answers: list[Stored] = []
         for a in arrivals:
             uid = a.header.sop_uid
+            if uid not in known:
+                row = self._sql.instance.one(self._cursor, {"u": uid})
+                if row is not None:
+                    known[uid] = bytes(row[1]), row[2], bytes(row[3])
             if uid in known:
                 *content, name = known[uid]
                 if name == a.name:  # a rebuild of the index was faster
@@ -230,38 +252,31 @@ class Writer:
             known[uid] = (a.sha256, a.transfer_syntax, a.name)
             answers.append(a.answers("stored"))
         self._flush()
+        self._cursor.close()
         return answers
 
-    def _load(self, arrivals: list[Arrival]) -> None:
-        """Look up the series of these arrivals, then the studies and patients of new ones."""
-        series = {a.header.series for a in arrivals}
-        for row in self._c.execute(_SERIES, {"uids": list(series)}).mappings():
-            study = self._study(row)
-            self._series[row["uid"]] = _Series(row["k"], study)
-        fresh = [a for a in arrivals if a.header.series not in self._series]
-        missing = {a.header.study for a in fresh} - set(self._studies)
-        if missing:
-            for row in self._c.execute(_STUDIES, {"uids": list(missing)}).mappings():
-                self._study(row)
-            identities = [
-                patient_row(a.header)["identity"] for a in fresh if a.header.study in missing
-            ]
-            for key, k in self._c.execute(_PATIENTS, {"identities": identities}):
-                self._patients[key] = k
-
-    def _study(self, row: Any) -> _Study:
-        found = self._studies.get(row["study"])
+    def _find_series(self, uid: str) -> _Series | None:
+        found = self._series.get(uid)
         if found is None:
-            found = self._studies[row["study"]] = _Study(
-                row["study_k"], row["study"], row["modalities"], row["patient_id"], row["issuer"],
-                row["name_folded"], row["birth_date"],
-            )  # fmt: skip
+            row = self._sql.series.one(self._cursor, {"u": uid})
+            if row is not None:
+                study = self._studies.setdefault(row[2], _Study(*row[1:]))
+                found = self._series[uid] = _Series(row[0], study)
+        return found
+
+    def _find_study(self, uid: str) -> _Study | None:
+        found = self._studies.get(uid)
+        if found is None:
+            row = self._sql.study.one(self._cursor, {"u": uid})
+            if row is not None:
+                found = self._studies[uid] = _Study(*row)
         return found
 
     def _insert(self, a: Arrival) -> str:
         """Rows for a new instance; or the reason why it may not be added."""
         h = a.header
-        series, study = self._series.get(h.series), self._studies.get(h.study)
+        series = self._find_series(h.series)
+        study = series.study if series is not None else self._find_study(h.study)
         if series is not None and series.study.uid != h.study:
             return f"Series Instance UID {h.series} belongs to study {series.study.uid}"
         patient = patient_row(h)
@@ -294,13 +309,17 @@ class Writer:
     def _new_study(self, h: Header, patient: dict[str, Any]) -> _Study:
         k = self._patients.get(patient["identity"])
         if k is None:
+            row = self._sql.patient.one(self._cursor, {"u": patient["identity"]})
+            k = None if row is None else row[0]
+        if k is None:
             self._pk += 1
-            k = self._patients[patient["identity"]] = self._pk
+            k = self._pk
             self._rows["patient"].append({"k": k, **patient})
             self._rows["patient_word"].extend(
                 {"patient_k": k, "word": w, "sound": names.sound(w)}
                 for w in names.words(patient["name"])
             )
+        self._patients[patient["identity"]] = k
         self._tk += 1
         self._rows["study"].append({"k": self._tk, "patient_k": k, "uid": h.study, **study_row(h)})
         study = self._studies[h.study] = _Study(
@@ -340,20 +359,19 @@ class Writer:
     def _flush(self) -> None:
         for name, rows in self._rows.items():
             if rows:
-                self._c.execute(insert(schema.metadata.tables[name]), rows)
+                self._sql.insert[name].many(self._cursor, rows)
         counts = [
             {"b_k": s.k, "b_n": s.new_instances} for s in self._series.values() if s.new_instances
         ]
-        if counts:
-            self._c.execute(_COUNT_SERIES, counts)
-            self._c.execute(
-                _COUNT_STUDY,
-                [
-                    {"b_k": t.k, "b_n": t.new_instances, "b_s": t.new_series, "b_m": t.modalities}
-                    for t in self._studies.values()
-                    if t.new_instances
-                ],
-            )
+        if not counts:
+            return
+        self._sql.count_series.many(self._cursor, counts)
+        studies = [
+            {"b_k": t.k, "b_n": t.new_instances, "b_s": t.new_series, "b_m": t.modalities}
+            for t in self._studies.values()
+            if t.new_instances
+        ]
+        self._sql.count_study.many(self._cursor, studies)
 
 
 def text(h: Header, keyword: str) -> str:
@@ -387,6 +405,7 @@ def study_row(h: Header) -> dict[str, Any]:
         "accession": text(h, "AccessionNumber"), "study_id": text(h, "StudyID"),
         "description": text(h, "StudyDescription"), "referring": referring,
         "referring_folded": names.fold(referring), "timezone": text(h, "TimezoneOffsetFromUTC"),
+        "modalities": "", "series_count": 0, "instance_count": 0,
     }  # fmt: skip
 
 
@@ -401,7 +420,7 @@ def series_row(h: Header) -> dict[str, Any]:
         "date": date(text(h, "SeriesDate")), "time": moment(text(h, "SeriesTime")),
         "performed_date": date(text(h, "PerformedProcedureStepStartDate")),
         "performed_time": moment(text(h, "PerformedProcedureStepStartTime")),
-        "frame_of_reference": text(h, "FrameOfReferenceUID"),
+        "frame_of_reference": text(h, "FrameOfReferenceUID"), "instance_count": 0,
     }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def rebuild(archive: Archive, *, progress: Progress) -> int:
             c.execute(delete(schema.metadata.tables[name]))
         for batch in _batches(listed):
             arrivals = [a for a in pool.map(look, batch) if a is not None]
-            answers = Writer(c, archive.files.isolate, after=last).add(arrivals)
+            answers = Writer(c, archive.statements, archive.files.isolate, after=last).add(arrivals)
             refused += [
                 a.name for a, s in zip(arrivals, answers, strict=True) if s.outcome != "stored"
             ]
