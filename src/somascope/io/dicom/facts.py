@@ -65,9 +65,9 @@ def value_of(e: Elements, keyword: str) -> Any:
     if vr in ("PN", "LT", "ST", "UT"):
         return e.text(keyword) or None
     parts = e.strings(keyword)
-    if not parts:
-        return None
-    return list(parts) if len(parts) > 1 or keyword in _ALWAYS_LIST else parts[0]
+    if keyword in _ALWAYS_LIST or len(parts) != 1:
+        return list(parts) or None
+    return parts[0]
 
 
 def _item(e: Elements) -> dict[str, Any]:
