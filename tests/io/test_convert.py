@@ -22,10 +22,14 @@ CT = Image(
     modality="CT",
     unit="[hnsf'U]",
     attributes={
-        "PatientName": "Secret^Name", "PatientID": "T1",
-        "SeriesDescription": "../../etc/Thorax 1.5 Ä", "SeriesNumber": 3, "KVP": 120.0, "Manufacturer": "Maker",
+        "PatientName": "Secret^Name",
+        "PatientID": "T1",
+        "SeriesDescription": "../../etc/Thorax 1.5 Ä",
+        "SeriesNumber": 3,
+        "KVP": 120.0,
+        "Manufacturer": "Maker",
     },
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("there", ["b.nii.gz", "b.nrrd", "b.mha", "b.mhd", "b.tif", "b.nii"])
