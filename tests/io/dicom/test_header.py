@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import random
 import struct
 import warnings
@@ -384,3 +385,52 @@ def test_metadata_is_the_json_model():
     start = header.scan(raw).dataset_offset
     bare = header.metadata(raw[start:], transfer_syntax="1.2.840.10008.1.2.1", bulk_uri="/x")
     assert bare == found
+
+
+def _same(mine, peer, path=""):
+    """DICOM JSON objects that say the same; numbers by value, absent and empty alike."""
+    for tag in sorted(set(mine) | set(peer)):
+        where = f"{path}/{tag}"
+        if tag == "FFFCFFFC" or tag.endswith("0000"):
+            continue
+        assert tag in mine, where
+        if tag not in peer:  # pydicom leaves out what it finds invalid
+            assert tag in ("300C0002", "00280008"), where
+            continue
+        a, b = mine[tag], peer[tag]
+        if "BulkDataURI" in a:
+            assert "BulkDataURI" in b or "InlineBinary" in b or tag.startswith("7FE0"), where
+            continue
+        assert a["vr"] == b["vr"], where
+        left, right = a.get("Value", []), b.get("Value", [])
+        if a["vr"] == "SQ":
+            assert len(left) == len(right), where
+            for i, (x, y) in enumerate(zip(left, right, strict=True)):
+                _same(x, y, f"{where}/{i}")
+        elif a["vr"] in ("DS", "IS", "FL", "FD"):
+            assert [float(v) for v in left if v is not None] == pytest.approx(
+                [float(v) for v in right if v is not None]
+            ), where
+        elif a["vr"] in ("OB", "OW", "UN", "OF", "OD", "OL"):
+            assert a.get("InlineBinary", "") == b.get("InlineBinary", ""), where
+        elif a["vr"] in ("LT", "ST", "UT"):
+            assert [v.strip() for v in left] == [v.strip() for v in right], where
+        else:
+            left, right = (
+                [v.strip() if isinstance(v, str) else v for v in values] for values in (left, right)
+            )
+            assert [v or None for v in left] == [v or None for v in right], where
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - set(REFUSED)))
+def test_metadata_agrees_with_pydicom(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = pydicom.dcmread(ZOO / name, force=True)
+        other = peer.to_json_dict(
+            bulk_data_threshold=1 << 40, bulk_data_element_handler=str, suppress_invalid_tags=True
+        )
+    mine = header.metadata(ZOO / name, bulk_uri="/b")
+    json.dumps(mine, allow_nan=False)
+    _same(mine, other)
+    assert header.metadata((ZOO / name).read_bytes(), bulk_uri="/b") == mine
