@@ -186,12 +186,13 @@ def doctor(
         typer.echo(json.dumps({"healthy": healthy, "checks": [asdict(c) for c in checks]}))
     else:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, show_header=False, pad_edge=False)
         signs = {"ok": "[green]ok[/]", "note": "[yellow]--[/]", "bad": "[red]bad[/]"}
         for c in checks:
-            table.add_row(signs[c.state], c.name, c.detail, c.remedy)
+            table.add_row(signs[c.state], c.name, escape(c.detail), escape(c.remedy))
         console = Console()
         console.print(table)
         console.print("[green]healthy[/]" if healthy else "[red]not healthy[/]: see the lines above")
