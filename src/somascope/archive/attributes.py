@@ -111,12 +111,11 @@ def searchable(level: Level) -> frozenset[str]:
 
 def element(attribute: Attribute, value: Any) -> dict[str, Any]:
     """One attribute in the DICOM JSON model (PS3.18 F.2)."""
+    vr = attribute.vr
     if value is None or value == "":
-        return {"vr": attribute.vr}
+        return {"vr": vr}
     if attribute.value is not None:
-        values = attribute.value(value)
-    elif isinstance(value, str):
-        values = [v or None for v in value.split("\\")]
-    else:
-        values = [value]
-    return {"vr": attribute.vr, "Value": values} if values else {"vr": attribute.vr}
+        return {"vr": vr, "Value": attribute.value(value)}
+    if isinstance(value, str) and "\\" in value:
+        return {"vr": vr, "Value": [v or None for v in value.split("\\")]}
+    return {"vr": vr, "Value": [value]}

@@ -23,6 +23,8 @@ _p, _t, _s, _i, _w = schema.patient, schema.study, schema.series, schema.instanc
 _TABLES = {"PATIENT": _p, "STUDY": _t, "SERIES": _s, "INSTANCE": _i}
 _CHARSET = {"vr": "CS", "Value": ["ISO_IR 192"]}
 _ESCAPE = "\x1b"
+_UNIVERSAL = ("", "*")
+"""Values that match everything (PS3.4 C.2.2.2.3); their attributes are returned."""
 
 
 def statement(query: Query) -> Select[Any]:
@@ -62,9 +64,10 @@ def search(archive: Archive, query: Query) -> list[dict[str, Any]]:
     """Run the query; see `Archive.search`."""
     chosen = statement(query)
     with archive.database.reading() as c:
-        rows = c.execute(chosen).mappings().all()
-        counts = _patient_counts(c, [r["k"] for r in rows]) if query.level == "PATIENT" else {}
+        rows = c.execute(chosen).all()
+        counts = _patient_counts(c, [r[-1] for r in rows]) if query.level == "PATIENT" else {}
     asked = {_tag(f) for f in query.fields if f.lower() != "all"}
+    asked |= {_tag(name) for name, value in query.match.items() if value in _UNIVERSAL}
     everything = any(f.lower() == "all" for f in query.fields)
     matched = {a.tag for a in map(find, query.match) if a is not None}
     upto = LEVELS.index(query.level)
@@ -82,19 +85,42 @@ def search(archive: Archive, query: Query) -> list[dict[str, Any]]:
     known = {a.tag for a in ATTRIBUTES if LEVELS.index(a.level) <= upto}
     beyond = asked - known - {"00080005"}
     answers: list[dict[str, Any]] = []
+    order = [a.tag for a in ATTRIBUTES if LEVELS.index(a.level) <= upto]
+    place = {tag: i for i, tag in enumerate(order)}
+    above = _Shared([(a, place[a.tag]) for a in shown if LEVELS.index(a.level) < upto])
+    own = [(a, place[a.tag], a.level == "INSTANCE") for a in shown if LEVELS.index(a.level) == upto]
     for row in rows:
-        answer = {"00080005": _CHARSET}
-        for a in shown:
-            if a.level == "INSTANCE" and row[a.tag] is None:
-                continue
-            answer[a.tag] = element(a, row[a.tag])
+        answer = {"00080005": _CHARSET, **above.of(row)}
+        for a, at, optional in own:
+            value = row[at]
+            if value is not None or not optional:
+                answer[a.tag] = element(a, value)
         if query.level == "PATIENT":
-            for tag, n in zip(("00201200", "00201202", "00201204"), counts[row["k"]], strict=True):
+            for tag, n in zip(("00201200", "00201202", "00201204"), counts[row[-1]], strict=True):
                 answer[tag] = {"vr": "IS", "Value": [n]}
         if everything or beyond:
-            _extend(archive, query, row, answer, beyond, everything=everything)
+            _extend(archive, query, row[-1], answer, beyond=beyond, everything=everything)
         answers.append(dict(sorted(answer.items())))
     return answers
+
+
+class _Shared:
+    """Attributes above the level: rows of one series have them in common, one after the other."""
+
+    def __init__(self, attributes: list[tuple[Attribute, int]]) -> None:
+        self._attributes = attributes
+        self._last: tuple[Any, ...] | None = None
+        self._elements: dict[str, Any] = {}
+
+    def of(self, row: Any) -> dict[str, Any]:
+        """Their elements for a row."""
+        values = tuple([row[at] for _, at in self._attributes])
+        if values != self._last:
+            self._last = values
+            self._elements = {
+                a.tag: element(a, v) for (a, _), v in zip(self._attributes, values, strict=True)
+            }
+        return self._elements
 
 
 def _by_default(a: Attribute, query: Query, upto: int) -> bool:
@@ -110,12 +136,12 @@ def _by_default(a: Attribute, query: Query, upto: int) -> bool:
 
 
 def _extend(
-    archive: Archive, query: Query, row: Any, answer: dict[str, Any], beyond: set[str], *,
+    archive: Archive, query: Query, k: int, answer: dict[str, Any], *, beyond: set[str],
     everything: bool,
 ) -> None:  # fmt: skip
     from somascope.archive.manifest import one
 
-    full = one(archive, query.level, row["k"])
+    full = one(archive, query.level, k)
     for tag, value in full.items():
         if tag not in answer and (tag in beyond or (everything and _belongs(tag, query.level))):
             answer[tag] = value
@@ -179,6 +205,8 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
     allowed = searchable(query.level)
     found: dict[str, tuple[Attribute, str]] = {}
     for name, value in query.match.items():
+        if value in _UNIVERSAL:
+            continue
         a = find(name)
         if a is None or a.keyword not in allowed:
             raise ParameterError(
@@ -186,7 +214,7 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
                 f"it can be {', '.join(sorted(allowed))}"
             )
         text = str(value).strip().replace("\0", "")
-        if text not in ("", "*"):
+        if text not in _UNIVERSAL:
             found[a.keyword] = (a, text)
     conditions: list[ColumnElement[bool]] = []
     if query.combined_datetime:
