@@ -229,17 +229,27 @@ def test_overlays_of_their_own_and_in_unused_bits(dicom):
     mask = RNG.integers(0, 2, (33, 47)).astype(bool)
     bits = np.packbits(mask.ravel(), bitorder="little").tobytes()
     own = dicom(
-        SMOOTH, tag_60000010=("US", 33), tag_60000011=("US", 47), tag_60000040=("CS", "G"),
-        tag_60000050=("SS", [3, -1]), tag_60000100=("US", 1), tag_60000102=("US", 0),
+        SMOOTH,
+        tag_60000010=("US", 33),
+        tag_60000011=("US", 47),
+        tag_60000040=("CS", "G"),
+        tag_60000050=("SS", [3, -1]),
+        tag_60000100=("US", 1),
+        tag_60000102=("US", 0),
         tag_60003000=("OW", bits + b"\0" * (len(bits) % 2)),
-    )  # fmt: skip
+    )
     (found,) = overlays(pixels.open_instance(own))
     np.testing.assert_array_equal(found.planes[0], mask)
     assert (found.group, found.origin, found.kind) == (0x6000, (2, -2), "G")
     inside = dicom(
-        SMOOTH % 4096 | mask.astype(np.uint16) << 13, BitsStored=12, HighBit=11,
-        tag_60020010=("US", 33), tag_60020011=("US", 47), tag_60020100=("US", 16), tag_60020102=("US", 13),
-    )  # fmt: skip
+        SMOOTH % 4096 | mask.astype(np.uint16) << 13,
+        BitsStored=12,
+        HighBit=11,
+        tag_60020010=("US", 33),
+        tag_60020011=("US", 47),
+        tag_60020100=("US", 16),
+        tag_60020102=("US", 13),
+    )
     instance = pixels.open_instance(inside)
     (found,) = overlays(instance)
     np.testing.assert_array_equal(found.planes[0], mask)
@@ -307,8 +317,16 @@ def test_every_truncation_of_a_compressed_file_is_refused(dicom):
 
 def test_damage_raises_read_errors_and_nothing_else(pydicom_files):
     rng = np.random.default_rng(11)
-    names = ("MR_small_RLE.dcm", "JPEG2000.dcm", "SC_rgb_jpeg_dcmtk.dcm", "MR_small_jpeg_ls_lossless.dcm",
-             "SC_rgb_jpeg_gdcm.dcm", "CT_small.dcm", "examples_palette.dcm", "image_dfl.dcm")  # fmt: skip
+    names = (
+        "MR_small_RLE.dcm",
+        "JPEG2000.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "SC_rgb_jpeg_gdcm.dcm",
+        "CT_small.dcm",
+        "examples_palette.dcm",
+        "image_dfl.dcm",
+    )
     refused = 0
     for name in names:
         original = bytearray((pydicom_files / name).read_bytes())

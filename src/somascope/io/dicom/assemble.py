@@ -21,6 +21,8 @@ _LABEL_UNITS = {
 _GRADIENT = ("gx", "gy", "gz")
 _TIME_SCALE = {"offset": 1.0, "reference": 1e-3, "trigger": 1e-3, "acquired": 1.0, "content": 1.0}
 """Times that are times, and their factor to seconds."""
+_CLOCKS = ("acquired", "content")
+HALF_DAY = 43200.0
 _TIME_ORDER = (
     "offset",
     "temporal",
@@ -208,6 +210,12 @@ def _ranked(
             source = name
             break
     result = list(keys)
+    stamps: dict[int, float] = {}
+    if source != "order":
+        known = [i for i, s in enumerate(slices) if source in s.times]
+        values = [slices[i].times[source] for i in known]
+        values = _over_midnight(values) if source in _CLOCKS and values else values
+        stamps = dict(zip(known, values, strict=True))
     for members in groups.values():
         if source == "order":
             # no single attribute tells all apart: all of them, in the order of trust
@@ -215,9 +223,7 @@ def _ranked(
                 members, key=lambda i: ([slices[i].times.get(t, 0.0) for t in candidates], i)
             )
         else:
-            ordered = sorted(
-                members, key=lambda i: slices[i].times[source] if len(members) > 1 else 0
-            )
+            ordered = sorted(members, key=lambda i: stamps.get(i, 0.0))
         for rank, i in enumerate(ordered):
             result[i] = (*keys[i], float(rank))
     return result, source
@@ -309,10 +315,10 @@ def _axis(
     if source in _TIME_SCALE:
         return Axis("t", _seconds(chosen, source), "s")
     for clock in ("offset", "reference", "acquired", "trigger", "content"):
-        stamps = [s.times.get(clock) for s in chosen]
-        known = [v for v in stamps if v is not None]
-        if len(known) == len(chosen) and all(b > a for a, b in pairwise(known)):
-            return Axis("t", _seconds(chosen, clock), "s")
+        if all(clock in s.times for s in chosen):
+            seconds = _seconds(chosen, clock)
+            if all(b > a for a, b in pairwise(seconds)):
+                return Axis("t", seconds, "s")
     resolution = chosen[0].instance.elements.number("TemporalResolution") or 0.0
     if source == "temporal" and resolution > 0:
         return Axis("t", tuple(i * resolution / 1000 for i in range(len(chosen))), "s")
@@ -322,8 +328,15 @@ def _axis(
 
 
 def _seconds(chosen: list[Slice], source: str) -> tuple[float, ...]:
-    scale = _TIME_SCALE[source]
-    values = [s.times[source] * scale for s in chosen]
-    if source in ("acquired", "content"):
-        values = [v + (86400.0 if v < values[0] else 0.0) - values[0] for v in values]
+    values = [s.times[source] * _TIME_SCALE[source] for s in chosen]
+    if source in _CLOCKS:
+        values = _over_midnight(values)
+        values = [v - values[0] for v in values]
     return tuple(round(v, 6) for v in values)
+
+
+def _over_midnight(values: list[float]) -> list[float]:
+    """Times of day of one scan; one that spans half a day went over midnight."""
+    if max(values) - min(values) <= HALF_DAY:
+        return values
+    return [v + 2 * HALF_DAY if v < HALF_DAY else v for v in values]
