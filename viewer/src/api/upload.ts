@@ -1,65 +1,81 @@
-/** Send files to /api/upload, one request per file, so that each has its own progress and outcome. */
-
-export interface Outcome {
-  name: string;
-  outcome: string;
-  reason?: string;
-  study?: string;
-}
+/** Send files to /api/upload; each has its own progress and outcome. */
 
 export interface Sent {
   ok: boolean;
   text: string;
-  stored: number;
-  studies: string[];
 }
 
-function summarise(status: number, body: string): Sent {
+interface Outcome {
+  name?: string;
+  outcome?: string;
+  reason?: string;
+  instances?: number;
+}
+
+const PARTS = /\.(mhd|raw|zraw|nhdr|hdr|img|png|jpe?g|tiff?|bmp)(\.gz)?$/i;
+
+/** Files that may belong together (a header and its data, numbered pictures) travel together. */
+export function batches(files: File[]): File[][] {
+  const folders = new Map<string, File[]>();
+  const alone: File[][] = [];
+  for (const file of files) {
+    if (!PARTS.test(file.name)) {
+      alone.push([file]);
+      continue;
+    }
+    const folder = file.webkitRelativePath.split("/").slice(0, -1).join("/");
+    folders.set(folder, [...(folders.get(folder) ?? []), file]);
+  }
+  return [...alone, ...folders.values()];
+}
+
+function one(outcome: Outcome): Sent {
+  const ok = outcome.outcome === "stored" || outcome.outcome === "duplicate";
+  const many = (outcome.instances ?? 1) > 1 ? `${outcome.instances} images ` : "";
+  const word = outcome.outcome === "duplicate" ? "already there" : (outcome.outcome ?? "no outcome");
+  return { ok, text: [many + word, outcome.reason].filter(Boolean).join(": ") };
+}
+
+function outcomes(status: number, body: string, files: File[]): Sent[] {
+  const failed = (text: string) => files.map(() => ({ ok: false, text }));
   let parsed: unknown;
   try {
     parsed = JSON.parse(body);
   } catch {
-    return { ok: false, text: body.slice(0, 200) || `HTTP ${status}`, stored: 0, studies: [] };
+    return failed(body.slice(0, 200) || `HTTP ${status}`);
   }
   const record = (parsed ?? {}) as Record<string, unknown>;
-  if (status >= 400 && !Array.isArray(record["files"])) {
-    return { ok: false, text: String(record["detail"] ?? body), stored: 0, studies: [] };
-  }
-  const list = (Array.isArray(parsed) ? parsed : (record["files"] ?? record["outcomes"] ?? [])) as
-    | Record<string, unknown>[]
+  const list = (Array.isArray(parsed) ? parsed : (record["files"] ?? record["outcomes"])) as
+    | Outcome[]
     | undefined;
-  const counts = new Map<string, number>();
-  const reasons: string[] = [];
-  const studies = new Set<string>();
-  for (const entry of list ?? []) {
-    const outcome = String(entry["outcome"] ?? entry["state"] ?? "stored");
-    counts.set(outcome, (counts.get(outcome) ?? 0) + Number(entry["instances"] ?? 1));
-    const why = entry["reason"] ?? entry["detail"] ?? entry["message"];
-    if (why) reasons.push(String(why));
-    if (entry["study"]) studies.add(String(entry["study"]));
+  if (!list) return failed(String(record["detail"] ?? `HTTP ${status}`));
+  if (files.length === 1) {
+    const good = list.filter((o) => one(o).ok);
+    if (list.length > 1) {
+      const bad = list.length - good.length;
+      const text = `${good.length} files added${bad ? `, ${bad} not: ${list.find((o) => !one(o).ok)?.reason ?? ""}` : ""}`;
+      return [{ ok: good.length > 0, text }];
+    }
+    return list.map(one);
   }
-  const good = ["stored", "duplicate"].reduce((n, k) => n + (counts.get(k) ?? 0), 0);
-  const words = [...counts].map(([outcome, n]) => (n > 1 ? `${n} ${outcome}` : outcome));
-  const why = [...new Set(reasons)].slice(0, 3).join("; ");
-  return {
-    ok: good > 0,
-    text: [words.join(", ") || "nothing stored", why].filter(Boolean).join(": "),
-    stored: counts.get("stored") ?? 0,
-    studies: [...studies],
-  };
+  return files.map((file) => {
+    const found = list.find((o) => o.name === file.name || o.name?.endsWith(`/${file.name}`));
+    if (found) return one(found);
+    const whole = list.find((o) => one(o).ok);
+    return whole ? { ok: true, text: `part of ${whole.name ?? "the volume"}` } : { ok: false, text: "not used" };
+  });
 }
 
-/** Upload one file; `progress` hears a fraction in [0, 1]. */
-export function upload(file: File, progress: (fraction: number) => void): Promise<Sent> {
+/** Send files in one request; `progress` hears a fraction in [0, 1]; one answer a file. */
+export function upload(files: File[], progress: (fraction: number) => void): Promise<Sent[]> {
   return new Promise((resolve) => {
     const form = new FormData();
-    form.append("files", file, file.webkitRelativePath || file.name);
+    for (const file of files) form.append("files", file, file.webkitRelativePath || file.name);
     const xhr = new XMLHttpRequest();
     xhr.open("POST", "/api/upload");
     xhr.upload.onprogress = (e) => e.lengthComputable && progress(e.loaded / e.total);
-    xhr.onload = () => resolve(summarise(xhr.status, xhr.responseText));
-    xhr.onerror = () =>
-      resolve({ ok: false, text: "the server does not answer", stored: 0, studies: [] });
+    xhr.onload = () => resolve(outcomes(xhr.status, xhr.responseText, files));
+    xhr.onerror = () => resolve(files.map(() => ({ ok: false, text: "the server does not answer" })));
     xhr.send(form);
   });
 }

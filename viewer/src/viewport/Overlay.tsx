@@ -3,7 +3,7 @@
 import type { Series } from "../study/series";
 import { date, number, personName, text } from "../dicom/json";
 import { figure, prettyUnit } from "../tools/lines";
-import { gradient } from "./colormaps";
+import { COLORMAPS, gradient } from "./colormaps";
 import type { Readout } from "./readout";
 
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200];
@@ -18,8 +18,14 @@ function ScaleBar({ scale }: { scale: number }) {
   );
 }
 
-function Legend({ readout, unit }: { readout: Readout; unit: string }) {
-  if (!readout.colormap || readout.colormap === "soma-grey") return null;
+interface LegendProps {
+  readout: Pick<Readout, "colormap" | "lower" | "upper" | "inverted">;
+  unit: string;
+}
+
+function Legend({ readout, unit }: LegendProps) {
+  const known = COLORMAPS.some((c) => c.name === readout.colormap);
+  if (!readout.colormap || !known || readout.colormap === "soma-grey") return null;
   const middle = (readout.lower + readout.upper) / 2;
   return (
     <div className="legend" aria-label="Colour legend">
@@ -40,8 +46,11 @@ export function Overlay(props: {
   plane?: string;
   shown: boolean;
   note?: string;
+  /** small panes beside a big one need not say the name again */
+  patient?: boolean;
+  legend?: { colormap: string; lower: number; upper: number; unit: string } | undefined;
 }) {
-  const { series, readout, plane, shown, note } = props;
+  const { series, readout, plane, shown, note, patient = true } = props;
   if (!readout) return null;
   const ds = series.metadata[0];
   const thickness = series.frames[readout.slice - 1]?.thickness ?? number(ds, "00180050");
@@ -53,19 +62,23 @@ export function Overlay(props: {
       <span className="letter b">{readout.bottom}</span>
       {shown && (
         <>
-          <div className="corner tl">
+          {patient && <div className="corner tl">
             <strong>{personName(text(ds, "00100010")) || "No name"}</strong>
             <span>
               {text(ds, "00100020")} {text(ds, "00100040")}
             </span>
             <span>{date(text(ds, "00080020"))}</span>
-          </div>
+          </div>}
           <div className="corner tr">
-            <strong>{series.row.description || text(ds, "00081030")}</strong>
-            <span>
-              {series.row.modality}
-              {series.row.number === undefined ? "" : ` · series ${series.row.number}`}
-            </span>
+            {patient && (
+              <>
+                <strong>{series.row.description || text(ds, "00081030")}</strong>
+                <span>
+                  {series.row.modality}
+                  {series.row.number === undefined ? "" : ` · series ${series.row.number}`}
+                </span>
+              </>
+            )}
             {plane && <span className="plane">{plane}</span>}
           </div>
           <div className="corner bl">
@@ -88,7 +101,11 @@ export function Overlay(props: {
           </div>
         </>
       )}
-      <Legend readout={readout} unit={series.unit} />
+      {props.legend ? (
+        <Legend readout={{ ...props.legend, inverted: false }} unit={props.legend.unit} />
+      ) : (
+        <Legend readout={readout} unit={series.unit} />
+      )}
       {readout.scale && <ScaleBar scale={readout.scale} />}
     </div>
   );

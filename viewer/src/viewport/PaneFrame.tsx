@@ -14,6 +14,8 @@ export function PaneFrame(props: {
   error: string;
   failures?: string[];
   onActivate?: () => void;
+  /** draw half as many pixels each way, for rays cast without a GPU */
+  coarse?: boolean;
   children: ReactNode;
 }) {
   const loading = useSyncExternalStore(watchLoading, loadingNow).get(props.loadingKey);
@@ -29,7 +31,7 @@ export function PaneFrame(props: {
       onPointerDownCapture={props.onActivate}
     >
       <div
-        className="picture"
+        className={props.coarse ? "picture coarse" : "picture"}
         ref={props.attach}
         tabIndex={0}
         role="img"

@@ -10,6 +10,7 @@ import { Overlay } from "./Overlay";
 import { PaneFrame } from "./PaneFrame";
 import { useReadout } from "./readout";
 import { useViewport } from "./useElement";
+import { voiRange } from "./window";
 import { defaultWindow, ensureVolume, volumeId } from "./volumes";
 
 export type Plane = "axial" | "sagittal" | "coronal";
@@ -36,9 +37,7 @@ const BLEND: Record<Slab, Enums.BlendModes> = {
 /** Window of the header, given to a fresh volume. */
 export function startWindow(series: Series): Types.VOIRange | undefined {
   const window = defaultWindow(series);
-  return window
-    ? { lower: window.center - window.width / 2, upper: window.center + window.width / 2 }
-    : undefined;
+  return window ? voiRange(window.width, window.center) : undefined;
 }
 
 export function PlanePane(props: {
@@ -112,6 +111,16 @@ export function PlanePane(props: {
     viewport.render();
   }, [shown, fusion, id]);
 
+  const overRange =
+    shown && fusion
+      ? (currentEngine()?.getViewport(id) as Types.IVolumeViewport | undefined)?.getProperties(
+          volumeId(fusion.series),
+        )?.voiRange
+      : undefined;
+  const legend =
+    fusion && overRange
+      ? { colormap: fusion.colormap, ...overRange, unit: fusion.series.unit }
+      : undefined;
   const slabText = slab === "none" ? "" : ` · ${slab.toUpperCase()} ${thickness} mm`;
   return (
     <PaneFrame
@@ -127,6 +136,8 @@ export function PlanePane(props: {
         readout={shown ? readout : undefined}
         shown={props.overlay}
         plane={`${plane}${slabText}`}
+        patient={plane === "axial"}
+        legend={plane === "axial" ? legend : undefined}
       />
     </PaneFrame>
   );

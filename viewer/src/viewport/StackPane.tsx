@@ -13,6 +13,7 @@ import { type Prefetch, prefetch } from "./prefetch";
 import { frameOf } from "./provider";
 import { useReadout } from "./readout";
 import { useViewport } from "./useElement";
+import { voiRange } from "./window";
 
 export interface StackPaneProps {
   id: string;
@@ -65,6 +66,12 @@ export function StackPane(props: StackPaneProps) {
     const begin = async () => {
       await viewport.setStack(imageIds, start);
       if (!live) return;
+      const image = viewport.getCornerstoneImage();
+      if (!series.colour && image) {
+        // Set outright: a stack keeps one window through all its slices, and can say which.
+        const [width, center] = [image.windowWidth, image.windowCenter].map((v) => [v].flat()[0]);
+        if (width && center !== undefined) viewport.setProperties({ voiRange: voiRange(width, center) });
+      }
       viewport.render();
       setShown(true);
       performance.mark(`stack-shown:${series.row.uid}`);

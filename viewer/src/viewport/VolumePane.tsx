@@ -5,7 +5,7 @@ import { useEffect, useState } from "react";
 
 import { says } from "../api/http";
 import type { Series } from "../study/series";
-import { currentEngine } from "./engine";
+import { currentEngine, software } from "./engine";
 import { PaneFrame } from "./PaneFrame";
 import { useViewport } from "./useElement";
 import { ensureVolume, loadingNow, volumeId, watchLoading } from "./volumes";
@@ -92,6 +92,7 @@ export function VolumePane(props: {
       waiting={!shown && !error}
       error={error}
       kind="volume"
+      coarse={software()}
     >
       <div className="overlay">
         <div className="corner tr">

@@ -1,9 +1,10 @@
 /** What buttons and keys do to the active pane. */
 
-import { StackViewport, type Types, VolumeViewport, VolumeViewport3D, utilities } from "@cornerstonejs/core";
+import { StackViewport, type Types, VolumeViewport, VolumeViewport3D } from "@cornerstonejs/core";
 
 import { viewportOf } from "./readout";
 import { currentEngine } from "./engine";
+import { voiRange } from "./window";
 
 type Pane = Types.IStackViewport | Types.IVolumeViewport;
 
@@ -32,8 +33,8 @@ function one(id: string, act: (viewport: Pane) => void): void {
 }
 
 export function setWindow(id: string, width: number, center: number): void {
-  const voiRange = utilities.windowLevel.toLowHighRange(width, center) as Types.VOIRange;
-  each(id, (v) => v.setProperties({ voiRange }));
+  const range = voiRange(width, center);
+  each(id, (v) => v.setProperties({ voiRange: range }));
 }
 
 export function setColormap(id: string, name: string): void {

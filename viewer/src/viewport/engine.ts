@@ -21,10 +21,32 @@ const HALF_GIB = 512 * 1024 * 1024;
 let started: Promise<void> | undefined;
 let engine: RenderingEngine | undefined;
 
+/** Whether WebGL is drawn by the CPU (no GPU, a remote desktop, a test machine). */
+export function software(): boolean {
+  cpuDrawn ??= askRenderer();
+  return cpuDrawn;
+}
+
+let cpuDrawn: boolean | undefined;
+
+function askRenderer(): boolean {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (!gl) return true;
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return /swiftshader|llvmpipe|software/i.test(name);
+}
+
 /** Start Cornerstone once for the life of the page. */
 export function start(): Promise<void> {
   started ??= (async () => {
-    initCore({ debug: {}, rendering: { webGlContextCount: 2 } });
+    // Without a GPU rays are cast with coarser steps, or turning a volume takes seconds a frame.
+    const sampleDistanceMultiplier = software() ? 4 : 1;
+    initCore({
+      debug: {},
+      rendering: { webGlContextCount: 2, volumeRendering: { sampleDistanceMultiplier } },
+    });
     initLoader({
       maxWebWorkers: Math.max(1, Math.min(6, Math.ceil((navigator.hardwareConcurrency || 2) / 2))),
     });

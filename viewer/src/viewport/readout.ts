@@ -1,11 +1,12 @@
 /** What a pane says about itself: slice, window, zoom, letters, scale. Read after every render. */
 
-import { Enums, StackViewport, type Types, VolumeViewport3D, utilities } from "@cornerstonejs/core";
+import { Enums, StackViewport, type Types, VolumeViewport3D } from "@cornerstonejs/core";
 import { useEffect, useState } from "react";
 
 import { type Vec3, letters, norm, sub } from "../geometry/vector";
 import { currentEngine } from "./engine";
 import { frameOf } from "./provider";
+import { widthLevel } from "./window";
 
 export interface Readout {
   slice: number;
@@ -59,7 +60,7 @@ export function read(id: string): Readout | undefined {
   const { right, down, mm } = directions(viewport);
   const properties = viewport.getProperties();
   const range = properties?.voiRange;
-  const level = range ? utilities.windowLevel.toWindowLevel(range.lower, range.upper) : undefined;
+  const level = range ? widthLevel(range) : undefined;
   const imageId = viewport instanceof VolumeViewport3D ? undefined : viewport.getCurrentImageId();
   const frame = imageId ? frameOf(imageId) : undefined;
   const placed = !stack || Boolean(frame?.row);
@@ -70,8 +71,8 @@ export function read(id: string): Readout | undefined {
   return {
     slice: viewport.getSliceIndex() + 1,
     slices: viewport.getNumberOfSlices?.() ?? 0,
-    width: level?.windowWidth,
-    center: level?.windowCenter,
+    width: level?.width,
+    center: level?.center,
     lower: range?.lower ?? 0,
     upper: range?.upper ?? 0,
     zoom: viewport.getZoom(),

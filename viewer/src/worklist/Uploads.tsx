@@ -2,7 +2,7 @@
 
 import { useCallback, useRef, useState } from "react";
 
-import { upload } from "../api/upload";
+import { batches, upload } from "../api/upload";
 import { Icon } from "../parts/Icon";
 
 export interface Upload {
@@ -18,22 +18,27 @@ let counter = 0;
 
 export function useUploads(onStored: () => void) {
   const [uploads, setUploads] = useState<Upload[]>([]);
-  const queue = useRef<{ id: number; file: File }[]>([]);
+  const queue = useRef<{ ids: number[]; files: File[] }[]>([]);
   const running = useRef(0);
 
-  const change = (id: number, part: Partial<Upload>) =>
-    setUploads((list) => list.map((u) => (u.id === id ? { ...u, ...part } : u)));
+  const change = (ids: number[], part: (i: number) => Partial<Upload>) =>
+    setUploads((list) =>
+      list.map((u) => (ids.includes(u.id) ? { ...u, ...part(ids.indexOf(u.id)) } : u)),
+    );
 
   const pump = useCallback(() => {
     while (running.current < AT_ONCE) {
       const next = queue.current.shift();
       if (!next) return;
       running.current += 1;
-      change(next.id, { state: "sending" });
-      void upload(next.file, (fraction) => change(next.id, { fraction })).then((sent) => {
+      change(next.ids, () => ({ state: "sending" }));
+      void upload(next.files, (fraction) => change(next.ids, () => ({ fraction }))).then((sent) => {
         running.current -= 1;
-        change(next.id, { state: sent.ok ? "done" : "failed", fraction: 1, text: sent.text });
-        if (sent.ok) onStored();
+        change(next.ids, (i) => {
+          const one = sent[i] ?? { ok: false, text: "no answer for this file" };
+          return { state: one.ok ? "done" : "failed", fraction: 1, text: one.text };
+        });
+        if (sent.some((s) => s.ok)) onStored();
         pump();
       });
     }
@@ -42,7 +47,10 @@ export function useUploads(onStored: () => void) {
   const send = useCallback(
     (files: File[]) => {
       const added = files.map((file) => ({ id: ++counter, file }));
-      queue.current.push(...added);
+      const number = new Map(added.map(({ id, file }) => [file, id]));
+      for (const batch of batches(files)) {
+        queue.current.push({ files: batch, ids: batch.map((f) => number.get(f) ?? 0) });
+      }
       setUploads((list) => [
         ...list,
         ...added.map(({ id, file }): Upload => ({
