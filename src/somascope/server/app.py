@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ReadError, 406),  # stored, but not in a form that can be turned into what was asked for
     (SomascopeError, 500),
 )
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
+"""A file's name ends like this; a UID, which has dots too, does not."""
 _LOG = logging.getLogger("somascope.server")
 
 
@@ -169,7 +172,7 @@ async def _unexpected(_request: Request, _error: Exception) -> Response:
 
 
 class _Viewer:
-    """The viewer's files; every other path without a dot gives its page (client-side routes)."""
+    """The viewer's files; every path that is no file's gives its page (client-side routes)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
@@ -187,7 +190,7 @@ class _Viewer:
                 hashed = "assets/" in path  # the build puts a hash into these names
                 age = "private, max-age=31536000, immutable" if hashed else "no-cache"
                 return FileResponse(file, headers={"cache-control": age})
-            if "." in path.rsplit("/", 1)[-1]:
+            if _SUFFIX.search(path):
                 return JSONResponse({"detail": "no such file"}, 404)
         index = self._folder / "index.html"
         if index.is_file():
