@@ -95,7 +95,7 @@ def context(attributes: Mapping[str, Any], provenance: Provenance) -> dict[str, 
         result["PatientID"] = f"SOMASCOPE-{label}"
     elif not attributes.get("PatientID"):
         result["PatientID"] = f"SOMASCOPE-{patient}"
-    if not attributes.get("StudyInstanceUID"):
+    if not uid.is_usable(str(attributes.get("StudyInstanceUID") or "")):
         result["StudyInstanceUID"] = uid.derive("study", str(patient or ""), name)
         if not attributes.get("StudyDescription"):
             result["StudyDescription"] = label

@@ -27,6 +27,7 @@ class Series:
     shared: Dataset
     sources: tuple[tuple[str, str], ...]
     """(SOP class, SOP instance) of the images it was made from."""
+    source_class: str = ""
 
     def sop(self, number: int) -> str:
         """SOP Instance UID of instance ``number``."""
@@ -108,7 +109,38 @@ def begin(
         shared.add(item)
     kept = str(attributes.get("SOPClassUID") or source_class)
     sources = tuple((kept, u) for s in record.sources if s.kind == "dicom" for u in s.uids)
-    return Series(series, frame, shared, sources if kept else ())
+    return Series(series, frame, shared, sources if kept else (), kept)
+
+
+def referenced(record: Provenance, sop_class: str) -> dict[str, Any]:
+    """The Common Instance Reference module (PS3.3 C.12.2) for the sources in a record."""
+    items = [
+        {
+            "SeriesInstanceUID": source.name,
+            "ReferencedInstanceSequence": [
+                {"ReferencedSOPClassUID": sop_class, "ReferencedSOPInstanceUID": u}
+                for u in source.uids
+            ],
+        }
+        for source in record.sources
+        if source.kind == "dicom" and source.uids and uid.is_usable(source.name)
+    ]
+    return {"ReferencedSeriesSequence": items} if items and sop_class else {}
+
+
+def evidence(record: Provenance, sop_class: str, study: str) -> dict[str, Any]:
+    """Source Image Evidence Sequence of Enhanced images: the sources by study and series."""
+    series = [
+        {
+            "SeriesInstanceUID": item["SeriesInstanceUID"],
+            "ReferencedSOPSequence": item["ReferencedInstanceSequence"],
+        }
+        for item in referenced(record, sop_class).get("ReferencedSeriesSequence", ())
+    ]
+    if not series:
+        return {}
+    item = {"StudyInstanceUID": study, "ReferencedSeriesSequence": series}
+    return {"SourceImageEvidenceSequence": [item]}
 
 
 def _number(attributes: Mapping[str, Any], record: Provenance, titles: Titles) -> int:

@@ -44,7 +44,7 @@ def number(value: float) -> str:
         return str(round(value))
     for digits in range(17, 0, -1):
         text = f"{float(value):.{digits}g}"
-        if len(text) <= 16:
+        if len(text) <= 16 and math.isfinite(float(text)):
             return text
     raise WriteError(f"{value!r} has no decimal string of 16 characters")
 
@@ -78,7 +78,8 @@ def _fitted(value: Any, vr: str) -> Any:
         low, high = _RANGES.get(vr, (-(2**31), 2**31))
         return whole if low <= whole < high else None
     if vr == "UI":
-        return str(value) if uid.is_valid(str(value)) else None
+        # Real archives hold UIDs with leading zeros; to drop one would tear a study apart.
+        return str(value) if uid.is_usable(str(value)) else None
     if vr in _TEXT:
         text = "".join(c for c in str(value) if c.isprintable()).replace("\\", "/").strip()
         return _person(text) if vr == "PN" else text[: LENGTHS.get(vr)]
@@ -116,11 +117,12 @@ def element(keyword: str, value: Any) -> DataElement:
     if vr == "AT":
         return DataElement(tag, vr, value, validation_mode=config.IGNORE)
     vr = "US" if vr == "US or SS" else vr
-    if isinstance(value, str) and "\\" in value and vr not in (*_PROSE, "PN"):
+    several = dictionary_VM(tag) != "1"
+    if several and isinstance(value, str) and "\\" in value and vr not in _PROSE:
         value = value.split("\\")
     if isinstance(value, Iterable) and not isinstance(value, str):
         values = [clean(v, vr) for v in cast("Iterable[Any]", value)]
-        if dictionary_VM(tag) == "1":
+        if not several:
             values = values[:1]
         blank = "" if vr in ("CS", "LO", "SH") else None
         kept = [blank if v is None else v for v in values]

@@ -13,7 +13,8 @@ from somascope import __version__
 from somascope.core.finding import Code
 from somascope.core.grid import Array
 from somascope.core.image import Image
-from somascope.io.dicom import axes, carry, iods, uid
+from somascope.io.dicom import axes, carry, compose, iods, uid
+from somascope.io.dicom.axes import Leading
 from somascope.io.dicom.compose import Series
 from somascope.io.dicom.encode import Encoder, coded, put
 from somascope.io.dicom.functional import Frame, anatomy, arrange, derivation
@@ -38,23 +39,13 @@ def instance(
     own = Dataset()
     put(own, {"SOPInstanceUID": series.sop(0), "InstanceNumber": 1})
     put(own, _module(image, kind))
+    put(own, compose.referenced(image.provenance, series.source_class))
+    if kind.iod in _FRAME_TYPE:
+        study = str(series.shared["StudyInstanceUID"].value)
+        put(own, compose.evidence(image.provenance, series.source_class, study))
     date, time = carry.when(image.attributes)
     put(own, {"ContentDate": date, "ContentTime": time, "AcquisitionContextSequence": []})
-    dimensions = [*lead.dimensions, "StackID", "InStackPositionNumber"]
-    frames = [
-        Frame(
-            position=place.positions[z],
-            index=(*(i + 1 for i in index), 1, z + 1),
-            content={
-                "StackID": "1",
-                "InStackPositionNumber": z + 1,
-                "TemporalPositionIndex": axes.moment(lead, index),
-            },
-            groups=axes.groups(lead, index),
-        )
-        for index in product(*map(range, lead.sizes))
-        for z in range(image.grid.shape[0])
-    ]
+    dimensions, frames = layout(image, lead, place)
     shared = derivation(image.provenance, series.sources)
     colour = any(a.name == "channel" for a in image.axes)
     if not colour:
@@ -87,6 +78,25 @@ def instance(
     merged.update(own)
     carry.complete(merged, kind.iod)
     return Encoder(merged).part10(Dataset(), [np.ascontiguousarray(pixels).data.cast("B")])
+
+
+def layout(image: Image, lead: Leading, place: Planes) -> tuple[list[str], list[Frame]]:
+    """Dimensions and frames of an image: leading axes first, slices last."""
+    frames = [
+        Frame(
+            position=place.positions[z],
+            index=(*(i + 1 for i in index), 1, z + 1),
+            content={
+                "StackID": "1",
+                "InStackPositionNumber": z + 1,
+                "TemporalPositionIndex": axes.moment(lead, index),
+            },
+            groups=axes.groups(lead, index),
+        )
+        for index in product(*map(range, lead.sizes))
+        for z in range(image.grid.shape[0])
+    ]
+    return [*lead.dimensions, "StackID", "InStackPositionNumber"], frames
 
 
 def _value_groups(image: Image, stored: Stored) -> dict[str, Any]:

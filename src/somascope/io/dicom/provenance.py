@@ -134,7 +134,7 @@ def read(source: Dataset | bytes | memoryview) -> Provenance:
         return Provenance()
     try:
         return Provenance.from_json(found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptFile(
             f"the provenance record (group {GROUP:04X}) is damaged: {error}; the image itself may "
             "still be good"

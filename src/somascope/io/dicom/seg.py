@@ -1,4 +1,4 @@
-"""Masks become DICOM Segmentations, and the other way round (PS3.3 A.51, C.8.20; Supplement 243)."""
+"""Masks become DICOM Segmentations and come back (PS3.3 A.51, C.8.20; Supplement 243)."""
 
 from __future__ import annotations
 
@@ -114,9 +114,7 @@ def instances(
     merged.update(own)
     carry.complete(merged, storage.iod)
     file = Encoder(merged).part10(Dataset(), pixels)
-    problems = validate.check(file)
-    if problems:
-        raise WriteError(f"the segmentation breaks DICOM's rules: {'; '.join(problems[:5])}")
+    validate.demand(file, "the segmentation")
     return [file]
 
 

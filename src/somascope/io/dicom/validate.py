@@ -17,6 +17,7 @@ from pydicom.datadict import dictionary_keyword, dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 
+from somascope.core.errors import WriteError
 from somascope.io.dicom import uid
 from somascope.io.dicom.encode import LENGTHS, PATTERNS
 from somascope.io.dicom.iods import KINDS, mandatory, table
@@ -24,6 +25,7 @@ from somascope.io.dicom.rules import rules
 
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4, "UV": 8, "SV": 8}
+_FOREIGN_UID = "not a UID"
 _UNJUDGED = {"OB", "OW", "OF", "OD", "OL", "OV", "UN", "SQ"}
 
 
@@ -48,6 +50,22 @@ def check(part10: bytes | memoryview) -> list[str]:
     except Exception as error:
         return [f"the file cannot be parsed: {type(error).__name__}: {error}"]
     return problems
+
+
+def demand(part10: bytes, what: str) -> None:
+    """Refuse an instance that `check` finds fault with.
+
+    Identifiers with leading zeros pass: they were given by the source, and another name would
+    part the result from its study.
+
+    Raises
+    ------
+    WriteError
+        With the first problems.
+    """
+    problems = [p for p in check(part10) if _FOREIGN_UID not in p]
+    if problems:
+        raise WriteError(f"{what} breaks DICOM's rules: {'; '.join(problems[:5])}")
 
 
 def _meta(dataset: FileDataset) -> Iterator[str]:
@@ -175,7 +193,7 @@ def _value(item: DataElement | RawDataElement, vr: str, tag: int) -> Iterator[st
         yield from _multiplicity(len(values), tag)
     for one in values:
         if vr == "UI" and one and not uid.is_valid(one):
-            yield f"is {one!r}, not a UID (PS3.5 9.1)"
+            yield f"is {one!r}, {_FOREIGN_UID} (PS3.5 9.1)"
         elif vr == "PN":
             if any(len(group) > 64 for group in one.split("=")):
                 yield f"is longer than 64 characters (PS3.5 6.2): {one[:40]!r}..."

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from somascope.core.errors import WriteError
 from somascope.core.grid import Array
 from somascope.core.image import Image
 from somascope.io.dicom import axes, carry, compose, enhanced, iods, modality, validate
@@ -110,12 +109,8 @@ def instances(
             files = [_film(frames, series, lead, kind)]
         else:
             files = _nuclear(image, frames, series, lead)
-    for file in {0: files[0], len(files) - 1: files[-1]}.values():
-        problems = validate.check(file)
-        if problems:
-            raise WriteError(
-                f"the {kind.iod} made of {image!r} breaks DICOM's rules: {'; '.join(problems[:5])}"
-            )
+    for file in {id(f): f for f in (files[0], files[-1])}.values():
+        validate.demand(file, f"the {kind.iod} made of {image!r}")
     return files
 
 

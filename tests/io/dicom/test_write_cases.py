@@ -1,0 +1,188 @@
+"""Images of every kind: our reader gives them back, our validator and dciodvfy find no fault."""
+
+import shutil
+import subprocess
+from io import BytesIO
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from somascope.core import Axis, Grid, Image, Mask, Provenance, Segment, Source, Step
+from somascope.io.dicom import pm, seg, validate, write
+from somascope.io.dicom.series import volumes
+
+SHAPE = (3, 6, 8)
+VOLUME = Grid.from_spacing(SHAPE, (3.0, 1.0, 2.0), origin=(-5.0, 6.0, 7.25))
+FLAT = Grid.from_spacing((1, 6, 8), (1.0, 0.1, 0.2))
+RECORD = Provenance((Source("dicom", "1.2.3", ("1.2.3.1", "1.2.3.2")),)).then(
+    Step("process.gaussian", {"sigma": 1.5}, ("1.2.3",), "0.1")
+)
+TIMES = Axis("t", (0.0, 0.1, 0.2, 0.3, 0.5), "s")
+EVEN = Axis("t", (0.0, 0.1, 0.2), "s")
+
+
+def code(value, meaning):
+    return [{"CodeValue": value, "CodingSchemeDesignator": "SCT", "CodeMeaning": meaning}]
+
+
+TRACER = {
+    "AdministrationRouteCodeSequence": code("47625008", "Intravenous route"),
+    "RadionuclideCodeSequence": code("77004003", "^18^Fluorine"),
+    "RadionuclideHalfLife": 6586.2,
+    "RadionuclidePositronFraction": 0.97,
+    "RadiopharmaceuticalCodeSequence": code("35321007", "Fluorodeoxyglucose F^18^"),
+    "RadiopharmaceuticalStartDateTime": "20240101120000",
+    "RadionuclideTotalDose": 1e8,
+}
+GRADIENTS = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]
+
+
+def make(modality, dtype, axes=(), *, sizes=(), grid=VOLUME, unit="1", top=4000, **attributes):
+    rng = np.random.default_rng(11)
+    data = rng.random((*sizes, *grid.shape)) * top
+    if np.dtype(dtype) == np.int16:
+        data -= top / 4
+    return Image(
+        data.astype(dtype),
+        grid,
+        modality,
+        unit,
+        axes=axes,
+        provenance=RECORD,
+        attributes={"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", **attributes},
+    )
+
+
+CHANNEL = Axis("channel")
+CASES = {
+    "ct": make("CT", "i2", unit="[hnsf'U]"),
+    "ct float": make("CT", "f4", unit="[hnsf'U]"),
+    "ct time": make("CT", "i2", (TIMES,), sizes=(5,), unit="[hnsf'U]"),
+    "mr": make("MR", "u2"),
+    "mr unit": make("MR", "f4", unit="mm2/s", top=0.003),
+    "mr echo": make("MR", "f4", (Axis("echo", (5.0, 10.0), "ms"),), sizes=(2,)),
+    "mr echo time": make(
+        "MR", "u2", (Axis("echo", (5.0, 10.0), "ms"), Axis("t", (0.0, 1.5), "s")), sizes=(2, 2)
+    ),
+    "mr b": make("MR", "u2", (Axis("b", (0.0, 500.0, 1000.0), "s/mm2"),), sizes=(3,)),
+    "mr directions": make(
+        "MR",
+        "u2",
+        (Axis("b", (0.0, 1000.0, 1000.0, 1000.0), "s/mm2"),),
+        sizes=(4,),
+        DiffusionGradientOrientation=GRADIENTS,
+    ),
+    "mr flip": make("MR", "u2", (Axis("flip", (5.0, 10.0), "deg"),), sizes=(2,)),
+    "pt": make("PT", "f4", unit="Bq/ml"),
+    "pt dynamic": make("PT", "f4", (EVEN,), sizes=(3,), unit="g/ml"),
+    "pt tracer": make(
+        "PT",
+        "f4",
+        (TIMES,),
+        sizes=(5,),
+        unit="g/ml",
+        RadiopharmaceuticalInformationSequence=[TRACER],
+        DecayCorrection="START",
+        AcquisitionDate="20240101",
+        PatientPosition="HFS",
+    ),
+    "nm": make("NM", "f4", unit="{counts}"),
+    "nm flat": make("NM", "u2", grid=FLAT),
+    "us": make("US", "u1", grid=FLAT, top=255),
+    "us film": make("US", "u1", (EVEN, CHANNEL), sizes=(3, 3), grid=FLAT, top=255),
+    "us volume": make("US", "f4"),
+    "dx": make("DX", "u2", grid=FLAT),
+    "dx float": make("DX", "f4", grid=FLAT),
+    "cr": make("CR", "f4", grid=FLAT, top=1),
+    "other": make("OT", "f4"),
+    "other bool": make("OT", "?"),
+    "mg": make("MG", "u2", grid=FLAT),
+    "xa film": make("XA", "u1", (TIMES,), sizes=(5,), grid=FLAT, top=255),
+    "colour": make("OT", "u1", (CHANNEL,), sizes=(3,), grid=FLAT, top=255),
+    "colour 16": make("OT", "u2", (CHANNEL,), sizes=(3,), grid=FLAT),
+    "colour volume": make("CT", "u1", (CHANNEL,), sizes=(3,), top=255),
+    "colour film": make("ES", "u1", (TIMES, CHANNEL), sizes=(5, 3), grid=FLAT, top=255),
+}
+
+
+def half_step(image):
+    if image.data.dtype.kind in "biu":
+        return 0.0
+    data = image.data.astype(float)
+    spread = data.max() if image.modality == "PT" else np.ptp(data)
+    return spread / 65535 / 2 + np.abs(data).max() * 2**-23  # the reader gives float32
+
+
+@pytest.mark.parametrize("multiframe", [False, True], ids=["single", "multi"])
+@pytest.mark.parametrize("case", CASES)
+def test_our_reader_gives_it_back(case, multiframe):
+    image = CASES[case]
+    files = write.instances(image, multiframe=multiframe)
+    assert [p for f in files for p in validate.check(f)] == []
+    found, problems = volumes(files)
+    assert problems == []
+    (back,) = found
+    assert back.axes == image.axes
+    assert (back.unit, back.modality) == (image.unit, image.modality)
+    assert back.grid.allclose(image.grid, tolerance_mm=1e-6)
+    assert np.abs(back.data.astype(float) - image.data).max() <= half_step(image)
+
+
+def test_gated_nuclear_phases_are_kept_as_counted_times():
+    image = make("NM", "u2", (Axis("phase"),), sizes=(4,))
+    (back,), _ = volumes(write.instances(image))
+    assert back.axes[0].name == "t"
+    assert np.array_equal(back.data, image.data)
+
+
+def test_a_left_handed_nuclear_volume_is_turned_not_mirrored():
+    affine = VOLUME.affine.copy()
+    affine[:3, 0] *= -1
+    image = make("NM", "u2", grid=Grid(SHAPE, affine))
+    (back,), _ = volumes(write.instances(image))
+    assert back.grid.origin[2] == pytest.approx(7.25 - 6)
+    assert np.array_equal(back.data, image.data[::-1])
+
+
+def test_what_our_reader_read_is_written_again(pydicom_files):
+    for name in ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "rtdose_rle.dcm"):
+        (first,), _ = volumes([pydicom_files / name])
+        files = write.instances(first)
+        (again,), _ = volumes(files)
+        assert again.shape == first.shape
+        assert np.abs(again.data.astype(float) - first.data).max() <= half_step(first)
+        made = dcmread(BytesIO(files[0]))
+        assert made.PatientID == (first.attributes.get("PatientID") or made.PatientID)
+        assert made.StudyInstanceUID == first.attributes["StudyInstanceUID"]
+
+
+def others():
+    image = CASES["ct"]
+    data = (image.data > 0).astype(np.uint8)
+    mask = Mask(data=data, grid=VOLUME, segments=(Segment(1, "a"),), provenance=RECORD)
+    sources = write.instances(image)
+    yield "seg", seg.instances(mask)[0]
+    yield "seg sources", seg.instances(mask, sources)[0]
+    yield "seg fractional", seg.instances(mask, sources, kind="fractional")[0]
+    yield "pm", pm.instances(CASES["mr unit"])[0]
+    yield "pm time", pm.instances(CASES["pt dynamic"])[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not here")
+def test_dciodvfy_finds_no_error(tmp_path):
+    made = [
+        (f"{case} {multiframe}", write.instances(image, multiframe=multiframe)[-1])
+        for case, image in CASES.items()
+        for multiframe in (False, True)
+    ]
+    said = {}
+    for name, file in [*made, *others()]:
+        path = tmp_path / "it.dcm"
+        path.write_bytes(file)
+        run = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, timeout=60)
+        errors = [line for line in run.stderr.splitlines() if line.startswith("Error")]
+        if errors:
+            said[name] = errors
+    assert said == {}
