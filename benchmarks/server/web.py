@@ -170,15 +170,21 @@ def cases(count: int, files: list[bytes], *, requests: int, batch: int, side: in
     def metadata(port: int) -> float:
         return get_paths(port, [f"{base}/metadata"] * max(2, requests // 50), JSON, 1)
 
-    return [
-        Case("frames, 1 connection", "SHA-256 of a frame", lambda p: get_paths(p, frames, FRAME, 1), frame_digest),
-        Case("frames, 8 connections", "SHA-256 of a frame", lambda p: get_paths(p, frames, FRAME, 8), frame_digest),
-        Case("QIDO by PatientID, 1 connection", "studies found", lambda p: get_paths(p, searches, JSON, 1), found),
-        Case("QIDO by PatientID, 8 connections", "studies found", lambda p: get_paths(p, searches, JSON, 8), found),
+    def fetching(paths: list[str], accept: str, connections: int) -> Callable[[int], float]:
+        return lambda port: get_paths(port, paths, accept, connections)
+
+    table = [
         Case(f"metadata of {count} instances", "instances described", metadata, described),
         Case(f"whole series of {count}", "instances in the answer", whole, parts),
         Case(f"STOW-RS, {batch} per request", "instances stored", stow, lambda _: batch),
-    ]  # fmt: skip
+    ]
+    for n, word in ((8, "8 connections"), (1, "1 connection")):
+        search = fetching(searches, JSON, n)
+        table.insert(0, Case(f"QIDO by PatientID, {word}", "studies found", search, found))
+    for n, word in ((8, "8 connections"), (1, "1 connection")):
+        fetch = fetching(frames, FRAME, n)
+        table.insert(0, Case(f"frames, {word}", "SHA-256 of a frame", fetch, frame_digest))
+    return table
 
 
 def run(*, small: bool) -> Iterator[dict[str, Any]]:

@@ -184,7 +184,9 @@ class _Viewer:
         if scope["method"] not in ("GET", "HEAD"):
             return JSONResponse({"detail": "not found"}, 404)
         path = scope["path"].lstrip("/")
-        if path and "\0" not in path and len(path) < 1024:
+        if "\0" in path or len(path) > 1024:
+            return JSONResponse({"detail": "no such file"}, 404)
+        if path:
             file = (self._folder / path).resolve()
             if file.is_relative_to(self._folder) and file.is_file():
                 hashed = "assets/" in path  # the build puts a hash into these names

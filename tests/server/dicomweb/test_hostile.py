@@ -336,7 +336,8 @@ def test_a_body_that_drips(fresh_web):
     parts = urlsplit(web.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=5) as s:
         s.sendall(
-            b"POST /dicom-web/studies HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/dicom\r\n"
+            b"POST /dicom-web/studies HTTP/1.1\r\nHost: %s:%d\r\n"
+            b"Content-Type: application/dicom\r\n"
             b"Content-Length: 100000\r\n\r\n" % (parts.hostname.encode(), parts.port)
         )
         s.settimeout(0.3)
