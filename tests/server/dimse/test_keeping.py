@@ -60,6 +60,7 @@ def test_a_uid_that_is_not_the_data_sets_is_a900(kept, wire):
     _, data = _ct(wire)
     with wire.established(kept, ((1, wire.CT, (wire.EXPLICIT,)),)) as sock:
         assert _store(sock, wire, "1.2.3.4", data) == b"\xa9\x00"
+        assert _store(sock, wire, "../../etc/x\x1b[2J", data) == b"\xa9\x00"
     assert _files(kept.archive) == []
 
 

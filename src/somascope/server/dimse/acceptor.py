@@ -130,9 +130,13 @@ class Acceptor:
             self._selector.register(self._listener, selectors.EVENT_READ, None)
 
     def _accept(self) -> None:
-        if self._ledger.busier():
-            time.sleep(_YIELD)
+        yielded = False
         for _ in range(_ACCEPT_AT_ONCE):
+            if self._ledger.busier():
+                if yielded:
+                    return  # the selector asks again
+                time.sleep(_YIELD)
+                yielded = True
             try:
                 sock, address = self._listener.accept()
             except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 64 * 1024
 """Characters of one key; a UID list of a thousand UIDs has as many."""
+
+log = logging.getLogger("somascope.dimse")
 
 NOT_KEYS = frozenset(
     {
@@ -142,15 +145,16 @@ def from_json(found: Mapping[str, Any], request: Dataset) -> Dataset:
     """The response to ``request``: its keys, with the values of a DICOM JSON object or empty."""
     from pydicom import Dataset
 
-    wanted: dict[str, Any] = {}
     answer = Dataset()
     for element in request:
         if element.tag.element == 0 or element.tag.is_private:
             continue
         name = f"{element.tag:08X}"
         if name in found:
-            wanted[name] = found[name]
-        else:
-            answer.add_new(element.tag, element.VR, None if element.VR != "SQ" else [])
-    answer.update(Dataset.from_json(wanted))
+            try:
+                answer.update(Dataset.from_json({name: found[name]}))
+                continue
+            except Exception as error:  # a stored value that is none, as a DS of letters
+                log.info("%s of a match cannot be told: %s", name, error)
+        answer.add_new(element.tag, element.VR, None if element.VR != "SQ" else [])
     return answer

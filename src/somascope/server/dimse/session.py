@@ -14,6 +14,7 @@ from somascope.server.dimse.negotiate import FIND, GET, MOVE, VERIFICATION, Acce
 from somascope.server.dimse.pdu import InvalidPDU
 from somascope.server.dimse.settings import Peer, Settings
 from somascope.server.dimse.status import Status
+from somascope.server.dimse.upper_layer import AssociationEnded
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
@@ -53,6 +54,11 @@ class Session:
                 self._dispatch(message)
             except InvalidCommand as error:
                 raise self.exchange.layer.invalid(InvalidPDU(str(error))) from None
+            except AssociationEnded:
+                raise
+            except Exception:
+                log.exception("request of %r", self.origin)
+                self.respond(message, Status.PROCESSING_FAILURE, comment="see the server's log")
 
     def _dispatch(self, message: Message) -> None:
         field = message.command.number(Tag.FIELD)

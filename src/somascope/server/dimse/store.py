@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from somascope.core.errors import Conflict, ParameterError, ReadError, WriteError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from somascope.server.dimse.session import Session
 
 log = logging.getLogger("somascope.dimse")
+
+_UID = re.compile(r"[0-9.]{1,64}").fullmatch
 
 _EXHAUSTED = {
     errno.ENOSPC,
@@ -34,7 +37,7 @@ def store(session: Session, message: Message) -> None:
     status, comment = _keep(session, message)
     if status is not Status.SUCCESS:
         uid = message.command.get(Tag.AFFECTED_SOP_INSTANCE, "")
-        log.warning("C-STORE of %r from %r: %04x %s", uid, session.origin, status, comment)
+        log.warning("C-STORE of %r from %r: %04x %r", uid, session.origin, status, comment)
     session.respond(message, status, comment=comment)
 
 
@@ -59,6 +62,8 @@ def _keep(session: Session, message: Message) -> tuple[Status, str]:
     sop_uid = command.text(Tag.AFFECTED_SOP_INSTANCE)
     if session.peer is not None and not session.peer.store:
         return Status.NOT_AUTHORIZED, "this peer may not store"
+    if not _UID(sop_uid):
+        return Status.DATASET_MISMATCH, "Affected SOP Instance UID is no UID"
     if message.dataset is None:
         return Status.CANNOT_UNDERSTAND, "a C-STORE without a data set"
     try:
@@ -76,7 +81,8 @@ def _keep(session: Session, message: Message) -> tuple[Status, str]:
     except Conflict as error:
         return Status.DUPLICATE_INSTANCE, str(error)
     except WriteError as error:
-        return Status.OUT_OF_RESOURCES, str(error)
+        log.error("C-STORE from %r: %s", session.origin, error)  # noqa: TRY400
+        return Status.OUT_OF_RESOURCES, "no space left"
     except MemoryError:
         return Status.OUT_OF_RESOURCES, "out of memory"
     except OSError as error:
