@@ -1,0 +1,117 @@
+"""Operations from a generated form, jobs, results compared, segmentations over their source."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def choose(screen: Any, name: str) -> None:
+    screen.panel("operations")
+    screen.page.wait_for_selector(f"option[value='{name}']", state="attached")
+    screen.page.select_option("select[aria-label=Operation]", name)
+
+
+def test_an_operation_runs_and_its_result_is_compared(screen: Any) -> None:
+    screen.open("thorax")
+    page = screen.page
+    choose(screen, "process.gaussian")
+    page.wait_for_selector("[aria-label=sigma]")
+    assert "mm" in page.inner_text(".form")
+    page.fill("[aria-label=sigma]", "9")
+    screen.shot("operation-form")
+    series = page.locator("nav.strip [data-series]").count()
+    page.click("button.run")
+    page.wait_for_selector(".job[data-state=done]", timeout=120_000)
+    page.wait_for_function("n => document.querySelectorAll('nav.strip [data-series]').length > n", arg=series)
+    page.click(".job-acts button:has-text('Details')")
+    assert "9" in page.inner_text(".job-details dl")
+    page.click(".job-acts button:has-text('Show result')")
+    screen.shown("compare-before")
+    screen.shown("compare-after")
+    page.wait_for_timeout(1000)
+    picture = screen.picture("compare-after").astype(float)
+    h, w = picture.shape[:2]
+    edges = np.abs(np.diff(picture[..., 1], axis=1))[120:-120]
+    sharp, smooth = edges[:, : w // 2 - 30].max(), edges[:, w // 2 + 30 : -40].max()
+    assert smooth < 0.6 * sharp
+    assert h > 300
+    screen.shot("compare-swipe")
+    page.click("button:has-text('Side by side')")
+    page.wait_for_timeout(800)
+    page.hover("[data-pane='compare-before'] .picture")
+    page.mouse.wheel(0, 100)
+    for pane in ("compare-before", "compare-after"):
+        screen.wait_corner(pane, "bl", "26 / 48")
+    screen.shot("compare-side")
+
+
+def test_a_wrong_parameter_is_refused_by_name(screen: Any) -> None:
+    screen.open("thorax")
+    choose(screen, "process.gaussian")
+    screen.page.fill("[aria-label=sigma]", "-3")
+    screen.page.click("button.run")
+    text = screen.page.wait_for_selector(".panel [role=alert]").inner_text()
+    assert "sigma" in text
+
+
+def test_segmentation_lies_over_its_source(screen: Any, ct: Any) -> None:
+    """The volumes in the list are those of the phantom's own labels."""
+    from somascope import phantoms
+
+    screen.open("thorax")
+    screen.loaded("stack-0")
+    page = screen.page
+    page.keyboard.press("2")
+    plain = screen.picture("stack-0").astype(int)
+    page.click("nav.strip [data-modality=SEG]")
+    page.wait_for_selector("[data-shown]")
+    page.wait_for_timeout(1500)
+    over = screen.picture("stack-0").astype(int)
+    assert np.abs(over - plain).max(axis=2).mean() > 8
+    truth = phantoms.thorax_mask(ct.grid)
+    voxel = float(np.prod(truth.grid.spacing)) / 1000
+    for segment in truth.segments:
+        if segment.label not in ("Heart", "Liver", "Left lung"):
+            continue
+        row = page.inner_text(f".segments li:has-text('{segment.label}')")
+        shown = float(re.search(r"([\d.]+) ml", row)[1])
+        assert shown == pytest.approx((truth.data == segment.number).sum() * voxel, rel=0.01)
+    screen.shot("segmentation")
+    page.click(".segments input[aria-label='Show Heart']")
+    page.wait_for_timeout(800)
+    assert np.abs(screen.picture("stack-0").astype(int) - over).max() > 10
+    screen.layout("mpr")
+    screen.shown("mpr-coronal")
+    screen.loaded("mpr-axial")
+    page.wait_for_timeout(2000)
+    screen.shot("segmentation-mpr")
+    coronal = screen.picture("mpr-coronal").astype(int)
+    assert np.ptp(coronal, axis=2)[40:-40, 40:-40].mean() > 5
+
+
+def test_segmenting_shows_the_result_on_the_source(screen: Any) -> None:
+    screen.open("thorax")
+    page = screen.page
+    choose(screen, "segment.threshold")
+    page.wait_for_selector(".form .field")
+    page.click("button.run")
+    page.wait_for_selector(".job[data-state=done]", timeout=120_000)
+    page.click(".job:has-text('segment.threshold') button:has-text('Show result')")
+    page.wait_for_selector("[data-shown]")
+    assert page.locator(".segments li").count() >= 1
+    page.wait_for_timeout(1000)
+    screen.shot("segment-result")
+
+
+def test_jobs_drawer(screen: Any) -> None:
+    screen.worklist()
+    screen.page.keyboard.press("j")
+    screen.page.wait_for_selector(".drawer")
+    screen.page.wait_for_timeout(800)
+    screen.shot("jobs")
+    screen.page.keyboard.press("Escape")
+    screen.page.wait_for_selector(".drawer", state="detached")
