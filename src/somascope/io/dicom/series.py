@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,18 @@ def _groups(
             found.setdefault(key, []).append(s)
             rank.setdefault(key, (number, uid, len(rank)))
     ordered = sorted(found, key=lambda k: rank[k])
-    return [part for key in ordered for part in _alike(found[key])]
+    groups = [part for key in ordered for part in _alike(found[key])]
+    kinds = Counter(g[0].instance.elements.text("SeriesInstanceUID") for g in groups)
+    for uid, count in kinds.items():
+        if count > 1:
+            problems.append(
+                Problem(
+                    uid,
+                    f"the series holds {count} kinds of slices (they differ in image type, size, "
+                    "orientation, spacing or unit); each became a volume of its own",
+                )
+            )
+    return groups
 
 
 def _unnamed(reason: str, name: str) -> str:
