@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def test_a_folder_of_dicom(tmp_path: Path) -> None:
     assert "two" in seg.with_name(seg.name.replace(".nii.gz", "_dseg.tsv")).read_text()
 
 
+def test_other_images_beside_dicom_are_left_out_and_told(tmp_path: Path) -> None:
+    write(CT, tmp_path / "src" / "a")
+    write(CT, tmp_path / "src" / "old.nii.gz")
+    report = convert(tmp_path / "src", tmp_path / "dst")
+    assert len(report.written) == 1
+    assert report.problems[0][0] == "old.nii.gz"
+    assert "by itself" in report.problems[0][1]
+
+
 def test_one_series_into_one_file(tmp_path: Path) -> None:
     write(CT, tmp_path / "src" / "a")
     write(replace(CT, data=CT.data + 1), tmp_path / "src" / "b")
@@ -117,3 +127,51 @@ def test_nothing_readable(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names_are_safe(text: str, name: str) -> None:
     assert safe(text) == name
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "folder", ["nitest_balls/DICOM", "qa_dcm_qa_ts/In", "qa_dcm_qa_enh/In", "qa_dcm_qa_ct/In"]
+)
+def test_side_cars_agree_with_dcm2niix(folder: str, data: Path, tmp_path: Path) -> None:
+    """Every key both write has the same value; ours are matched by Series Instance UID."""
+    import dcm2niix
+
+    command = [dcm2niix.bin, "-b", "o", "-ba", "n", "-f", "%j_%s", "-o", tmp_path, data / folder]
+    subprocess.run(command, capture_output=True, check=False, timeout=120)
+    theirs = [json.loads(p.read_text()) for p in tmp_path.glob("*.json")]
+    report = convert(data / folder, tmp_path / "ours")
+    ours = [json.loads(p.read_text()) for p in (tmp_path / "ours").glob("*.json")]
+    assert len(ours) == len(report.written) > 0
+    # dcm2niix shortens or normalises these, and says which volume of a series it means in others.
+    free = {
+        "Manufacturer",
+        "ConversionSoftware",
+        "ConversionSoftwareVersion",
+        "ImageType",
+        "PixelBandwidth",
+        "AcquisitionNumber",
+    }
+    compared = 0
+    for record in ours:
+        same = [t for t in theirs if t.get("SeriesInstanceUID") == record["SeriesInstanceUID"]]
+        if not same:
+            continue
+        for key in set(record) - free:
+            values = [t[key] for t in same if key in t]
+            if values:
+                compared += 1
+                assert any(alike(record[key], v) for v in values), (key, record[key], values)
+    assert compared > 10
+
+
+def alike(a: object, b: object) -> bool:
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return a == pytest.approx(b, rel=1e-4, abs=1e-6)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
+    return (
+        str(a) == str(b) or "\\".join(map(str, a)) == str(b)
+        if isinstance(a, list)
+        else str(a) == str(b)
+    )

@@ -83,8 +83,9 @@ def sidecar(image: Image) -> dict[str, Any]:
     facts: Mapping[str, Any] = {**image.attributes, "Modality": image.modality}
     record: dict[str, Any] = {}
     for key, keyword, factor in _FIELDS:
+        # A time of zero stands for "none" in the headers that have it.
         value = _scaled(facts.get(keyword), factor)
-        if value not in (None, "", []):
+        if value not in (None, "", []) and not (value == 0 and factor == 1e-3):
             record[key] = value
     if image.unit != "1":
         record["Units"] = _UNITS.get(image.unit, image.unit)
@@ -93,6 +94,8 @@ def sidecar(image: Image) -> dict[str, Any]:
             record["FrameTimesStart"] = list(axis.values)
         if axis.name == "echo" and axis.values and "EchoTime" not in record:
             record["EchoTime"] = [v * 1e-3 for v in axis.values]
+    if isinstance(record.get("SoftwareVersions"), list):  # BIDS wants one string
+        record["SoftwareVersions"] = "\\".join(map(str, record["SoftwareVersions"]))
     phase = facts.get("InPlanePhaseEncodingDirection")
     if phase in ("ROW", "COL"):
         record["PhaseEncodingAxis"] = "i" if phase == "ROW" else "j"

@@ -35,8 +35,8 @@ def convert(
     dst
         A file (the suffix decides the format; the source must then hold one volume), or a folder.
         In a folder DICOM becomes one ``.nii.gz`` per volume with a BIDS side-car, ``.bval`` and
-        ``.bvec`` where known, and segmentations become label images; any other format becomes a
-        DICOM series.
+        ``.bvec`` where known, and segmentations become label images; where there is no DICOM, each
+        image becomes a DICOM series.
     series
         Only this Series Instance UID.
     progress
@@ -71,6 +71,12 @@ def convert(
     if single:
         _one(nouns, dst, src, report)
         return report
+    if any(_is_dicom(n) for n in nouns):
+        # Beside DICOM, other images are mostly what somebody converted from it before.
+        left = [n for n in nouns if not _is_dicom(n)]
+        reason = "is not DICOM and was left out of a folder that holds DICOM; convert it by itself"
+        report.problems += [(n.provenance.sources[0].name, reason) for n in left]
+        nouns = [n for n in nouns if _is_dicom(n)]
     names = _Names()
     for i, noun in enumerate(nouns):
         progress(0.5 + 0.5 * i / len(nouns), "write")
