@@ -97,14 +97,15 @@ class Files:
 
     def settle(self, name: bytes) -> None:
         """The index knows the file: its temporary name is no longer needed."""
-        with contextlib.suppress(OSError):
-            self._temporary(name).unlink()
+        if self._session is not None:
+            with contextlib.suppress(OSError):
+                (self._session / name.hex()).unlink()
 
     def drop(self, name: bytes) -> None:
         """Remove an arrival that did not come into the index."""
-        for path in (self.path(name), self._temporary(name)):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        with contextlib.suppress(OSError):
+            self.path(name).unlink()
+        self.settle(name)
 
     def isolate(self, name: bytes) -> None:
         """Give an arrival a place in quarantine, durably; `drop` then removes the other one."""
