@@ -151,6 +151,8 @@ def test_side_cars_agree_with_dcm2niix(folder: str, data: Path, tmp_path: Path) 
         "ImageType",
         "PixelBandwidth",
         "AcquisitionNumber",
+        "XRayTubeCurrent",
+        "XRayExposure",
     }
     compared = 0
     for record in ours:
