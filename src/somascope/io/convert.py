@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from somascope.core.errors import NotFound, SomascopeError, WriteError
@@ -14,6 +15,7 @@ from somascope.io import bids
 from somascope.io.atomic import replacing
 from somascope.io.read import read_all
 from somascope.io.report import ConvertReport
+from somascope.io.slice_timing import SliceTimes
 from somascope.io.write import known, suffix_of, write
 
 _LONGEST = 80
@@ -68,8 +70,10 @@ def convert(
         every = read_all(src)
         there = sorted({_uid(n) for n in [*every.images, *every.masks]} - {""})
         raise NotFound(f"{src} has no series {series!r}; it has {', '.join(there) or 'none'}")
+    files = sorted(p for p in src.rglob("*") if p.is_file()) if src.is_dir() else [src]
+    times = SliceTimes(files)
     if single:
-        _one(nouns, dst, src, report)
+        _one(nouns, dst, src, report, times)
         return report
     if any(_is_dicom(n) for n in nouns):
         # Beside DICOM, other images are mostly what somebody converted from it before.
@@ -83,7 +87,7 @@ def convert(
         name = names.next(_name(noun, src))
         try:
             if _is_dicom(noun):
-                report.written.append(_nifti(noun, dst / f"{name}.nii.gz"))
+                report.written.append(_nifti(noun, dst / f"{name}.nii.gz", times))
             else:
                 # One series needs no folder of its own.
                 target = dst if len(nouns) == 1 else dst / name
@@ -95,7 +99,9 @@ def convert(
     return report
 
 
-def _one(nouns: list[Image | Mask], dst: Path, src: Path, report: ConvertReport) -> None:
+def _one(
+    nouns: list[Image | Mask], dst: Path, src: Path, report: ConvertReport, times: SliceTimes
+) -> None:
     if not nouns:
         return
     if len(nouns) > 1:
@@ -106,7 +112,7 @@ def _one(nouns: list[Image | Mask], dst: Path, src: Path, report: ConvertReport)
         )
     write(nouns[0], dst)
     if _is_dicom(nouns[0]) and suffix_of(dst) in (".nii", ".nii.gz"):
-        _beside(nouns[0], dst)
+        _beside(nouns[0], dst, times)
     report.written.append(dst)
 
 
@@ -118,13 +124,13 @@ def _uid(noun: Image | Mask) -> str:
     return str(noun.attributes.get("SeriesInstanceUID", ""))
 
 
-def _nifti(noun: Image | Mask, path: Path) -> Path:
+def _nifti(noun: Image | Mask, path: Path, times: SliceTimes) -> Path:
     write(noun, path)
-    _beside(noun, path)
+    _beside(noun, path, times)
     return path
 
 
-def _beside(noun: Image | Mask, path: Path) -> None:
+def _beside(noun: Image | Mask, path: Path, times: SliceTimes) -> None:
     """Side-car, b-values and gradient directions; the names of the labels of a mask."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     if isinstance(noun, Mask):
@@ -135,6 +141,9 @@ def _beside(noun: Image | Mask, path: Path) -> None:
         with replacing(path.with_name(stem + "_dseg.tsv")) as file:
             file.write(("\n".join(rows) + "\n").encode())
         return
+    timing = times.of(noun)
+    if timing:
+        noun = replace(noun, attributes={**noun.attributes, "SliceTiming": timing})
     bids.write_sidecar(noun, path.with_name(stem + ".json"))
     table = bids.b_table(noun)
     if table is not None:
