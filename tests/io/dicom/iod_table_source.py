@@ -1,4 +1,4 @@
-"""Makes ``src/somascope/io/dicom/iod_table.json`` from the standard's tables that highdicom carries.
+"""Makes ``iod_table.json`` of ``somascope.io.dicom`` from the tables that highdicom carries.
 
 ``python tests/io/dicom/iod_table_source.py`` rewrites it; the test compares it with `extract`.
 """

@@ -275,10 +275,16 @@ def test_highdicom_files(data):
         seg.read(folder / "seg_image_sm_dots.dcm")
 
 
-def test_colours_match_highdicom():
-    for rgb in ((0, 0, 0), (255, 255, 255), (221, 130, 101), (0, 0, 255), (12, 250, 7)):
-        other = hd.color.CIELabColor.from_rgb(*rgb).value
-        assert (
-            np.abs(np.subtract(cielab.from_rgb(rgb), other)).max() <= 600
-        )  # it rounds to 8 bits: 257 a step
+def test_colours_are_d50_lab():
+    published = {  # sRGB primaries, CIE L*a*b* adapted to D50 (Bradford)
+        (255, 0, 0): (54.29, 80.81, 69.89),
+        (0, 255, 0): (87.82, -79.29, 80.99),
+        (0, 0, 255): (29.57, 68.30, -112.03),
+        (255, 255, 255): (100, 0, 0),
+        (0, 0, 0): (0, 0, 0),
+    }
+    for rgb, lab in published.items():
+        made = np.array(cielab.from_rgb(rgb)) / 65535 * (100, 255, 255) - (0, 128, 128)
+        assert np.abs(made - lab).max() < 0.02
+    for rgb in np.random.default_rng(0).integers(0, 256, (50, 3)).tolist():
         assert np.abs(np.subtract(cielab.to_rgb(cielab.from_rgb(rgb)), rgb)).max() <= 1

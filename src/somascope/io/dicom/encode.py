@@ -165,30 +165,43 @@ def coded(code: Code) -> Dataset:
     )
 
 
+def encode(source: Dataset) -> dict[int, bytes]:
+    """Each element of a dataset as bytes, explicit VR little endian, UTF-8."""
+    result: dict[int, bytes] = {}
+    for item in source:
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, False
+        write_data_element(buffer, item, ["utf-8"])
+        result[int(item.tag)] = buffer.getvalue()
+    return result
+
+
+def encode_sequence(tag: int, items: Iterable[Mapping[int, bytes]]) -> bytes:
+    """A sequence whose items are elements already encoded."""
+    parts: list[bytes] = []
+    for item in items:
+        body = b"".join(item[t] for t in sorted(item))
+        parts += (struct.pack("<HHI", 0xFFFE, 0xE000, len(body)), body)
+    size = sum(map(len, parts))
+    if size > 0xFFFFFFFE:
+        raise WriteError(f"{size} bytes of functional groups do not fit one DICOM instance")
+    return b"".join((struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, b"SQ", 0, size), *parts))
+
+
 class Encoder:
     """Encodes instances that share most attributes; the shared ones are encoded once.
 
     Explicit VR little endian, UTF-8.
     """
 
-    def __init__(self, shared: Dataset) -> None:
-        self._shared = self._encode(shared)
-
-    @staticmethod
-    def _encode(source: Dataset) -> dict[int, bytes]:
-        result: dict[int, bytes] = {}
-        for item in source:
-            buffer = DicomBytesIO()
-            buffer.is_little_endian, buffer.is_implicit_VR = True, False
-            write_data_element(buffer, item, ["utf-8"])
-            result[int(item.tag)] = buffer.getvalue()
-        return result
+    def __init__(self, shared: Dataset, *, encoded: Mapping[int, bytes] | None = None) -> None:
+        self._shared = {**encode(shared), **(encoded or {})}
 
     def part10(
         self, own: Dataset, pixels: Sequence[memoryview | bytes], *, keyword: str = "PixelData"
     ) -> bytes:
         """The file: shared attributes, ``own`` (which win), then ``pixels`` one after the other."""
-        elements = {**self._shared, **self._encode(own)}
+        elements = {**self._shared, **encode(own)}
         head = DicomBytesIO()
         head.is_little_endian, head.is_implicit_VR = True, False
         meta = FileMetaDataset()

@@ -64,7 +64,7 @@ def instance(
         shared["IrradiationEventIdentificationSequence"] = [{"IrradiationEventUID": event}]
     if kind is iods.ENHANCED_PT:
         shared["RadiopharmaceuticalUsageSequence"] = [{"RadiopharmaceuticalAgentNumber": 1}]
-    arrange(
+    encoded = arrange(
         own,
         series,
         place=place,
@@ -77,7 +77,9 @@ def instance(
     merged.update(series.shared)
     merged.update(own)
     carry.complete(merged, kind.iod)
-    return Encoder(merged).part10(Dataset(), [np.ascontiguousarray(pixels).data.cast("B")])
+    return Encoder(merged, encoded=encoded).part10(
+        Dataset(), [np.ascontiguousarray(pixels).data.cast("B")]
+    )
 
 
 def layout(image: Image, lead: Leading, place: Planes) -> tuple[list[str], list[Frame]]:

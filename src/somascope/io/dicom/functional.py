@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,10 @@ from somascope.core.provenance import Provenance
 from somascope.io.dicom import provenance, uid
 from somascope.io.dicom.axes import PLACES
 from somascope.io.dicom.compose import Series
-from somascope.io.dicom.encode import coded, put
+from somascope.io.dicom.encode import coded, dataset, encode, encode_sequence, put
 from somascope.io.dicom.plane import Planes
 
+_PER_FRAME = 0x52009230
 _GROUP_OF = {
     "StackID": "FrameContentSequence",
     "InStackPositionNumber": "FrameContentSequence",
@@ -48,8 +49,12 @@ def arrange(
     dimensions: Sequence[str],
     frames: Sequence[Frame],
     shared: Mapping[str, Any],
-) -> None:
-    """Add the functional group and dimension modules for ``frames`` to ``target``."""
+) -> dict[int, bytes]:
+    """Add the functional group and dimension modules to ``target``.
+
+    The per-frame groups come back encoded, for `Encoder`: groups that many frames have in common
+    (the same object) are encoded once.
+    """
     measures = {
         "SliceThickness": thickness,
         "SpacingBetweenSlices": place.distance,
@@ -66,14 +71,6 @@ def arrange(
                     "PlaneOrientationSequence": [{"ImageOrientationPatient": place.orientation}],
                     **shared,
                 }
-            ],
-            "PerFrameFunctionalGroupsSequence": [
-                {
-                    "FrameContentSequence": [{**f.content, "DimensionIndexValues": f.index}],
-                    "PlanePositionSequence": [{"ImagePositionPatient": f.position}],
-                    **f.groups,
-                }
-                for f in frames
             ],
             "DimensionOrganizationType": "3D" if len(dimensions) == 1 else None,
             "DimensionOrganizationSequence": [{"DimensionOrganizationUID": organisation}],
@@ -93,6 +90,25 @@ def arrange(
         del target["DimensionOrganizationType"]
     if "PositionReferenceIndicator" not in target:
         put(target, {"PositionReferenceIndicator": None})
+    return {_PER_FRAME: encode_sequence(_PER_FRAME, _encoded(frames))}
+
+
+def _encoded(frames: Sequence[Frame]) -> Iterator[dict[int, bytes]]:
+    known: dict[tuple[str, int], dict[int, bytes]] = {}
+    for frame in frames:
+        content = {**frame.content, "DimensionIndexValues": frame.index}
+        item = encode(dataset({"FrameContentSequence": [content]}))
+        place = frame.position.tobytes()
+        groups = {"PlanePositionSequence": frame.position, **frame.groups}
+        for word, value in groups.items():
+            # `frames` keeps every object alive, so that an id stands for one object only
+            key = (word, hash(place) if word == "PlanePositionSequence" else id(value))
+            if key not in known:
+                if word == "PlanePositionSequence":
+                    value = [{"ImagePositionPatient": frame.position}]  # noqa: PLW2901
+                known[key] = encode(dataset({word: value}))
+            item |= known[key]
+        yield item
 
 
 def derivation(

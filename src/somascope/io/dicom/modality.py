@@ -58,7 +58,8 @@ def _type(image: Image, *rest: str, primary: bool = False) -> list[str]:
 
 def _ct(image: Image, planes: Planes) -> dict[str, Any]:
     del planes
-    return {"ImageType": _type(image, "AXIAL")}
+    scout = _third(image, "AXIAL") == "LOCALIZER"
+    return {"ImageType": _type(image, "LOCALIZER" if scout else "AXIAL")}
 
 
 def _mr(image: Image, planes: Planes) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def instances(
     centre, width = window(known, modality=image.modality, attributes=image.attributes)
     ends = float(known.min()), float(known.max())
     dimensions, frames = enhanced.layout(image, lead, place)
-    arrange(
+    encoded = arrange(
         own,
         series,
         place=place,
@@ -122,7 +122,9 @@ def instances(
     merged.update(own)
     carry.complete(merged, iods.PARAMETRIC_MAP.iod)
     keyword = "FloatPixelData" if pixels.dtype.itemsize == 4 else "DoubleFloatPixelData"
-    file = Encoder(merged).part10(Dataset(), [pixels.data.cast("B")], keyword=keyword)
+    file = Encoder(merged, encoded=encoded).part10(
+        Dataset(), [pixels.data.cast("B")], keyword=keyword
+    )
     validate.demand(file, "the parametric map")
     return [file]
 

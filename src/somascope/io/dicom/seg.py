@@ -94,7 +94,7 @@ def instances(
     )
     own = _module(mask, kind, found, series)
     pixels, frames = _frames(mask, kind, found, place)
-    arrange(
+    encoded = arrange(
         own,
         series,
         place=place,
@@ -113,7 +113,7 @@ def instances(
     merged.update(series.shared)
     merged.update(own)
     carry.complete(merged, storage.iod)
-    file = Encoder(merged).part10(Dataset(), pixels)
+    file = Encoder(merged, encoded=encoded).part10(Dataset(), pixels)
     validate.demand(file, "the segmentation")
     return [file]
 
@@ -192,32 +192,31 @@ def _frames(
     mask: Mask, kind: Kind, found: Sources, place: Planes
 ) -> tuple[list[memoryview | bytes], list[Frame]]:
     nz = mask.grid.shape[0]
-
-    def groups(z: int) -> dict[str, Any]:
-        if not found.by_slice or not found.by_slice[z]:
-            return {}
-        return derivation(mask.provenance, found.by_slice[z], default=SEGMENTATION)
-
+    groups = [
+        derivation(mask.provenance, found.by_slice[z], default=SEGMENTATION)
+        if found.by_slice
+        else {}
+        for z in range(nz)
+    ]
     if kind == "labelmap":
         labels = np.ascontiguousarray(_labelmap(mask))
-        frames = [Frame(place.positions[z], (z + 1,), groups=groups(z)) for z in range(nz)]
+        frames = [Frame(place.positions[z], (z + 1,), groups=groups[z]) for z in range(nz)]
         return [labels.data.cast("B")], frames
     frames, kept = [], []
     for i, segment in enumerate(mask.segments):
         plane = mask.plane(segment.number)
         ends = {0, nz - 1} if i == 0 else set[int]()
+        identified = {"SegmentIdentificationSequence": [{"ReferencedSegmentNumber": i + 1}]}
         for z in range(nz):
-            if z not in ends and not plane[z].any():
-                continue
-            identification = {"SegmentIdentificationSequence": [{"ReferencedSegmentNumber": i + 1}]}
-            frames.append(
-                Frame(place.positions[z], (i + 1, z + 1), groups=groups(z) | identification)
-            )
-            kept.append(_encode(plane[z], kind))
-    stack = np.stack(kept)
-    if kind == "binary":
-        return [np.packbits(stack.reshape(-1), bitorder="little").tobytes()], frames
-    return [stack.data.cast("B")], frames
+            if z in ends or plane[z].any():
+                own = groups[z] | identified
+                frames.append(Frame(place.positions[z], (i + 1, z + 1), groups=own))
+                kept.append(_encode(plane[z], kind))
+    if kind == "fractional":
+        return [frame.data.cast("B") for frame in kept], frames
+    if kept[0].size % 8:  # frames follow each other without a gap, in the middle of a byte too
+        kept = [np.stack(kept)]
+    return [np.packbits(k.reshape(-1), bitorder="little").tobytes() for k in kept], frames
 
 
 def _encode(plane: Array, kind: Kind) -> Array:

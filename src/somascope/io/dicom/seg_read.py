@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -43,7 +43,7 @@ def read(source: bytes | memoryview | Path | Dataset) -> Mask:
         raise UnsupportedFormat(f"SOP class {sop_class!r} is not a segmentation")
     if "TotalPixelMatrixColumns" in dataset:
         raise UnsupportedFormat("segmentations of tiled slides are not read as volumes")
-    pixels = _pixels(dataset)
+    pixels = _Frames(dataset)
     described = [segments.parse(s) for s in dataset.get("SegmentSequence") or []]
     placed = stack.assemble(dataset, frames=len(pixels))
     if dataset.get("SegmentationType") == "LABELMAP" or sop_class == iods.LABELMAP.sop_class:
@@ -71,59 +71,86 @@ def _open(source: bytes | memoryview | Path | Dataset) -> Dataset:
         raise ReadError(f"{name} cannot be read as DICOM: {error}") from error
 
 
-def _pixels(dataset: Dataset) -> Array:
-    """Frames ``(n, ny, nx)`` of uint8 or uint16."""
-    try:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        rows, columns, bits = (int(dataset[w].value) for w in ("Rows", "Columns", "BitsAllocated"))
-        if bits == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-            raw = np.frombuffer(dataset.PixelData, np.uint8)
-            count = frames * rows * columns
-            if raw.size * 8 < count:
-                raise CorruptFile(
-                    f"PixelData has {raw.size} bytes for {frames} frames of {rows}x{columns} bits"
-                )
-            return np.unpackbits(raw, bitorder="little", count=count).reshape(frames, rows, columns)
-        return np.asarray(dataset.pixel_array).reshape(frames, rows, columns)
-    except CorruptFile:
-        raise
-    except Exception as error:
-        raise CorruptFile(f"the segmentation's pixels cannot be decoded: {error}") from error
+class _Frames:
+    """Frames of ``(ny, nx)`` uint8 or uint16, unpacked one by one where they are single bits."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        try:
+            count = int(dataset.get("NumberOfFrames") or 1)
+            words = ("Rows", "Columns", "BitsAllocated")
+            rows, columns, bits = (int(dataset[w].value) for w in words)
+            self._shape = rows, columns
+            self._raw: Array | None = None
+            if bits == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+                self._raw = np.frombuffer(dataset.PixelData, np.uint8)
+                if self._raw.size * 8 < count * rows * columns:
+                    raise CorruptFile(
+                        f"PixelData has {self._raw.size} bytes for {count} frames of "
+                        f"{rows}x{columns} bits"
+                    )
+            else:
+                self._array = np.asarray(dataset.pixel_array).reshape(count, rows, columns)
+            self._count = count
+        except CorruptFile:
+            raise
+        except Exception as error:
+            raise CorruptFile(f"the segmentation's pixels cannot be decoded: {error}") from error
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(self._count))
+
+    def __getitem__(self, index: int) -> Array:
+        if self._raw is None:
+            return self._array[index]
+        size = self._shape[0] * self._shape[1]
+        first, last = index * size, (index + 1) * size
+        bits = np.unpackbits(self._raw[first // 8 : -(-last // 8)], bitorder="little")
+        return bits[first % 8 : first % 8 + size].reshape(self._shape)
 
 
-def _planes(
-    dataset: Dataset, pixels: Array, placed: stack.Stack, described: Sequence[Segment]
-) -> Array:
-    numbers = [s.number for s in described]
-    fractional = dataset.get("SegmentationType") == "FRACTIONAL"
-    full = float(dataset.get("MaximumFractionalValue") or 255)
-    shape = (len(numbers), *placed.grid.shape)
-    planes = np.zeros(shape, np.float32 if fractional else bool)
-    for i, frame in enumerate(pixels):
+def _shown(dataset: Dataset, frames: int, numbers: Sequence[int]) -> list[int]:
+    """The place in ``numbers`` of the segment that each frame shows."""
+    result: list[int] = []
+    for i in range(frames):
         number = stack.value(dataset, i, "SegmentIdentificationSequence", "ReferencedSegmentNumber")
         number = 1 if number is None and len(numbers) == 1 else number
         if number is None or int(number) not in numbers:
             raise CorruptFile(f"frame {i + 1} shows segment {number}, which is not described")
-        target = planes[numbers.index(int(number)), placed.slices[i]]
-        if fractional:
-            np.maximum(target, frame / np.float32(full), out=target)
-        else:
-            np.logical_or(target, frame != 0, out=target)
-    if fractional:
-        return planes
-    total = np.zeros(placed.grid.shape, np.uint16)
-    for plane in planes:
-        total += plane
-    if total.max(initial=0) > 1:
-        return planes
+        result.append(numbers.index(int(number)))
+    return result
+
+
+def _planes(
+    dataset: Dataset, pixels: _Frames, placed: stack.Stack, described: Sequence[Segment]
+) -> Array:
+    numbers = [s.number for s in described]
+    shown = _shown(dataset, len(pixels), numbers)
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        full = np.float32(dataset.get("MaximumFractionalValue") or 255)
+        parts = np.zeros((len(numbers), *placed.grid.shape), np.float32)
+        for frame, segment, z in zip(pixels, shown, placed.slices, strict=True):
+            np.maximum(parts[segment, z], frame / full, out=parts[segment, z])
+        return parts
     labels = np.zeros(placed.grid.shape, np.uint8 if max(numbers, default=0) < 256 else np.uint16)
-    for number, plane in zip(numbers, planes, strict=True):
-        labels[plane] = number
-    return labels
+    for frame, segment, z in zip(pixels, shown, placed.slices, strict=True):
+        inside = frame.view(bool) if frame.dtype == np.uint8 and frame.max() < 2 else frame != 0
+        others = labels[z][inside]
+        if others.any() and (others[others != 0] != numbers[segment]).any():
+            break
+        labels[z][inside] = numbers[segment]
+    else:
+        return labels
+    planes = np.zeros((len(numbers), *placed.grid.shape), bool)
+    for frame, segment, z in zip(pixels, shown, placed.slices, strict=True):
+        planes[segment, z] |= frame != 0
+    return planes
 
 
 def _labelmap(
-    dataset: Dataset, pixels: Array, placed: stack.Stack, described: list[Segment]
+    dataset: Dataset, pixels: _Frames, placed: stack.Stack, described: list[Segment]
 ) -> tuple[Array, list[Segment]]:
     """Labels with 0 as background, whatever number the object uses for it."""
     padding = dataset.get("PixelPaddingValue")
@@ -134,16 +161,17 @@ def _labelmap(
     highest = max((s.number for s in described), default=0)
     renamed = {s.number: s.number or highest + 1 for s in kept}
     dtype = np.uint8 if max(renamed.values(), default=0) < 256 else np.uint16
-    table = np.zeros(int(pixels.max(initial=0)) + 1, dtype)
+    table = np.zeros(65536, dtype)
+    legal = np.zeros(65536, bool)
+    legal[[0, *background, *renamed]] = True
     for old, new in renamed.items():
-        if old < len(table):
-            table[old] = new
-    unknown = set(np.unique(pixels).tolist()) - set(renamed) - background - {0}
-    if unknown:
-        raise CorruptFile(f"the labelmap holds {sorted(unknown)[:8]}, which no segment describes")
+        table[old] = new
     data = np.zeros(placed.grid.shape, dtype)
-    for i, frame in enumerate(pixels):
-        data[placed.slices[i]] = table[frame]
+    for frame, z in zip(pixels, placed.slices, strict=True):
+        if not legal[frame].all():
+            strange = np.unique(frame[~legal[frame]])[:8].tolist()
+            raise CorruptFile(f"the labelmap holds {strange}, which no segment describes")
+        data[z] = table[frame]
     return data, [replace(s, number=renamed[s.number]) for s in kept]
 
 

@@ -108,7 +108,7 @@ def instances(
         elif kind.layout == "cine":
             files = [_film(frames, series, lead, kind)]
         else:
-            files = _nuclear(image, frames, series, lead)
+            files = _nuclear(frames, series, lead)
     for file in {id(f): f for f in (files[0], files[-1])}.values():
         validate.demand(file, f"the {kind.iod} made of {image!r}")
     return files
@@ -252,7 +252,7 @@ def _film(frames: Array, series: Series, lead: Leading, kind: Kind) -> bytes:
     return Encoder(series.shared).part10(dataset(own), [frames.data.cast("B")])
 
 
-def _nuclear(image: Image, frames: Array, series: Series, lead: Leading) -> list[bytes]:
+def _nuclear(frames: Array, series: Series, lead: Leading) -> list[bytes]:
     """One volume per entry of the leading axes."""
     if series.sources:
         put(series.shared, {"SourceImageSequence": sources(list(series.sources))})
