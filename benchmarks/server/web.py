@@ -42,7 +42,8 @@ def slices(count: int, *, study: str, side: int, seed: int) -> list[bytes]:
     disc = np.where(x**2 + y**2 < (0.4 * side) ** 2, 1040, 24)
     files: list[bytes] = []
     for n in range(count):
-        meta, d = FileMetaDataset(), Dataset()
+        meta: Any = FileMetaDataset()
+        d: Any = Dataset()
         d.SOPClassUID = meta.MediaStorageSOPClassUID = CT
         d.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = f"{study}.1.{n + 1}"
         meta.TransferSyntaxUID = EXPLICIT

@@ -127,9 +127,13 @@ def test_every_route_needs_the_token(fresh_web):
     with Archive.open(web.root) as archive:
         app = create_app(archive, settings=Settings(token=TOKEN))
         routes = list(every_route(app.routes))
+    with web.client(authorization=f"Bearer {TOKEN}") as client:
+        described = client.get("/openapi.json").json()["paths"]  # what routers of routers hold
+    routes += [(path, [m.upper() for m in entry]) for path, entry in described.items()]
     paths = [path for path, _ in routes]
     assert "/dicom-web/studies" in paths
     assert "/wado" in paths
+    assert "/api/jobs" in paths
     assert len(paths) > 40
     with web.client() as client:
         for path, methods in routes:

@@ -88,7 +88,7 @@ def create_app(
         threads.shutdown(wait=True, cancel_futures=True)
 
     service = Router(routes=routes(door), redirect_slashes=False, default=_no_such_route)
-    api = _api(archive)
+    api = _api(archive, settings)
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
@@ -122,7 +122,7 @@ def create_app(
     return app
 
 
-def _api(archive: Archive) -> FastAPI:
+def _api(archive: Archive, settings: Settings) -> FastAPI:
     """The application interface; empty where it is not installed."""
     api = FastAPI(
         title="Somascope",
@@ -136,8 +136,10 @@ def _api(archive: Archive) -> FastAPI:
     if find_spec("somascope.server.api") and find_spec("somascope.jobs"):
         from somascope.jobs import Jobs
         from somascope.server.api import create_router
+        from somascope.server.api.upload import Limits
 
-        api.include_router(create_router(archive, Jobs(archive)))
+        limits = Limits(file_bytes=settings.part_bytes, files=settings.parts)
+        api.include_router(create_router(archive, Jobs(archive), limits=limits))
     return api
 
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, ParamSpec, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -108,9 +109,7 @@ class Door:
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``function`` without holding up other requests."""
         loop = asyncio.get_running_loop()
-        if kwargs:
-            return await loop.run_in_executor(self.threads, lambda: function(*args, **kwargs))
-        return await loop.run_in_executor(self.threads, function, *args)
+        return await loop.run_in_executor(self.threads, partial(function, *args, **kwargs))
 
     async def instance(self, study: str, series: str, sop: str) -> Instance:
         """The instance at this place; `NotFound` where it is not."""

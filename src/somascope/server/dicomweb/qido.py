@@ -139,7 +139,7 @@ class Search:
 
     def __init__(self, door: Door, level: Level) -> None:
         self._door = door
-        self._level = level
+        self._level: Level = level
 
     async def __call__(self, request: Request) -> Answer:
         """Answer one request."""

@@ -100,7 +100,8 @@ def picture(data: NDArray[np.uint8], options: Options) -> bytes:
         box = (max(x, 0), max(y, 0), min(x + w, image.width), min(y + h, image.height))
         if box[2] - box[0] < 1 or box[3] - box[1] < 1:
             raise HTTPException(400, "the viewport's source region is outside of the image")
-        image = image.crop(tuple(round(v) for v in box))
+        left, top, right, bottom = (round(v) for v in box)
+        image = image.crop((left, top, right, bottom))
     if options.size is not None:
         scale = min(options.size[0] / image.width, options.size[1] / image.height)
         if options.enlarge or scale < 1:

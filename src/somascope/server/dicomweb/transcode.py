@@ -69,6 +69,7 @@ def explicit_file(path: Path) -> bytes:
     Compressed frames are decoded; YBR becomes RGB, which the Photometric Interpretation then says.
     """
     from pydicom.filewriter import dcmwrite
+    from pydicom.uid import UID
 
     dataset = _read(path, with_pixels=True)
     instance = pixels.open_instance(path)
@@ -83,7 +84,7 @@ def explicit_file(path: Path) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset.decode()
-        dataset.file_meta.TransferSyntaxUID = EXPLICIT
+        dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT)
         out = io.BytesIO()
         dcmwrite(out, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return out.getvalue()

@@ -97,7 +97,7 @@ def _in_groups(dataset: Dataset, number: int, sequence: str) -> Dataset:
 
 def modality(dataset: Dataset, number: int, stored: Array) -> Array:
     """Stored values through the frame's modality LUT (table, or slope and intercept)."""
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     if dataset.get("ModalityLUTSequence"):
         return apply_modality_lut(stored, dataset)
@@ -136,7 +136,7 @@ def full_window(values: Array, padding: float | None) -> Window:
 
 def grey(dataset: Dataset, number: int, stored: Array, window: Window | None) -> Array:
     """uint8 ``(ny, nx)`` of one grey frame's stored values ``(ny, nx)``; 0 is black."""
-    from pydicom.pixels import apply_voi_lut
+    from pydicom.pixels.processing import apply_voi_lut
 
     values = modality(dataset, number, stored)
     chosen = window or own_window(dataset, number)
