@@ -1,0 +1,1 @@
+"""DICOM: `series` reads volumes, `pixels` frames, `header` the index; `write` makes instances."""

@@ -37,27 +37,6 @@ _NUMBERS = {
     "OV": "Q",
     "AT": "H",
 }
-_TEXT = frozenset(
-    (
-        "DS",
-        "IS",
-        "CS",
-        "UI",
-        "DA",
-        "TM",
-        "DT",
-        "LO",
-        "SH",
-        "PN",
-        "LT",
-        "ST",
-        "UT",
-        "AS",
-        "AE",
-        "UC",
-        "UR",
-    )
-)
 
 
 class Beyond(Exception):
@@ -252,7 +231,7 @@ class Elements:
         vr, value = self._entry(key, "LO")
         if not value:
             return default
-        if vr not in _TEXT:
+        if vr in _NUMBERS:
             return "\\".join(f"{n:g}" for n in self.numbers(key))
         if value.isascii() and 0x1B not in value:
             return value.decode("ascii").strip(" \0").replace("\0", "") or default

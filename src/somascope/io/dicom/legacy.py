@@ -7,7 +7,7 @@ from itertools import accumulate
 from somascope.io.dicom.attributes import KEYWORDS
 from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.pixels import Instance
-from somascope.io.dicom.slices import Slice, classic, directions, vector
+from somascope.io.dicom.slices import Slice, classic, directions, distance, vector
 
 _NM_AXES = {
     "EnergyWindowVector": "energy", "DetectorVector": "detector", "PhaseVector": "phase",
@@ -42,16 +42,16 @@ def legacy(instance: Instance) -> list[Slice]:
     return result
 
 
-def _moved(base: Slice, frame: int, distance: float) -> Slice:
-    """The slice ``distance`` mm along the normal."""
+def _moved(base: Slice, frame: int, along: float) -> Slice:
+    """The slice ``along`` mm along the normal."""
     position = base.position
-    if position is not None and base.orientation is not None and distance:
+    if position is not None and base.orientation is not None and along:
         a, b = base.orientation[:3], base.orientation[3:]
         n = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
         position = (
-            position[0] + n[0] * distance,
-            position[1] + n[1] * distance,
-            position[2] + n[2] * distance,
+            position[0] + n[0] * along,
+            position[1] + n[1] * along,
+            position[2] + n[2] * along,
         )
     return Slice(
         base.instance, frame, position, base.orientation, base.spacing, base.thickness,
@@ -87,7 +87,7 @@ def _nuclear(instance: Instance, base: Slice, pointers: list[str]) -> list[Slice
         )
     kind = e.strings("ImageType")
     tomographic = "SliceVector" in pointers or "RECON TOMO" in kind or "RECON GATED TOMO" in kind
-    step = e.number("SpacingBetweenSlices") or e.number("SliceThickness") or 1.0
+    step = distance(e) or 1.0
     slices = e.numbers("SliceVector")
     vectors = {
         name: values

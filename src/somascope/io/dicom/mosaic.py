@@ -8,7 +8,7 @@ import struct
 from somascope.core.errors import CorruptFile
 from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.pixels import Instance
-from somascope.io.dicom.slices import Slice, classic
+from somascope.io.dicom.slices import Slice, classic, distance
 
 _CREATOR = "SIEMENS CSA HEADER"
 MOST_TAGS = 1024
@@ -70,6 +70,16 @@ def image_header(elements: Elements) -> dict[str, tuple[str, ...]]:
     return {}
 
 
+def _numbers(header: dict[str, tuple[str, ...]], key: str, name: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(v) for v in header.get(key, ()))
+    except ValueError as error:
+        raise CorruptFile(f"{name}: CSA {key} is {header[key]}; it should be numbers") from error
+    if not all(math.isfinite(v) for v in values):
+        raise CorruptFile(f"{name}: CSA {key} is {values}; it should be finite")
+    return values
+
+
 def is_mosaic(elements: Elements) -> bool:
     """Image Type says MOSAIC (Siemens)."""
     return "MOSAIC" in elements.strings("ImageType")
@@ -85,7 +95,7 @@ def tiles(instance: Instance) -> list[Slice]:
     header = image_header(e)
     count = e.integer(0x0019100A, vr="US") if e.text(0x00190010).startswith("SIEMENS") else 0
     if header.get("NumberOfImagesInMosaic"):
-        count = int(float(header["NumberOfImagesInMosaic"][0]))
+        count = int(_numbers(header, "NumberOfImagesInMosaic", e.name)[0])
     rows, columns = whole.shape
     if not 1 <= count <= 4096:
         raise CorruptFile(
@@ -103,13 +113,13 @@ def tiles(instance: Instance) -> list[Slice]:
         row[2] * column[0] - row[0] * column[2],
         row[0] * column[1] - row[1] * column[0],
     )
-    normal = tuple(float(v) for v in header.get("SliceNormalVector", ())[:3]) or cross
+    normal = _numbers(header, "SliceNormalVector", e.name)[:3] or cross
     dy, dx = whole.spacing
     across, down = (columns - nx) / 2 * dx, (rows - ny) / 2 * dy
     start = [p + r * across + c * down for p, r, c in zip(whole.position, row, column, strict=True)]
-    step = e.number("SpacingBetweenSlices") or e.number("SliceThickness") or 1.0
+    step = distance(e) or 1.0
     if header.get("B_value") and "b" not in whole.labels:
-        whole.labels["b"] = float(header["B_value"][0])
+        whole.labels["b"] = _numbers(header, "B_value", e.name)[0]
     result: list[Slice] = []
     for k in range(count):
         position = tuple(s + n * step * k for s, n in zip(start, normal, strict=True))

@@ -15,6 +15,7 @@ from somascope.io.dicom.slices import (
     b_value,
     clock,
     directions,
+    distance,
     image_kind,
     pixel_spacing,
     vector,
@@ -77,11 +78,7 @@ def enhanced(instance: Instance) -> list[Slice]:
         turn = (
             vector(orientation, "ImageOrientationPatient", 6) if orientation is not None else None
         )
-        thickness = 0.0
-        if measures is not None:
-            thickness = (
-                measures.number("SpacingBetweenSlices") or measures.number("SliceThickness") or 0.0
-            )
+        thickness = distance(measures) if measures is not None else 0.0
         content = groups.macro("FrameContentSequence")
         transform = groups.macro("PixelValueTransformationSequence")
         real = next((m for m in map(mapped, (*groups.all(), e)) if m is not None), None)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from somascope.core.errors import ReadError
+from somascope.core.errors import Cancelled, ReadError, SomascopeError
 from somascope.core.image import Axis, Image
 from somascope.core.progress import QUIET, Progress
 from somascope.core.provenance import Provenance, Source
@@ -175,7 +175,11 @@ def _images(
     first = slices[0]
     label = first.instance.elements.text("SeriesInstanceUID") or first.instance.elements.name
     for _ in range(3):
-        made, remarks = stacks(slices, allow_uneven=allow_uneven)
+        try:
+            made, remarks = stacks(slices, allow_uneven=allow_uneven)
+        except ReadError as error:
+            problems.append(Problem(label, str(error)))
+            return []
         images, count = [], len(made)
         broken: dict[int, str] = {}
         for n, stack in enumerate(made):
@@ -189,7 +193,9 @@ def _images(
                     problem = Problem(name, _unnamed(str(error), name))
                     if problem not in problems:
                         problems.append(problem)
-            except ReadError as error:
+            except Cancelled:
+                raise
+            except SomascopeError as error:  # a grid that is none, say
                 problems.append(Problem(label, str(error)))
         if not broken:
             problems += [Problem(label, r) for r in dict.fromkeys(remarks)]

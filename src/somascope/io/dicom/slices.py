@@ -14,6 +14,9 @@ from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.pixels import Instance
 from somascope.io.dicom.rescale import Rescale, mapped, rescale
 
+MOST_MM = 1e5
+"""A pixel or a slice that is larger is an error of the header."""
+
 Vector = tuple[float, float, float]
 
 
@@ -69,6 +72,15 @@ def vector(elements: Elements, keyword: str, count: int) -> tuple[float, ...] | 
     return tuple(values[:count])
 
 
+def distance(elements: Elements) -> float:
+    """Slice distance or thickness in mm, 0 where unknown."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        value = elements.number(keyword)
+        if value is not None and 1e-6 < abs(value) < MOST_MM:
+            return value
+    return 0.0
+
+
 def directions(values: tuple[float, ...] | None, name: str) -> tuple[float, ...] | None:
     """Image Orientation (Patient), made exactly of unit vectors; refuses one that is none."""
     if values is None:
@@ -90,12 +102,13 @@ def pixel_spacing(elements: Elements) -> tuple[float, float] | None:
     """Rows apart and columns apart in mm from the first attribute that says it."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         values = elements.numbers(keyword)
-        if len(values) >= 2 and min(values[:2]) > 0:
+        if len(values) >= 2 and all(1e-6 < v < MOST_MM for v in values[:2]):
             return float(values[0]), float(values[1])
     for region in elements.items("SequenceOfUltrasoundRegions"):
         units = region.integer("PhysicalUnitsXDirection"), region.integer("PhysicalUnitsYDirection")
         dx, dy = region.number("PhysicalDeltaX"), region.number("PhysicalDeltaY")
-        if units == (3, 3) and dx and dy and region.integer("RegionSpatialFormat") in (0, 1):
+        flat = region.integer("RegionSpatialFormat") in (0, 1)
+        if flat and units == (3, 3) and dx and dy and 1e-7 < abs(dx) < MOST_MM > abs(dy) > 1e-7:
             return abs(dy) * 10, abs(dx) * 10  # cm
     return None
 
@@ -183,7 +196,7 @@ def classic(instance: Instance) -> Slice:
             labels["kvp"] = kvp
     return Slice(
         instance, 1, position, orientation, spacing,  # type: ignore[arg-type]
-        e.number("SpacingBetweenSlices") or e.number("SliceThickness") or 0.0,
+        distance(e),
         mapped(e) or rescale(e, modality=modality, top=e, signed=form.signed),
         (image_kind(e.strings("ImageType")), e.text("FrameOfReferenceUID")), labels, times(e),
     )  # fmt: skip
