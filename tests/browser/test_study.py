@@ -151,6 +151,7 @@ def test_cine_of_a_multiframe_ultrasound(screen: Any) -> None:
     fps = page.input_value("[aria-label='Frames per second']")
     assert float(fps) > 1
     page.fill("[aria-label='Frames per second']", "10")
+    page.keyboard.press("Enter")
     page.keyboard.press("Space")
     seen = set()
     for _ in range(30):

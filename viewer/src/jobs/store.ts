@@ -11,7 +11,7 @@ const watchers = new Set<() => void>();
 
 function put(list: Job[]): void {
   const byId = new Map(jobs.map((j) => [j.id, j]));
-  for (const job of list) byId.set(job.id, { ...byId.get(job.id), ...job });
+  for (const job of list) byId.set(job.id, { ...byId.get(job.id), ...job, log: job.log || (byId.get(job.id)?.log ?? "") });
   jobs = [...byId.values()].sort((a, b) => (a.created < b.created ? 1 : -1));
   for (const watcher of watchers) watcher();
 }

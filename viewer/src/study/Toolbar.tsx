@@ -91,6 +91,7 @@ export function Toolbar(props: {
             max={60}
             value={cine.fps}
             aria-label="Frames per second"
+            onKeyDown={(e) => e.key === "Enter" && e.currentTarget.blur()}
             onChange={(e) => cine.setFps(Math.min(60, Math.max(1, Number(e.target.value) || 1)))}
           />
           <span className="dim">fps</span>

@@ -57,8 +57,11 @@ export function planeColour(viewportId: string): string {
 
 export function registerTools(): void {
   for (const tool of ALL) addTool(tool);
+  const before = annotation.config.style.getDefaultToolStyles();
   annotation.config.style.setDefaultToolStyles({
+    ...before,
     global: {
+      ...before["global"],
       color: "rgb(255, 214, 102)",
       colorHighlighted: "rgb(255, 236, 170)",
       colorSelected: "rgb(124, 214, 236)",

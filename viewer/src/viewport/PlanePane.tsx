@@ -135,7 +135,7 @@ export function PlanePane(props: {
         series={series}
         readout={shown ? readout : undefined}
         shown={props.overlay}
-        plane={`${plane}${slabText}`}
+        plane={`${plane[0]?.toUpperCase()}${plane.slice(1)}${slabText}`}
         patient={plane === "axial"}
         legend={plane === "axial" ? legend : undefined}
       />

@@ -4,9 +4,9 @@ import { Enums, type Types } from "@cornerstonejs/core";
 import { useCallback, useEffect, useRef, useState } from "react";
 
 import type { Series } from "../study/series";
-import { says } from "../api/http";
 import { text } from "../dicom/json";
 import { currentEngine } from "./engine";
+import { reasonOf } from "./guard";
 import { Overlay } from "./Overlay";
 import { PaneFrame } from "./PaneFrame";
 import { type Prefetch, prefetch } from "./prefetch";
@@ -78,14 +78,14 @@ export function StackPane(props: StackPaneProps) {
       onReady?.(id);
     };
     begin()
-      .catch((e: unknown) => live && setError(`${nameOf(imageIds[start] ?? "")}: ${says(e)}`))
+      .catch((e: unknown) => live && setError(`${nameOf(imageIds[start] ?? "")}: ${reasonOf(imageIds[start] ?? "", e)}`))
       .finally(() => {
         if (live) fetching.current = prefetch(id, imageIds, start, failed);
       });
     const moved = () => fetching.current?.centre(viewport.getTargetImageIdIndex());
     const broken = (event: Event) => {
       const detail = (event as CustomEvent<{ imageId: string; error: unknown }>).detail;
-      failed(detail.imageId, says(detail.error));
+      failed(detail.imageId, reasonOf(detail.imageId, detail.error));
     };
     element?.addEventListener(Enums.Events.STACK_NEW_IMAGE, moved);
     element?.addEventListener(Enums.Events.IMAGE_LOAD_ERROR, broken);

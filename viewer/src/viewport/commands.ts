@@ -1,7 +1,9 @@
 /** What buttons and keys do to the active pane. */
 
-import { StackViewport, type Types, VolumeViewport, VolumeViewport3D } from "@cornerstonejs/core";
+import { StackViewport, type Types, VolumeViewport, VolumeViewport3D, cache } from "@cornerstonejs/core";
 
+import { text } from "../dicom/json";
+import { frameOf } from "./provider";
 import { viewportOf } from "./readout";
 import { currentEngine } from "./engine";
 import { voiRange } from "./window";
@@ -76,10 +78,25 @@ export function scrollTo(id: string, index: number): void {
   else viewport.scroll(index - viewport.getSliceIndex());
 }
 
+/** Camera, window, colours as when the series was opened. */
 export function reset(id: string): void {
   one(id, (v) => {
-    v.resetCamera();
     v.setViewPresentation({ rotation: 0, flipHorizontal: false, flipVertical: false });
-    v.resetProperties();
+    v.resetCamera();
   });
+  const imageId = viewportOf(id)?.getCurrentImageId();
+  const frame = imageId ? frameOf(imageId) : undefined;
+  const image = imageId ? cache.getImage(imageId) : undefined;
+  const given = [image?.windowWidth, image?.windowCenter].map((x) => [x].flat()[0]);
+  const width = frame?.window?.width[0] ?? given[0];
+  const center = frame?.window?.center[0] ?? given[1];
+  if (!frame || image?.color || !width || center === undefined) return;
+  const dark = text(frame.instance, "00280004") === "MONOCHROME1";
+  each(id, (v) =>
+    v.setProperties({
+      voiRange: voiRange(width, center),
+      invert: dark,
+      colormap: { name: "soma-grey" },
+    }),
+  );
 }

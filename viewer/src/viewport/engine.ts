@@ -13,6 +13,7 @@ import { annotation, init as initTools, segmentation } from "@cornerstonejs/tool
 
 import { createGroups, destroyGroups, registerTools } from "../tools/groups";
 import { registerColormaps } from "./colormaps";
+import { beforeProcessing } from "./guard";
 import { forget, install } from "./provider";
 
 export const ENGINE = "somascope";
@@ -48,6 +49,7 @@ export function start(): Promise<void> {
       rendering: { webGlContextCount: 2, volumeRendering: { sampleDistanceMultiplier } },
     });
     initLoader({
+      beforeProcessing,
       maxWebWorkers: Math.max(1, Math.min(6, Math.ceil((navigator.hardwareConcurrency || 2) / 2))),
     });
     initTools();

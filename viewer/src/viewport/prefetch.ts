@@ -2,6 +2,7 @@
 
 import { Enums, cache, imageLoader } from "@cornerstonejs/core";
 
+import { reasonOf } from "./guard";
 import { report } from "./volumes";
 
 const AT_ONCE = 3;
@@ -43,7 +44,7 @@ export function prefetch(
         }
       } catch (error) {
         state.failed += 1;
-        failed(imageId, error instanceof Error ? error.message : String(error));
+        failed(imageId, reasonOf(imageId, error));
       }
       state.loaded += 1;
       if (live) report(key, { ...state });

@@ -130,7 +130,7 @@ function answer(type: string, frame: Frame): unknown {
         ? {
             windowCenter: frame.window.center,
             windowWidth: frame.window.width,
-            voiLUTFunction: frame.window.shape,
+            ...(frame.window.shape === "LINEAR" ? {} : { voiLUTFunction: [frame.window.shape] }),
           }
         : {};
     case "calibrationModule":
