@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from somascope.archive import Archive, Query
-from somascope.archive.index import Arrival, Writer
+from somascope.archive.index import Writer
 from somascope.archive.names import plain, sound, words
+from somascope.archive.rows import Arrival
 from somascope.archive.search import statement
 from somascope.archive.times import first, last, moment
 from somascope.core.errors import ParameterError

@@ -5,20 +5,19 @@ The order of every store: file synced, folder synced, index committed, then the 
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import RowMapping, func, select
 
 from somascope.archive import schema
 from somascope.archive.database import Database
-from somascope.archive.files import Files, new_name
-from somascope.archive.index import Arrival, Committer, instance_row
+from somascope.archive.files import Files
+from somascope.archive.intake import Intake
 from somascope.archive.manifest import Manifests
 from somascope.archive.records import (
     Change,
@@ -31,15 +30,15 @@ from somascope.archive.records import (
     Stored,
     Verification,
 )
-from somascope.core.errors import CorruptFile, NotFound, ParameterError, ReadError
+from somascope.core.errors import CorruptFile, NotFound, ParameterError
 from somascope.core.progress import QUIET, Progress
-from somascope.io.dicom import header
-from somascope.io.dicom.header import Frames, Header
-from somascope.io.dicom.header_meta import wrap
+from somascope.io.dicom.header import Frames
 
 Buffer = bytes | bytearray | memoryview
 RESERVE = 64 << 20
 CHUNK = 1 << 20
+FRAMES_SECONDS = 5.0
+"""How long the place of frames is remembered: a scrub in another process may find damage."""
 _KINDS: tuple[Literal["stored", "quarantined"], ...] = ("stored", "quarantined")
 _i, _s, _t = schema.instance, schema.series, schema.study
 _COLUMNS = (
@@ -55,11 +54,12 @@ _INSTANCES = (
 )
 
 
-class _Known(NamedTuple):
-    """The row of an instance that is there already, and where its file should be."""
+class _Place(NamedTuple):
+    """What is remembered of an instance for its frames, and until when (`time.monotonic`)."""
 
-    k: int
-    path: Path
+    instance: Instance
+    frames: Frames | None
+    until: float
 
 
 class Archive:
@@ -67,9 +67,9 @@ class Archive:
 
     def __init__(self, root: Path, database: Database, files: Files) -> None:
         self.root, self.database, self.files = root, database, files
-        self._committer = Committer(database, files)
-        self.statements = self._committer.statements
-        self._frames: dict[str, tuple[Instance, Frames | None]] = {}
+        self._intake = Intake(database, files, self.forget_cached)
+        self.statements = self._intake.statements
+        self._frames: dict[str, _Place] = {}
         self._frames_guard = threading.Lock()
         self.manifests = Manifests()
 
@@ -129,11 +129,7 @@ class Archive:
         OutOfSpace
             No room; nothing was kept.
         """
-        data = part10 if isinstance(part10, bytes) else memoryview(part10)
-        found = header.scan(data)
-        view = memoryview(data)
-        dataset = view[found.dataset_offset :]
-        return self._store(found, _prefix(found, view), dataset, origin=origin)
+        return self._intake.part10(part10, origin=origin)
 
     def store_dataset(
         self,
@@ -149,85 +145,14 @@ class Archive:
         ``sop_class`` and ``sop_uid`` are what the command set said; a data set that says otherwise
         is refused with `CorruptFile`.
         """
-        data = dataset if isinstance(dataset, bytes) else memoryview(dataset)
-        found = header.scan(data, transfer_syntax=transfer_syntax, name=f"instance {sop_uid}")
-        if (found.sop_uid, found.sop_class) != (sop_uid, sop_class):
-            raise CorruptFile(
-                f"announced as instance {sop_uid} of class {sop_class}, the data set is "
-                f"{found.sop_uid!r} of class {found.sop_class!r}; correct the sender"
-            )
-        meta = wrap(sop_class=sop_class, sop_uid=sop_uid, transfer_syntax=transfer_syntax)
-        return self._store(found, [meta], memoryview(data), origin=origin)
+        return self._intake.dataset(
+            dataset, sop_class=sop_class, sop_uid=sop_uid, transfer_syntax=transfer_syntax,
+            origin=origin,
+        )  # fmt: skip
 
     def store_file(self, path: Path, *, origin: str = "") -> Stored:
         """As `store`, from a file of any size, read in pieces."""
-        found = header.scan(path)
-        with path.open("rb") as file:
-            start = memoryview(file.read(found.dataset_offset))
-            prefix = _prefix(found, start)
-            _require(found)
-            sha = hashlib.sha256()
-            while piece := file.read(CHUNK):
-                sha.update(piece)
-            known = self._answered(found, sha.digest())
-            if known is not None and known.path.exists():
-                return _duplicate(found)
-            file.seek(found.dataset_offset)
-            name = new_name(found.sop_uid, b"".join(prefix))
-            size = found.size - found.dataset_offset
-            offset = sum(map(len, prefix))
-            again = hashlib.sha256()
-
-            def pieces() -> Iterator[bytes | memoryview]:
-                yield from prefix
-                while piece := file.read(CHUNK):
-                    again.update(piece)
-                    yield piece
-
-            self.files.place(name, pieces(), offset + size)
-        if again.digest() != sha.digest():
-            self.files.drop(name)
-            raise CorruptFile(f"{path.name}: changed while it was read; import it again")
-        arrival = _arrival(found, name, sha.digest(), offset + size, offset=offset, origin=origin)
-        return self._index(arrival, known)
-
-    def _store(
-        self, found: Header, prefix: list[bytes | memoryview], dataset: memoryview, *, origin: str
-    ) -> Stored:
-        _require(found)
-        digest = hashlib.sha256(dataset).digest()
-        known = self._answered(found, digest)
-        if known is not None and known.path.exists():
-            return _duplicate(found)
-        name = new_name(found.sop_uid, b"".join(prefix))
-        offset = sum(map(len, prefix))
-        self.files.place(name, [*prefix, dataset], offset + len(dataset))
-        arrival = _arrival(found, name, digest, offset + len(dataset), offset=offset, origin=origin)
-        return self._index(arrival, known)
-
-    def _answered(self, found: Header, digest: bytes) -> _Known | None:
-        """Whether this very data set is there already, so that its file need not be written.
-
-        The ``path`` is one that does not exist where the stored file is lost or damaged.
-        """
-        row = self.database.lookup(self.statements.instance, {"u": found.sop_uid})
-        if row is None:
-            return None
-        k, sha256, transfer_syntax, name, damaged = row
-        if bytes(sha256) != digest or transfer_syntax != found.transfer_syntax:
-            return None
-        path = self.files.path(bytes(name))
-        return _Known(k, path.with_suffix(".damaged") if damaged else path)
-
-    def _index(self, arrival: Arrival, known: _Known | None) -> Stored:
-        if known is None:
-            return self._committer.commit([arrival])[0]
-        with self.database.writing() as c:  # the sender's copy takes the place of a lost one
-            row = instance_row(arrival)
-            c.execute(update(_i).where(_i.c.k == known.k).values(**row))
-        self.files.settle(arrival.name)
-        self.forget_cached()
-        return _duplicate(arrival.header)
+        return self._intake.file(path, origin=origin)
 
     # ---------------------------------------------------------------- finding
 
@@ -261,25 +186,34 @@ class Archive:
 
     def frame(self, sop_uid: str, number: int) -> FrameRange:
         """Where frame ``number`` (from 1) is; the file is not looked at."""
+        now = time.monotonic()
         with self._frames_guard:
             known = self._frames.get(sop_uid)
-        if known is None:
+        if known is None or known.until < now:
             with self.database.reading() as c:
                 row = c.execute(_INSTANCES.where(_i.c.uid == sop_uid)).mappings().first()
             if row is None:
                 raise NotFound(f"no instance {sop_uid} in the archive")
-            packed = row["frames"]
-            known = self._instance(row), Frames.unpack(bytes(packed)) if packed else None
+            frames = Frames.unpack(bytes(row["frames"])) if row["frames"] else None
+            known = _Place(self._instance(row), frames, now + FRAMES_SECONDS)
             with self._frames_guard:
                 if len(self._frames) >= 4096:
                     self._frames.clear()
                 self._frames[sop_uid] = known
-        instance, frames = known
-        if instance.damaged:
+        if known.instance.damaged:
             raise CorruptFile(f"instance {sop_uid} is damaged on disk; restore it from a copy")
-        if frames is None:
+        if known.frames is None:
             raise NotFound(f"instance {sop_uid} has no frames")
-        return FrameRange.of(instance, frames, number)
+        return FrameRange.of(known.instance, known.frames, number)
+
+    def warm(self, series: str) -> None:
+        """Serialise the metadata of a series now, so that the next who asks need not wait.
+
+        For a worker to call once a series has been quiet for some seconds.
+        """
+        from somascope.archive.manifest import warm
+
+        warm(self, series)
 
     def search(self, query: Query) -> list[dict[str, Any]]:
         """Answers to a query in the DICOM JSON model, in a stable order, counts included.
@@ -364,70 +298,5 @@ class Archive:
     def _recover(self) -> None:
         for session, names in self.files.abandoned():
             for name in names:
-                self.adopt(name)
+                self._intake.adopt(name)
             self.files.forget(session)
-
-    def adopt(self, name: bytes) -> Stored | None:
-        """Index a file that is in its place and has no row; ``None`` where it has, or is none."""
-        path = self.files.path(name)
-        try:
-            found = header.scan(path)
-            _require(found)
-        except ReadError:
-            self.files.drop(name)
-            return None
-        with self.database.reading() as c:
-            row = c.execute(select(_i.c.name).where(_i.c.uid == found.sop_uid)).first()
-        if row is not None and bytes(row[0]) == name:
-            return None
-        sha = hashlib.sha256()
-        with path.open("rb") as file:
-            file.seek(found.dataset_offset)
-            while piece := file.read(CHUNK):
-                sha.update(piece)
-        offset = found.dataset_offset
-        return self._index(
-            _arrival(found, name, sha.digest(), found.size, offset=offset, origin="recovered"), None
-        )
-
-
-def _require(found: Header) -> None:
-    """An instance needs its four UIDs (PS3.3 C.12.1, C.7.2.1, C.7.3.1)."""
-    for keyword in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        if not found.text(keyword):
-            raise CorruptFile(
-                f"the instance {found.sop_uid!r} has no {keyword}; an archive cannot place it"
-            )
-
-
-def _prefix(found: Header, data: memoryview) -> list[bytes | memoryview]:
-    """What goes before the data set: the file's own wrapper, its preamble cleared, or ours."""
-    whole = bytes(data[128:132]) == b"DICM" and "TransferSyntaxUID" in found.meta
-    if not whole:
-        return [
-            wrap(
-                sop_class=found.sop_class,
-                sop_uid=found.sop_uid,
-                transfer_syntax=found.transfer_syntax,
-            )
-        ]
-    tiff = bytes(data[:4]) in (b"II*\0", b"MM\0*")
-    preamble = bytes(data[:128]) if tiff else bytes(128)
-    return [preamble, data[128 : found.dataset_offset]]
-
-
-def _arrival(
-    found: Header, name: bytes, digest: bytes, size: int, *, offset: int, origin: str
-) -> Arrival:
-    """The row to be of a placed file, whose data set may begin elsewhere than in what was sent."""
-    frames, by = found.frames, offset - found.dataset_offset
-    if by and frames is not None and not frames.inflated:
-        found = replace(found, frames=replace(frames, offset=frames.offset + by))
-    return Arrival(found, name, digest, size, offset, found.transfer_syntax, origin[:256])
-
-
-def _duplicate(found: Header) -> Stored:
-    return Stored(
-        "duplicate", found.study, found.series, found.sop_uid, found.sop_class,
-        warnings=found.warnings,
-    )  # fmt: skip

@@ -14,7 +14,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,16 @@ class Manifest:
 
     places: dict[str, tuple[int, int]]
     body: bytes
+    _rendered: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], compare=False)
 
-    def array(self, base: bytes) -> bytes:
-        """All instances as a JSON array."""
-        return b"[" + self.body.replace(_MARK, base) + b"]"
+    def rendered(self, base: bytes) -> bytes:
+        """All instances, parted by commas, bulk data below ``base``; the last base is kept."""
+        found = self._rendered.get(base)
+        if found is None:
+            found = self.body.replace(_MARK, base)
+            self._rendered.clear()
+            self._rendered[base] = found
+        return found
 
     def object(self, uid: str) -> bytes:
         """One instance, its base not yet put in."""
@@ -56,33 +62,35 @@ class Manifests:
     """Manifests in memory, newest use last; at most `MOST_CACHED` bytes."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[int, Manifest] = OrderedDict()
+        self._held: OrderedDict[str, Manifest] = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
-        self.building: dict[int, threading.Lock] = {}
+        self.building: dict[str, threading.Lock] = {}
 
-    def get(self, k: int, count: int) -> Manifest | None:
+    def get(self, series: str, count: int) -> Manifest | None:
         """The manifest of a series of ``count`` instances."""
         with self._guard:
-            found = self._held.get(k)
+            found = self._held.get(series)
             if found is None or len(found.places) != count:
                 return None
-            self._held.move_to_end(k)
+            self._held.move_to_end(series)
             return found
 
-    def put(self, k: int, manifest: Manifest) -> None:
+    def put(self, series: str, manifest: Manifest) -> None:
         """Keep it, and forget the least used."""
         with self._guard:
-            old = self._held.pop(k, None)
+            old = self._held.pop(series, None)
             self._bytes += len(manifest.body) - (len(old.body) if old else 0)
-            self._held[k] = manifest
+            self._held[series] = manifest
             while self._bytes > MOST_CACHED and len(self._held) > 1:
                 self._bytes -= len(self._held.popitem(last=False)[1].body)
 
-    def lock(self, k: int) -> threading.Lock:
+    def lock(self, series: str) -> threading.Lock:
         """One builder per series."""
         with self._guard:
-            return self.building.setdefault(k, threading.Lock())
+            if len(self.building) > 4096:
+                self.building.clear()
+            return self.building.setdefault(series, threading.Lock())
 
 
 def metadata(
@@ -90,7 +98,7 @@ def metadata(
 ) -> bytes:
     """See `Archive.metadata`."""
     query = (
-        select(_s.c.k, _s.c.uid, _s.c.instance_count, _t.c.uid.label("study"))
+        select(_s.c.uid, _s.c.instance_count, _t.c.uid.label("study"))
         .join(_t, _t.c.k == _s.c.study_k)
         .where(_t.c.uid == study)
         .order_by(_s.c.number, _s.c.k)
@@ -105,19 +113,19 @@ def metadata(
     if not rows:
         raise NotFound(f"no study {study}" + (f" with series {series}" if series else ""))
     uri = json.dumps(base.rstrip("/"))[1:-1].encode()
-    manifests = [manifest(archive, r.k, r.study, r.uid, r.instance_count) for r in rows]
+    manifests = [manifest(archive, r.study, r.uid, r.instance_count) for r in rows]
     if instance is not None:
         for m in manifests:
             if instance in m.places:
                 return b"[" + m.object(instance).replace(_MARK, uri) + b"]"
         raise NotFound(f"no instance {instance} in study {study}")
-    return b"[" + b",".join(m.body.replace(_MARK, uri) for m in manifests) + b"]"
+    return b"[" + b",".join(m.rendered(uri) for m in manifests) + b"]"
 
 
 def one(archive: Archive, level: Level, k: int) -> dict[str, Any]:
     """The full attributes of a row's first instance, for ``includefield``."""
     query = (
-        select(_s.c.k, _s.c.uid, _s.c.instance_count, _t.c.uid.label("study"), _i.c.uid.label("i"))
+        select(_s.c.uid, _s.c.instance_count, _t.c.uid.label("study"), _i.c.uid.label("i"))
         .select_from(_i)
         .join(_s, _s.c.k == _i.c.series_k)
         .join(_t, _t.c.k == _s.c.study_k)
@@ -127,17 +135,17 @@ def one(archive: Archive, level: Level, k: int) -> dict[str, Any]:
         row = c.execute(query.where(column[level] == k).order_by(_i.c.k).limit(1)).first()
     if row is None:
         return {}
-    found = manifest(archive, row.k, row.study, row.uid, row.instance_count)
+    found = manifest(archive, row.study, row.uid, row.instance_count)
     return json.loads(found.object(row.i).replace(_MARK, b""))
 
 
-def manifest(archive: Archive, k: int, study: str, series: str, count: int) -> Manifest:
+def manifest(archive: Archive, study: str, series: str, count: int) -> Manifest:
     """The manifest of a series, from memory, from its file, or made now."""
-    held = archive.manifests.get(k, count)
+    held = archive.manifests.get(series, count)
     if held is not None:
         return held
-    with archive.manifests.lock(k):
-        held = archive.manifests.get(k, count)
+    with archive.manifests.lock(series):
+        held = archive.manifests.get(series, count)
         if held is not None:
             return held
         path = _path(archive.root, series)
@@ -145,7 +153,7 @@ def manifest(archive: Archive, k: int, study: str, series: str, count: int) -> M
         if old is None or len(old.places) != count:
             old = _build(archive, study, series, old)
             _write(path, old)
-        archive.manifests.put(k, old)
+        archive.manifests.put(series, old)
         return old
 
 
@@ -153,12 +161,12 @@ def warm(archive: Archive, series: str) -> None:
     """Make the manifest of a series now, for whoever asks for it next."""
     with archive.database.reading() as c:
         row = c.execute(
-            select(_s.c.k, _s.c.instance_count, _t.c.uid)
+            select(_s.c.instance_count, _t.c.uid)
             .join(_t, _t.c.k == _s.c.study_k)
             .where(_s.c.uid == series)
         ).first()
     if row is not None:
-        manifest(archive, row[0], row[2], series, row[1])
+        manifest(archive, row[1], series, row[0])
 
 
 def _build(archive: Archive, study: str, series: str, old: Manifest | None) -> Manifest:

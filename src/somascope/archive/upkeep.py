@@ -13,8 +13,9 @@ from sqlalchemy import delete, func, select, update
 
 from somascope.archive import schema
 from somascope.archive.files import prefix_agrees
-from somascope.archive.index import Arrival, Writer
+from somascope.archive.index import Writer
 from somascope.archive.records import Verification
+from somascope.archive.rows import Arrival
 from somascope.core.errors import ReadError
 from somascope.core.progress import Progress
 from somascope.io.dicom import header
