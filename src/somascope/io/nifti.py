@@ -20,6 +20,7 @@ from somascope.core.grid import Array, Float, Grid
 from somascope.core.image import Axis, Image
 from somascope.core.provenance import Provenance, Source
 from somascope.io.bids import read_sidecar
+from somascope.io.gz import unpack
 from somascope.io.stream import check_end, check_size, read_array
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -203,6 +204,10 @@ def _voxels(
             available=stored if packed else stored - start,
             compression="deflate" if packed else "none", name=path.name,
         )  # fmt: skip
+        if packed:
+            whole = unpack(path.read_bytes(), dtype, shape, skip=start)
+            if whole is not None:
+                return whole
         try:
             stream.seek(start)
         except (EOFError, OSError, zlib.error) as error:

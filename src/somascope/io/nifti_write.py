@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from somascope.core.finding import Mask
 from somascope.core.grid import Array
 from somascope.core.image import Axis, Image
 from somascope.io.atomic import replacing
+from somascope.io.gz import pack
 from somascope.io.nifti import LPS, OTHER_T
 from somascope.io.stream import put_array
 
@@ -71,11 +71,12 @@ def write(image: Image | Mask, path: str | Path) -> None:
     header["scl_slope"], header["scl_inter"] = 1.0, 0.0
     voxels = np.ascontiguousarray(data, _stored(data.dtype))
     with replacing(path) as file:
+        front = header.binaryblock + bytes(4)
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", compresslevel=2, fileobj=file, mtime=0) as stream:
-                _put(stream, header, voxels)
+            pack(file, voxels, before=front)
         else:
-            _put(file, header, voxels)
+            file.write(front)
+            put_array(file, voxels)
 
 
 def _time_fourth(data: Array, axes: tuple[Axis, ...]) -> tuple[Array, tuple[Axis, ...]]:
@@ -87,11 +88,6 @@ def _time_fourth(data: Array, axes: tuple[Axis, ...]) -> tuple[Array, tuple[Axis
     if names and names[-1] in ("component", "dim5"):
         return np.expand_dims(data, -4), (*axes, Axis("t"))
     return data, axes
-
-
-def _put(stream: Any, header: Any, voxels: Array) -> None:
-    stream.write(header.binaryblock + b"\0\0\0\0")
-    put_array(stream, voxels)
 
 
 def _contents(image: Image | Mask) -> tuple[Array, tuple[Axis, ...], bool]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from somascope.core.errors import CorruptFile, UnsupportedFormat
 from somascope.core.grid import Array
+from somascope.io.gz import unpack
 from somascope.io.stream import Compression, check_end, check_size, inside, read_array
 
 _LONGEST_HEADER = 1 << 22
@@ -178,6 +179,11 @@ def _part(
         file.seek(path.stat().st_size - wanted if skip == -1 else start + skip)
         raw = read_array(file, dtype, shape, name=name)
     else:
+        if compression == "deflate" and skip == 0:
+            whole = unpack(file.read(), dtype, shape)
+            if whole is not None:
+                return _native(whole)
+            file.seek(start)
         with _unpacked(file, compression) as stream:
             try:
                 for left in range(max(skip, 0), 0, -(1 << 20)):
@@ -186,6 +192,10 @@ def _part(
                 raise CorruptFile(f"{name} cannot be decompressed ({error})") from error
             raw = read_array(stream, dtype, shape, name=name)
             check_end(stream, name=name)
+    return _native(raw)
+
+
+def _native(raw: Array) -> Array:
     return raw if raw.dtype.isnative else raw.astype(raw.dtype.newbyteorder("="))
 
 

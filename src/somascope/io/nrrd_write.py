@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -13,8 +11,8 @@ from somascope.core.finding import Mask
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.image import Axis, Image
 from somascope.io.atomic import replacing
+from somascope.io.gz import pack
 from somascope.io.nrrd import AXIS_KEY, MODALITY_KEY, UCUM_KEY
-from somascope.io.stream import put_array
 
 _NAMES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32"}
 _NAMES |= {"u4": "uint32", "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
@@ -49,13 +47,13 @@ def write(image: Image | Mask, path: str | Path) -> None:
     if path.suffix.lower() == ".nhdr":
         beside = path.with_name(path.stem + ".raw.gz")
         with replacing(beside) as file:
-            _pack(file, data)
+            pack(file, data)
         with replacing(path) as file:
             file.write((header + f"data file: {beside.name}\n").encode())
         return
     with replacing(path) as file:
         file.write((header + "\n").encode())
-        _pack(file, data)
+        pack(file, data)
 
 
 def _content(image: Image | Mask) -> tuple[tuple[Axis, ...], Array, dict[str, str]]:
@@ -137,8 +135,3 @@ def _step(axis: Axis) -> float | None:
     steps = np.diff(values)
     even = np.allclose(steps, steps[0], rtol=1e-6, atol=0) and steps[0] > 0
     return float(steps[0]) if even else None
-
-
-def _pack(file: BinaryIO, data: Array) -> None:
-    with gzip.GzipFile("", "wb", compresslevel=2, fileobj=file, mtime=0) as stream:
-        put_array(stream, data)  # pyright: ignore[reportArgumentType]

@@ -178,7 +178,7 @@ def _arranged(slices: list[Slice], z: Array, nz: int) -> _Arranged:
     if distinct() < n:
         keys, source = _ranked(slices, z, keys)
         names = [*names, "t"]
-        if source in ("number", "order", "content") and _pictures(slices):
+        if nz == 1 and source in ("number", "order", "content") and _pictures(slices):
             return [], [], [[s] for s in slices]
     if distinct() < n:
         return (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
 from somascope.core.provenance import Provenance
 from somascope.io.dicom import uid
-from somascope.io.dicom.encode import element
-from somascope.io.dicom.iods import known, mandatory
+from somascope.io.dicom.encode import allows, element
+from somascope.io.dicom.iods import known, mandatory, table
 
 CONTEXT = frozenset(
     known("secondary-capture-image")
@@ -28,6 +29,7 @@ CONTEXT = frozenset(
 )
 """Kept whatever the new series is."""
 
+_BINARY = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW", "AT", "US or OW"))
 _OWN_PREFIXES = ("Overlay", "Smallest", "Largest", "PixelPadding", "LUT", "Frame")
 _OWN_WORDS = """
     SpecificCharacterSet ImageType InstanceCreationDate InstanceCreationTime InstanceCreatorUID
@@ -68,16 +70,75 @@ _OWN = frozenset(_OWN_WORDS.split())
 """Said anew by the writer: facts about the old pixels, never about the new ones."""
 
 
+def tidy(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that are DICOM's and whose values fit; what a writer may rely on.
+
+    Gradient directions of several volumes (a list of lists) stay as they are.
+    """
+    result: dict[str, Any] = {}
+    for keyword, value in attributes.items():
+        tag = tag_for_keyword(keyword)
+        if tag is None or dictionary_VR(tag) in _BINARY:
+            continue
+        if dictionary_VR(tag) == "SQ":
+            given = [value] if isinstance(value, Mapping) else value
+            items = given if isinstance(given, (list, tuple)) else ()
+            inner = [tidy(i) for i in items if isinstance(i, Mapping)]
+            if inner and all(inner):
+                result[keyword] = inner
+        elif keyword == "DiffusionGradientOrientation" and _nested(value):
+            result[keyword] = value
+        else:
+            item = element(keyword, value)
+            if not item.is_empty and allows(dictionary_VM(item.tag), item.VM):
+                result[keyword] = value
+    return result
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(v, (list, tuple)) for v in value)
+
+
 def carried(attributes: Mapping[str, Any], iod: str) -> Dataset:
-    """The attributes an IOD has a place for, without those the writer says anew."""
+    """The (tidy) attributes an IOD has a place for, without those the writer says anew."""
     allowed = known(iod) | CONTEXT
     result = Dataset()
     for keyword, value in attributes.items():
         if keyword in allowed and keyword not in _OWN and not keyword.startswith(_OWN_PREFIXES):
             item = element(keyword, value)
-            if not item.is_empty:
+            if item.is_empty:
+                continue
+            if item.VR != "SQ" or _mended(item.value, _branch(iod, keyword)):
                 result.add(item)
     return result
+
+
+def _branch(iod: str, keyword: str) -> Mapping[str, Any]:
+    modules = table()["modules"]
+    found = (modules[m].get("within", {}).get(keyword) for m in table()["iods"][iod])
+    return next((b for b in found if b), {})
+
+
+def _mended(items: Sequence[Dataset], branch: Mapping[str, Any]) -> bool:
+    """Add missing Type 2 attributes, empty; False where a Type 1 attribute or a code is missing.
+
+    Sequences come as far as the reader keeps them, which may be less than the standard asks.
+    """
+    for item in items:
+        for word in branch.get("type2", "").split():
+            if word not in item:
+                item.add(element(word, None))
+        if any(w not in item or item[w].is_empty for w in branch.get("type1", "").split()):
+            return False
+        for inner in list(item):
+            if inner.VR != "SQ":
+                continue
+            below = branch.get("within", {}).get(inner.keyword, {})
+            if inner.keyword.endswith("CodeSequence"):
+                below = {"type1": "CodeValue CodingSchemeDesignator CodeMeaning"}
+            if not _mended(inner.value, below):
+                return False
+    return True
 
 
 def context(attributes: Mapping[str, Any], provenance: Provenance) -> dict[str, Any]:

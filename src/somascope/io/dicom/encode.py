@@ -38,6 +38,18 @@ _TEXT = ("LO", "SH", "PN", "UC")
 _PROSE = ("ST", "LT", "UT")
 
 
+def allows(multiplicity: str, count: int) -> bool:
+    """Whether ``count`` values fit a value multiplicity such as ``1``, ``2-2n`` or ``1-3``."""
+    low, _, high = multiplicity.partition("-")
+    if not high:
+        return count == int(low)
+    if high == "n":
+        return count >= int(low)
+    if high.endswith("n"):
+        return count >= int(low) and count % int(high[:-1]) == 0
+    return int(low) <= count <= int(high)
+
+
 def number(value: float) -> str:
     """``value`` as a decimal string of at most 16 characters, as exact as that allows."""
     if float(value) == round(float(value)) and abs(value) < 1e15:

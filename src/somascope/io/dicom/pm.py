@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def instances(
         Complex or colour images, axes without a place, rows and columns that are not at right
         angles, or a result that breaks a rule of `validate.check`.
     """
+    image = replace(image, attributes=carry.tidy(image.attributes))
     lead = axes.leading(image)
     if image.data.dtype.kind == "c" or any(a.name == "channel" for a in image.axes):
         raise WriteError(

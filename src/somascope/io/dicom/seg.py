@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from typing import Any, Literal
@@ -76,6 +77,7 @@ def instances(
         )
     if not mask.segments:
         raise WriteError("the mask names no segments; a DICOM Segmentation describes at least one")
+    mask = replace(mask, attributes=carry.tidy(mask.attributes))
     place = planes(mask.grid)
     datasets = [
         dcmread(BytesIO(s), stop_before_pixels=True) if isinstance(s, bytes) else s

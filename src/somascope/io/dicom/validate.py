@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from somascope.core.errors import WriteError
 from somascope.io.dicom import uid
-from somascope.io.dicom.encode import LENGTHS, PATTERNS
+from somascope.io.dicom.encode import LENGTHS, PATTERNS, allows
 from somascope.io.dicom.iods import KINDS, mandatory, table
 from somascope.io.dicom.rules import rules
 
@@ -206,18 +206,5 @@ def _value(item: DataElement | RawDataElement, vr: str, tag: int) -> Iterator[st
 
 
 def _multiplicity(count: int, tag: int) -> Iterator[str]:
-    if not _public(tag):
-        return
-    rule = dictionary_VM(tag)
-    low, _, high = rule.partition("-")
-    least = int(low)
-    if not high:
-        good = count == least
-    elif high == "n":
-        good = count >= least
-    elif high.endswith("n"):
-        good = count >= least and count % int(high[:-1]) == 0
-    else:
-        good = least <= count <= int(high)
-    if not good:
-        yield f"has {count} values, the dictionary says {rule} (PS3.6)"
+    if _public(tag) and not allows(dictionary_VM(tag), count):
+        yield f"has {count} values, the dictionary says {dictionary_VM(tag)} (PS3.6)"

@@ -69,6 +69,7 @@ def instances(
         finite), or the result breaks a rule of `validate.check`.
     """
     titles = Titles(series_description, series_number, created)
+    image = replace(image, attributes=carry.tidy(image.attributes))
     kind = iods.choose(image, multiframe=multiframe)
     if kind.layout == "nuclear" and not planes(image.grid).upright:
         kind = iods.SC
