@@ -95,15 +95,19 @@ class Door:
     archive: Archive
     settings: Settings
     threads: Executor
+    local: bool = False
+    """Whether a look-up in the index needs no network: it may then be made in the event loop."""
 
     def __post_init__(self) -> None:
         self._forget()
+        self.local = self.archive.url.startswith("sqlite")
         self.storing = asyncio.Semaphore(STORING)
         self.pictures: Recent[tuple[str, ...], bytes] = Recent(self.settings.thumbnail_cache_bytes)
 
     def _forget(self) -> None:
         self._instances: Recent[tuple[str, str, str], Instance] = Recent(KNOWN_INSTANCES)
         self._frames: Recent[tuple[str, int], FrameRange] = Recent(KNOWN_FRAMES)
+        self._asked: set[str] = set()
         self._known_until = time.monotonic() + KNOWN_SECONDS
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -126,8 +130,15 @@ class Door:
             )
             if not listed:
                 raise NotFound(f"no instance {sop} in series {series} of study {study}")
-            found = _whole(listed[0])
-            self._instances.put(key, found)
+            found = listed[0]
+            if series not in self._asked:
+                # Who asks for one instance of a series will ask for the others.
+                self._asked.add(series)
+                listed = await self.in_thread(self.archive.locate, study=study, series=series)
+            for instance in listed:
+                self._instances.put((study, series, instance.sop_uid), instance)
+        if found.damaged:
+            raise CorruptFile(f"instance {sop} is damaged on disk; restore it from a copy")
         return found
 
     async def instances(
@@ -151,7 +162,10 @@ class Door:
         key = (sop, number)
         found = self._frames.get(key)
         if found is None:
-            found = await self.in_thread(self.archive.frame, sop, number)
+            if self.local:
+                found = self.archive.frame(sop, number)
+            else:
+                found = await self.in_thread(self.archive.frame, sop, number)
             self._frames.put(key, found)
         return found
 
