@@ -23,12 +23,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     args = parser.parse_args(argv)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+
+    def listen() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+
+    listen()
     from somascope.jobs.executor import executor
 
     try:
         with executor(args.executor, args.archive, workers=args.workers, url=args.url):
+            listen()  # Ray puts a handler of its own there
             stop.wait()
     except SomascopeError as error:
         sys.stderr.write(f"{error}\n")
