@@ -102,7 +102,6 @@ def _nuclear(instance: Instance, base: Slice, pointers: list[str]) -> list[Slice
         item = _moved(base, n + 1, k * step if placed else 0.0)
         item.thickness = abs(step)
         item.labels = {}
-        item.times = {}
         for name, values in vectors.items():
             if name == "t" and duration:
                 item.times["offset"] = (values[n] - 1) * duration / 1000

@@ -163,6 +163,7 @@ def b_value(elements: Elements) -> tuple[float, Vector] | None:
 
 _MR_LABELS = (("echo", "EchoTime"), ("ti", "InversionTime"), ("flip", "FlipAngle"))
 _TIMES = (
+    ("offset", "TemporalPositionTimeOffset"),
     ("temporal", "TemporalPositionIdentifier"), ("reference", "FrameReferenceTime"),
     ("trigger", "TriggerTime"), ("acquisition", "AcquisitionNumber"), ("number", "InstanceNumber"),
 )  # fmt: skip
