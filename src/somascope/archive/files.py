@@ -8,8 +8,8 @@
                                              is either adopted or removed by the next `open`
 
 Every arrival has a name of its own, so that nobody ever shares, overwrites or removes the file of
-another writer. The name's bytes: 8 of the SOP Instance UID's hash, 4 of the hash of preamble and
-File Meta Information, 8 at random.
+another writer. A name's bytes: 4 of the SOP Instance UID's hash, 8 of the hash of the file's bytes,
+8 at random; so a file can be checked against its own name, even when the index is lost.
 """
 
 from __future__ import annotations
@@ -32,15 +32,22 @@ Buffer = bytes | memoryview
 NAME_BYTES = 20
 
 
-def new_name(sop_uid: str, prefix: Buffer) -> bytes:
-    """A fresh name for an arrival; see the module's text."""
-    owner = hashlib.sha256(sop_uid.encode()).digest()[:8]
-    return owner + hashlib.sha256(prefix).digest()[:4] + secrets.token_bytes(8)
+def new_name(sop_uid: str, prefix: Buffer, sha256: bytes) -> bytes:
+    """A fresh name for an arrival; see the module's text.
+
+    ``prefix`` is preamble and File Meta Information, ``sha256`` the digest of the data set.
+    """
+    owner = hashlib.sha256(sop_uid.encode()).digest()[:4]
+    return owner + _content(prefix, sha256) + secrets.token_bytes(8)
 
 
-def prefix_agrees(name: bytes, prefix: Buffer) -> bool:
-    """Whether preamble and File Meta Information are what they were when the file was named."""
-    return hashlib.sha256(prefix).digest()[:4] == name[8:12]
+def agrees(name: bytes, prefix: Buffer, sha256: bytes) -> bool:
+    """Whether a file's bytes are what they were when it was named."""
+    return _content(prefix, sha256) == name[4:12]
+
+
+def _content(prefix: Buffer, sha256: bytes) -> bytes:
+    return hashlib.sha256(bytes(prefix) + sha256).digest()[:8]
 
 
 class Files:

@@ -30,6 +30,7 @@ class _Known(NamedTuple):
     """The row of an instance that is there already, and where its file should be."""
 
     k: int
+    name: bytes
     path: Path
 
 
@@ -83,7 +84,7 @@ class Intake:
             if known is not None and known.path.exists():
                 return _duplicate(found)
             file.seek(found.dataset_offset)
-            name = new_name(found.sop_uid, b"".join(prefix))
+            name = new_name(found.sop_uid, b"".join(prefix), sha.digest())
             size = found.size - found.dataset_offset
             offset = sum(map(len, prefix))
             again = hashlib.sha256()
@@ -109,7 +110,7 @@ class Intake:
         known = self._answered(found, digest)
         if known is not None and known.path.exists():
             return _duplicate(found)
-        name = new_name(found.sop_uid, b"".join(prefix))
+        name = new_name(found.sop_uid, b"".join(prefix), digest)
         offset = sum(map(len, prefix))
         self.files.place(name, [*prefix, dataset], offset + len(dataset))
         arrival = _arrival(found, name, digest, offset + len(dataset), offset=offset, origin=origin)
@@ -127,7 +128,7 @@ class Intake:
         if bytes(sha256) != digest or transfer_syntax != found.transfer_syntax:
             return None
         path = self.files.path(bytes(name))
-        return _Known(k, path.with_suffix(".damaged") if damaged else path)
+        return _Known(k, bytes(name), path.with_suffix(".damaged") if damaged else path)
 
     def _index(self, arrival: Arrival, known: _Known | None) -> Stored:
         if known is None:
@@ -136,6 +137,7 @@ class Intake:
             row = instance_row(arrival)
             c.execute(update(_i).where(_i.c.k == known.k).values(**row))
         self.files.settle(arrival.name)
+        self.files.drop(known.name)
         self._forget()
         return _duplicate(arrival.header)
 

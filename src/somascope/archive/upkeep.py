@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select, update
 
 from somascope.archive import schema
-from somascope.archive.files import prefix_agrees
+from somascope.archive.files import agrees
 from somascope.archive.index import Writer
 from somascope.archive.records import Verification
 from somascope.archive.rows import Arrival
@@ -45,7 +45,8 @@ def rebuild(archive: Archive, *, progress: Progress) -> int:
     """Make the index anew from the files, in one transaction: readers see the old one until then.
 
     Writers wait meanwhile. Files are taken in the order of their arrival (their time stamps).
-    Damaged ones get no row; `verify` lists them. Origins that the old index knew are kept.
+    Damaged ones, known by their names, get no row; `verify` lists them. Origins that the
+    old index knew are kept.
     """
 
     def look(entry: tuple[float, bytes, int]) -> Arrival | None:
@@ -53,8 +54,10 @@ def rebuild(archive: Archive, *, progress: Progress) -> int:
         path = archive.files.path(name)
         try:
             found = header.scan(path)
-            sha, _, size = digest(path, found.dataset_offset)
+            sha, prefix, size = digest(path, found.dataset_offset)
         except (ReadError, OSError):
+            return None
+        if not agrees(name, prefix, sha):
             return None
         if not (found.sop_uid and found.sop_class and found.series and found.study):
             return None
@@ -138,7 +141,7 @@ def _state(archive: Archive, row: object) -> str:
         return "missing"
     except OSError:
         return "damaged"
-    same = sha == bytes(r["sha256"]) and size == r["size"] and prefix_agrees(name, prefix)  # type: ignore[arg-type]
+    same = sha == bytes(r["sha256"]) and size == r["size"] and agrees(name, prefix, sha)  # type: ignore[arg-type]
     return "good" if same else "damaged"
 
 

@@ -372,3 +372,12 @@ def _upkeep(archive: Any) -> None:
     assert archive.locate(instance="1.2.3.1.3")[0].read() == good, "the sender's copy heals it"
     assert archive.frame("1.2.3.1.3", 1).read() == pixels(seed=3)
     assert archive.verify().ok
+
+    (victim,) = archive.locate(instance="1.2.3.1.4")
+    raw = bytearray(victim.path.read_bytes())
+    raw[-1] ^= 128
+    victim.path.write_bytes(raw)
+    assert archive.rebuild() == 5, "a rebuilt index does not take damage for content"
+    assert archive.locate(instance="1.2.3.1.4") == []
+    again = part10(SOPInstanceUID="1.2.3.1.4", InstanceNumber="4", seed=4)
+    assert archive.store(again).outcome == "stored"
