@@ -11,8 +11,10 @@ import pytest
 
 from somascope.core import Grid, Image, Mask, Progress, Segment
 from somascope.core.errors import Cancelled, CorruptFile, NotFound, UnsupportedFormat, WriteError
-from somascope.io import read, read_all, write
+from somascope.io import nrrd, read, read_all, write
 from somascope.io.read import is_dicom
+
+read_module = sys.modules["somascope.io.read"]
 
 GRID = Grid.from_spacing((4, 8, 9), (3, 2, 1.5), origin=(5, 6, 7))
 VOLUME = Image(
@@ -103,6 +105,25 @@ def test_reasons_reach_the_caller(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:500])
     with pytest.raises(CorruptFile, match="truncated"):
         read(tmp_path / "a.nii")
+
+
+class Broken:
+    def matches(self, head: bytes, path: Path) -> bool:
+        return head.startswith(b"BRKN")
+
+    def read(self, path: Path) -> list[Image]:
+        raise KeyError("a bug")
+
+
+def test_a_broken_plug_in_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_module, "_readers", lambda: {"nrrd": nrrd.READER, "broken": Broken()})
+    (tmp_path / "a.brk").write_bytes(b"BRKN")
+    write(VOLUME, tmp_path / "b.nrrd")
+    report = read_all(tmp_path)
+    assert len(report.images) == 1
+    assert report.problems == [("a.brk", "a.brk: KeyError: 'a bug'")]
 
 
 def test_cancelling(tmp_path: Path) -> None:

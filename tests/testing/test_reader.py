@@ -151,7 +151,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def test_a_good_plug_in_passes(tiny: Path) -> None:
-    check_reader(Good(), [tiny], scratch=tiny.parent / "scratch")
+    check_reader(Good(), [tiny])
 
 
 @pytest.mark.parametrize(

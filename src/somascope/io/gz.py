@@ -47,7 +47,7 @@ def pack(file: BinaryIO, data: Array, *, before: bytes = b"") -> None:
 
         flat = data.reshape(-1).view(np.uint8)
         whole = np.concatenate([np.frombuffer(before, np.uint8), flat]) if before else flat
-        file.write(imagecodecs.gzip_encode(whole.data, level=_LEVEL))
+        file.write(imagecodecs.gzip_encode(whole.data, level=_LEVEL))  # pyright: ignore[reportArgumentType]
         return
     with gzip.GzipFile("", "wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as stream:
         stream.write(before)

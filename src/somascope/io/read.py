@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from somascope.core import registry
-from somascope.core.errors import Cancelled, NotFound, ReadError, SomascopeError, UnsupportedFormat
+from somascope.core.errors import (
+    Cancelled,
+    CorruptFile,
+    NotFound,
+    ReadError,
+    SomascopeError,
+    UnsupportedFormat,
+)
 from somascope.core.image import Image
 from somascope.core.progress import QUIET, Progress
 from somascope.io.report import ReadReport
@@ -218,6 +225,8 @@ def _others(
             raise
         except (SomascopeError, OSError) as error:
             report.problem(file.name, error)
+        except Exception as error:  # somebody's plug-in; the other files are still good
+            report.problem(file.name, CorruptFile(f"{file.name}: {type(error).__name__}: {error}"))
     for group in _numbered(pictures):
         from somascope.io import raster
 

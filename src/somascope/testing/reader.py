@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ _ROOM = 64 << 20
 
 
 def check_reader(
-    reader: Any, samples: Sequence[str | Path], *, scratch: Path, flips: int = 96
+    reader: Any, samples: Sequence[str | Path], *, scratch: Path | None = None, flips: int = 96
 ) -> None:
     """Check that ``reader`` keeps the contract of `somascope.io.read.Reader`.
 
@@ -45,7 +46,7 @@ def check_reader(
     samples
         Good files; one at least, each complete in itself (no data file beside).
     scratch
-        An empty folder for damaged copies.
+        An empty folder for damaged copies; default a temporary one.
     flips
         Number of damaged copies per sample, seeded.
 
@@ -54,6 +55,10 @@ def check_reader(
     AssertionError
         The first rule that is broken, in words.
     """
+    if scratch is None:
+        with tempfile.TemporaryDirectory() as folder:
+            check_reader(reader, samples, scratch=Path(folder), flips=flips)
+        return
     assert samples, "check_reader needs at least one sample file"
     for name in ("matches", "read"):
         assert callable(getattr(reader, name, None)), f"the reader has no method {name}()"
