@@ -152,6 +152,13 @@ def test_dicomdir(archive, pydicom_files, tmp_path):
     assert again.duplicates > 0
 
 
+def test_a_dicomdir_by_another_name_is_no_instance(archive, pydicom_files):
+    report = archive.import_paths([pydicom_files / "dicomdirtests" / "DICOMDIR-implicit"])
+    assert [(p.kind, p.reason.split(":")[0]) for p in report.problems] == [
+        ("other", "is a DICOMDIR")
+    ]
+
+
 def test_dicomdir_references_never_leave_the_folder(archive, pydicom_files, tmp_path):
     import pydicom
     from pydicom.dataelem import DataElement

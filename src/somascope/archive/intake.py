@@ -16,9 +16,10 @@ from somascope.archive.index import Committer
 from somascope.archive.records import Stored
 from somascope.archive.rows import Arrival, instance_row
 from somascope.archive.schema import instance
-from somascope.core.errors import CorruptFile, ReadError
+from somascope.core.errors import CorruptFile, ReadError, UnsupportedFormat
 from somascope.io.dicom import header
 from somascope.io.dicom.header import Header
+from somascope.io.dicom.header_dicomdir import MEDIA_DIRECTORY
 from somascope.io.dicom.header_meta import wrap
 
 Buffer = bytes | bytearray | memoryview
@@ -167,6 +168,10 @@ class Intake:
 
 def _require(found: Header) -> None:
     """An instance needs its four UIDs (PS3.3 C.12.1, C.7.2.1, C.7.3.1)."""
+    if found.meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
+        raise UnsupportedFormat(
+            "is a DICOMDIR: a list of files, not an instance; import its folder"
+        )
     for keyword in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
         if not found.text(keyword):
             raise CorruptFile(
