@@ -413,3 +413,37 @@ def test_wado_uri(web, uid_of):
             ({"contentType": "application/dicom", "transferSyntax": "1.2.3"}, 406),
         ):
             assert client.get("/wado", params={**query, **bad}).status_code == status, bad
+
+
+def test_pixels_that_were_sent_spoilt(fresh_web, pydicom_files):
+    """Kept as sent and given as sent; only what needs its pixels is refused, with a reason."""
+    web = fresh_web()
+    d = pydicom.dcmread(pydicom_files / "JPEG2000.dcm")
+    whole = (pydicom_files / "JPEG2000.dcm").read_bytes()
+    stream = next(pydicom.encaps.generate_frames(d.PixelData))
+    spoilt = whole.replace(stream[:200], stream[:60] + bytes(140))
+    assert spoilt != whole
+    with web.client() as client:
+        kept = client.post(
+            "/dicom-web/studies", content=spoilt, headers={"content-type": "application/dicom"}
+        )
+        assert kept.status_code == 200
+        path = (
+            f"/dicom-web/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}"
+            f"/instances/{d.SOPInstanceUID}"
+        )
+        for tail, accept in (
+            ("/frames/1", OCTETS),
+            ("", "application/dicom"),
+            ("", 'multipart/related; type="application/dicom"'),
+            ("/rendered", "image/png"),
+            ("/rendered", "multipart/related; type=image/png"),
+            ("/bulkdata/7FE00010", OCTETS),
+        ):
+            answer = client.get(path + tail, headers={"accept": accept})
+            assert answer.status_code == 406, tail
+            assert "decoded" in answer.json()["detail"]
+        assert client.get(
+            path, headers={"accept": "application/dicom; transfer-syntax=*"}
+        ).is_success
+        assert client.get(f"{path}/metadata").is_success

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from somascope.archive import Archive, FrameRange, Instance
-from somascope.core.errors import CorruptFile, NotFound
+from somascope.core.errors import CorruptFile, NotFound, UnsupportedFormat
 from somascope.server.security import is_loopback
 from somascope.server.settings import Settings
 
@@ -114,6 +114,17 @@ class Door:
         """Run ``function`` without holding up other requests."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, partial(function, *args, **kwargs))
+
+    async def decoded(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`in_thread` for what decodes pixels.
+
+        An instance is kept as it was sent, even where its sender spoilt the pixels. That is no
+        fault of the server (HTTP 500, `CorruptFile`): it cannot be given in this form (406).
+        """
+        try:
+            return await self.in_thread(function, *args, **kwargs)
+        except CorruptFile as error:
+            raise UnsupportedFormat(f"cannot be decoded: {error}") from error
 
     async def instance(self, study: str, series: str, sop: str) -> Instance:
         """The instance at this place; `NotFound` where it is not."""

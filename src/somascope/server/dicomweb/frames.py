@@ -133,7 +133,7 @@ class Frames:
     ) -> bytes | bytearray:
         """One frame between ``head`` and ``tail``, in one buffer so that it is copied only once."""
         if not form.stored:
-            data = await self._door.in_thread(transcode.frame_bytes, place, number)
+            data = await self._door.decoded(transcode.frame_bytes, place, number)
             return b"".join((head, data, tail))
         if place.deflated_at is not None or place.shift or place.bits % 8:
             return b"".join((head, await self._door.in_thread(place.read), tail))

@@ -162,7 +162,7 @@ class Rendered:
             single = False
         if single and not parted:
             instance, number = wanted[0]
-            body = await self._door.in_thread(render, instance.path, number, options)
+            body = await self._door.decoded(render, instance.path, number, options)
             return Answer(body, media, headers=_CACHED)
         boundary = multipart.new_boundary()
         return Stream(
@@ -177,9 +177,8 @@ class Rendered:
     ) -> AsyncIterator[bytes]:
         first = True
         for instance, number in wanted:
-            body = await self._door.in_thread(render, instance.path, number, options)
-            yield multipart.part_head(boundary, options.media, first=first)
-            yield body
+            body = await self._door.decoded(render, instance.path, number, options)
+            yield multipart.part_head(boundary, options.media, first=first) + body
             first = False
         yield multipart.end(boundary)
 
@@ -215,7 +214,7 @@ class Thumbnail:
             inner = (instance.sop_uid, str(number), options.key())
             body = door.pictures.get(inner)
             if body is None:
-                body = await door.in_thread(render, instance.path, number, options)
+                body = await door.decoded(render, instance.path, number, options)
                 door.pictures.put(inner, body, weight=len(body) + 200)
             if not growing:
                 door.pictures.put(key, body, weight=len(body) + 200)

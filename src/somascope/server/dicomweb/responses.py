@@ -64,8 +64,12 @@ class Stream:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it (ASGI)."""
+        head = scope["method"] == "HEAD"
+        # What fails at once must still be able to say so with a status of its own.
+        first = None if head else await anext(self.pieces, None)
         await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-        if scope["method"] != "HEAD":
+        if first is not None:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in self.pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

@@ -105,12 +105,11 @@ class Instances:
                 ):
                     yield piece
             else:
-                yield head
-                yield await self._explicit(instance)
+                yield head + await self._explicit(instance)
         yield tail
 
     async def _explicit(self, instance: Instance) -> bytes:
-        return await self._door.in_thread(transcode.explicit_file, instance.path)
+        return await self._door.decoded(transcode.explicit_file, instance.path)
 
 
 class Metadata:
@@ -152,7 +151,7 @@ class Bulk:
         """Answer one request."""
         where = request.path_params
         instance = await self._door.instance(where["study"], where["series"], where["instance"])
-        data = await self._door.in_thread(transcode.bulk, instance.path, where["path"])
+        data = await self._door.decoded(transcode.bulk, instance.path, where["path"])
         octets = "application/octet-stream"
         for choice in accepted(request.headers, request.query_params):
             if not choice.covers(octets):

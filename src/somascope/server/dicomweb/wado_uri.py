@@ -43,7 +43,7 @@ class WadoUri:
                 options = self._options(
                     request, rendered.PNG if media == rendered.PNG else rendered.JPEG
                 )
-                body = await self._door.in_thread(rendered.render, instance.path, number, options)
+                body = await self._door.decoded(rendered.render, instance.path, number, options)
                 return Answer(body, options.media, headers=(("cache-control", IMMUTABLE),))
         raise HTTPException(
             406, f"contentType={text[:60]!r}; give application/dicom, image/jpeg or image/png"
@@ -64,7 +64,7 @@ class WadoUri:
             raise HTTPException(
                 406, f"this object is given in {instance.transfer_syntax} or {EXPLICIT}"
             )
-        return Answer(await self._door.in_thread(transcode.explicit_file, instance.path), kind)
+        return Answer(await self._door.decoded(transcode.explicit_file, instance.path), kind)
 
     def _options(self, request: Request, media: str) -> rendered.Options:
         query = request.query_params
