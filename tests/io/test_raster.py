@@ -159,6 +159,14 @@ def test_numbered_pictures_are_one_volume(tmp_path: Path) -> None:
     assert read_all(tmp_path).skipped == ["notes.txt"]
 
 
+def test_uneven_numbers_are_pictures_of_their_own(tmp_path: Path) -> None:
+    for k in (16, 27, 64):
+        write(gray((1, 20, 30)), tmp_path / f"r{k}.png")
+    images = read(tmp_path)
+    assert isinstance(images, list)
+    assert [i.provenance.sources[0].name for i in images] == ["r16.png", "r27.png", "r64.png"]
+
+
 def test_slices_that_differ_are_told(tmp_path: Path) -> None:
     write(gray((1, 20, 30)), tmp_path / "s1.png")
     write(gray((1, 20, 31)), tmp_path / "s2.png")

@@ -109,7 +109,10 @@ def stack(paths: Sequence[str | Path], *, spacing: Sequence[float] | None = None
 
 
 def numbered(paths: Sequence[Path]) -> list[list[Path]]:
-    """Files of one folder whose names differ in their last number only, in the order of it."""
+    """Files of one folder whose names differ in their last number only, in the order of it.
+
+    The numbers must rise by equal steps: ``r16, r27, r64`` are pictures of their own.
+    """
     groups: dict[tuple[Path, str, str], list[tuple[int, Path]]] = defaultdict(list)
     for path in paths:
         found = re.fullmatch(r"(.*?)(\d+)(\D*)", path.name)
@@ -117,7 +120,13 @@ def numbered(paths: Sequence[Path]) -> list[list[Path]]:
             groups[path, "", ""].append((0, path))
         else:
             groups[path.parent, found[1], found[3]].append((int(found[2]), path))
-    return [[path for _, path in sorted(group)] for _, group in sorted(groups.items())]
+    result: list[list[Path]] = []
+    for _, members in sorted(groups.items()):
+        group = sorted(members)
+        steps = {b[0] - a[0] for a, b in zip(group, group[1:], strict=False)}
+        ordered = [path for _, path in group]
+        result += [ordered] if len(steps) == 1 else [[path] for path in ordered]
+    return result
 
 
 def _plane(data: Array, name: str, spacing: Sequence[float] | None) -> Image:
