@@ -43,6 +43,25 @@ def test_an_image_operation_makes_a_series_in_the_same_study(archive, series):
     assert set(record.sources[0].uids) == {i.sop_uid for i in source}
 
 
+def test_steps_that_an_input_brings_are_kept_and_inner_ones_are_not():
+    from somascope.core import Grid, Image, Provenance, Source, Step, operation
+    from somascope.jobs.run import compute
+
+    @operation("test.inner")
+    def both(image: Image) -> Image:
+        """Smooth by way of another operation."""
+        return gaussian(image, sigma=1.0)
+
+    straightened = Step("io.straighten", {"angle": [1.0, 2.0]})
+    image = Image(
+        np.ones((2, 3, 4)), Grid.from_spacing((2, 3, 4), (1, 1, 1)),
+        provenance=Provenance((Source("dicom", "1.2"),), (straightened,)),
+    )  # fmt: skip
+    (out,) = compute(both.operation, [image], ["1.2"], {})
+    assert [s.operation for s in out.provenance.steps] == ["io.straighten", "test.inner"]
+    assert out.provenance.steps[-1].inputs == ("1.2",)
+
+
 def test_a_segmentation_is_stored_as_seg_and_read_back(archive, series):
     (out,) = execute(
         archive, "segment.threshold", [series], {"lower": 300.0, "keep": 1, "label": "Blob"}

@@ -82,7 +82,7 @@ def compute(
                 "here yet; call it from Python"
             )
         own = result.provenance
-        earlier = {s for n in nouns for s in n.provenance.steps}
+        earlier = [s for n in nouns for s in n.provenance.steps]
         steps = own.steps[:-1] if own.steps and own.steps[-1].operation == operation.name else ()
         sources = list(own.sources)
         for noun in nouns:
