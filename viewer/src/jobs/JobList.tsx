@@ -14,6 +14,12 @@ const STATE: Record<Job["state"], string> = {
   cancelled: "cancelled",
 };
 
+/** Local hours and minutes of an ISO 8601 time. */
+function clock(iso: string): string {
+  const time = new Date(iso);
+  return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
+
 function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | undefined }) {
   const [open, setOpen] = useState(false);
   const [problem, setProblem] = useState("");
@@ -21,7 +27,9 @@ function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | un
   return (
     <li className={`job ${job.state}`} data-job={job.id} data-state={job.state}>
       <div className="job-head">
-        <b>{job.operation}</b>
+        <b>
+          {job.operation} <small className="dim">{clock(job.created)}</small>
+        </b>
         <span className="job-state">
           {STATE[job.state]}
           {job.state === "running" ? ` ${Math.round(job.progress * 100)} %` : ""}
@@ -32,7 +40,7 @@ function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | un
           <i style={{ width: `${job.progress * 100}%` }} />
         </div>
       )}
-      {(job.message || problem) && <p className={job.state === "failed" ? "bad" : "dim"}>{problem || job.message}</p>}
+      {(problem || (job.message && job.message !== job.state)) && <p className={job.state === "failed" ? "bad" : "dim"}>{problem || job.message}</p>}
       <div className="job-acts">
         {job.state === "done" && onShow && job.outputs.length > 0 && (
           <button className="primary small" onClick={() => onShow(job)}>

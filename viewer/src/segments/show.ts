@@ -20,7 +20,17 @@ function known(id: string): boolean {
   return segmentation.state.getSegmentation(id) !== undefined;
 }
 
-function addStack(id: string, series: Series, labels: ReadonlyMap<string, Uint8Array>): void {
+type Labels = ReadonlyMap<string, Uint8Array>;
+
+/** Segments must be declared, or their visibility cannot be set. */
+function declared(indices: Iterable<number>) {
+  const entry = (i: number) => ({
+    segmentIndex: i, label: `Segment ${i}`, active: false, locked: false, cachedStats: {},
+  });
+  return { segments: Object.fromEntries([...indices].map((i) => [i, entry(i)])) };
+}
+
+function addStack(id: string, series: Series, labels: Labels, indices: Iterable<number>): void {
   if (known(id)) return;
   const images = imageLoader.createAndCacheDerivedLabelmapImages(series.frames.map((f) => f.imageId));
   images.forEach((image, i) => {
@@ -32,11 +42,12 @@ function addStack(id: string, series: Series, labels: ReadonlyMap<string, Uint8A
     {
       segmentationId: id,
       representation: { type: Labelmap, data: { imageIds: images.map((i) => i.imageId) } },
+      config: declared(indices),
     },
   ]);
 }
 
-function addVolume(id: string, series: Series, labels: ReadonlyMap<string, Uint8Array>): void {
+function addVolume(id: string, series: Series, labels: Labels, indices: Iterable<number>): void {
   if (known(id)) return;
   const source = cache.getVolume(volumeId(series));
   if (!source) return;
@@ -48,7 +59,11 @@ function addVolume(id: string, series: Series, labels: ReadonlyMap<string, Uint8
     if (values) image?.voxelManager?.getScalarData().set(values);
   });
   segmentation.addSegmentations([
-    { segmentationId: id, representation: { type: Labelmap, data: { volumeId: id } } },
+    {
+      segmentationId: id,
+      representation: { type: Labelmap, data: { volumeId: id } },
+      config: declared(indices),
+    },
   ]);
 }
 
@@ -64,7 +79,7 @@ function panes(series: Series): Pane[] {
 }
 
 /** Show `labels` of `series` under the name `id`; panes it is already on are only restyled. */
-export function show(id: string, series: Series, labels: ReadonlyMap<string, Uint8Array>, look: Look): number {
+export function show(id: string, series: Series, labels: Labels, look: Look): number {
   segmentation.segmentationStyle.setStyle(
     { type: Labelmap },
     {
@@ -81,8 +96,8 @@ export function show(id: string, series: Series, labels: ReadonlyMap<string, Uin
   for (const viewport of list) {
     const stack = viewport instanceof StackViewport;
     const name = `${id}:${stack ? "stack" : "volume"}`;
-    if (stack) addStack(name, series, labels);
-    else addVolume(name, series, labels);
+    if (stack) addStack(name, series, labels, look.colours.keys());
+    else addVolume(name, series, labels, look.colours.keys());
     if (!known(name)) continue;
     const there = segmentation.state.getSegmentationRepresentations(viewport.id, { segmentationId: name });
     if (!there || there.length === 0) {

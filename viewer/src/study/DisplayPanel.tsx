@@ -213,7 +213,7 @@ function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
                 fusion: e.target.value
                   ? {
                       series: e.target.value,
-                      opacity: fusion?.opacity ?? 0.5,
+                      opacity: fusion?.opacity ?? 0.8,
                       colormap: fusion?.colormap ?? "soma-hotiron",
                     }
                   : undefined,

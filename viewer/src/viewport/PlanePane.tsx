@@ -40,6 +40,22 @@ export function startWindow(series: Series): Types.VOIRange | undefined {
   return window ? voiRange(window.width, window.center) : undefined;
 }
 
+const THIN_STEP = 4;
+
+interface Mapper {
+  getInputData: () => { getSpacing: () => number[] };
+  setSampleDistance: (mm: number) => void;
+}
+
+/** How far apart a ray samples, in half mean voxels. The opacity of a fused thin slice depends on it. */
+function step(viewport: Types.IVolumeViewport, halves: number): void {
+  for (const { actor } of viewport.getActors()) {
+    const mapper = (actor as unknown as { getMapper: () => Mapper | null }).getMapper();
+    const spacing = mapper?.getInputData().getSpacing() ?? [];
+    mapper?.setSampleDistance((halves * spacing.reduce((sum, s) => sum + s, 0)) / 6);
+  }
+}
+
 export function PlanePane(props: {
   id: string;
   plane: Plane;
@@ -96,6 +112,7 @@ export function PlanePane(props: {
     const viewport = shown ? (currentEngine()?.getViewport(id) as Types.IVolumeViewport) : undefined;
     if (!viewport) return;
     viewport.setBlendMode(BLEND[slab]);
+    step(viewport, slab === "none" ? THIN_STEP : 1);
     if (slab === "none") viewport.resetSlabThickness();
     else viewport.setSlabThickness(thickness);
     viewport.render();

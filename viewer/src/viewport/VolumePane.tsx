@@ -62,7 +62,8 @@ export function VolumePane(props: {
     let pending = 0;
     const draw = () => {
       const viewport = currentEngine()?.getViewport(id) as Types.IVolumeViewport | undefined;
-      viewport?.setProperties({ preset });
+      // Without a GPU rays take coarser steps, or turning a volume takes seconds a frame.
+      viewport?.setProperties({ preset, sampleDistanceMultiplier: software() ? 4 : 1 });
       viewport?.render();
     };
     draw();

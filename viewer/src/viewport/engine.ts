@@ -42,12 +42,7 @@ function askRenderer(): boolean {
 /** Start Cornerstone once for the life of the page. */
 export function start(): Promise<void> {
   started ??= (async () => {
-    // Without a GPU rays are cast with coarser steps, or turning a volume takes seconds a frame.
-    const sampleDistanceMultiplier = software() ? 4 : 1;
-    initCore({
-      debug: {},
-      rendering: { webGlContextCount: 2, volumeRendering: { sampleDistanceMultiplier } },
-    });
+    initCore({ debug: {}, rendering: { webGlContextCount: 2 } });
     initLoader({
       beforeProcessing,
       maxWebWorkers: Math.max(1, Math.min(6, Math.ceil((navigator.hardwareConcurrency || 2) / 2))),
@@ -56,6 +51,11 @@ export function start(): Promise<void> {
     registerTools();
     registerColormaps();
     install();
+    // The loader leaves a second, unheard promise behind each failed image; the pane has told of it.
+    window.addEventListener("unhandledrejection", (event) => {
+      const cause = (event.reason as { error?: unknown } | undefined)?.error ?? event.reason;
+      if (cause instanceof XMLHttpRequest) event.preventDefault();
+    });
     const memory = (navigator as { deviceMemory?: number }).deviceMemory ?? 4;
     cache.setMaxCacheSize(Math.max(2, memory) * HALF_GIB);
     imageRetrievalPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Interaction, 4);
