@@ -55,6 +55,7 @@ def test_native(dicom, syntax, kind):
     data = dicom(truth, syntax=syntax)
     np.testing.assert_array_equal(np.stack(list(pixels.frames(data))), truth)
     np.testing.assert_array_equal(pixels.frame(data, 2), truth[1])
+    assert pixels.frame(data).dtype.isnative
 
 
 def test_native_frames_are_views(dicom):

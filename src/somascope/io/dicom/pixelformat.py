@@ -99,13 +99,13 @@ def settle(frame: Array, form: PixelFormat) -> None:
 
 def settled(frame: Array, form: PixelFormat) -> Array:
     """`frame` in the format's type with unused bits removed; a view where nothing changes."""
+    frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
     if form.kind != "int":
         return frame
     target = form.dtype
-    if frame.dtype.newbyteorder("=") != target:
+    if frame.dtype != target:
         if frame.dtype.itemsize == target.itemsize:
-            native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
-            frame = native.view(target)
+            frame = np.ascontiguousarray(frame).view(target)
         else:
             frame = frame.astype(target)  # a codec's narrower or wider type; bits are kept
     if form.allocated in (1, 12) or form.stored >= target.itemsize * 8:

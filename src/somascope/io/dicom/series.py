@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,8 +241,3 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
             "correct_tilt() resamples it upright"
         )
     return image
-
-
-def with_source(image: Image, source: Source) -> Image:
-    """The image with another origin in its provenance, as when bytes came out of an archive."""
-    return replace(image, provenance=replace(image.provenance, sources=(source,)))
