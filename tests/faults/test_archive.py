@@ -30,9 +30,9 @@ def instance(n: int) -> bytes:
     return part10(SOPInstanceUID=f"1.2.3.{n % 3}.{n}", SeriesInstanceUID=f"1.2.3.{n % 3}", seed=n)
 
 
-def ingest(root, first: int, report: int) -> None:
+def ingest(root, url, first: int, report: int) -> None:
     """Store without end from four threads; say each number once it is acknowledged."""
-    archive = Archive.open(root)
+    archive = Archive.open(root, url=url)
 
     def send(offset: int) -> None:
         n = first + offset
@@ -49,16 +49,21 @@ def ingest(root, first: int, report: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_kill_9_loses_nothing_acknowledged(tmp_path):
-    root = tmp_path / "archive"
-    Archive.open(root).close()
+@pytest.mark.parametrize(
+    "make", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+def test_kill_9_loses_nothing_acknowledged(make):
+    archive = make()
+    root, url = archive.root, make.url
+    archive.close()
     dice, acknowledged = random.Random(11), set()
-    for turn in range(ROUNDS):
+    rounds = 5 if url else ROUNDS
+    for turn in range(rounds):
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                ingest(root, 10_000 * (turn + 1), write)
+                ingest(root, url, 10_000 * (turn + 1), write)
             finally:
                 os._exit(1)
         os.close(write)
@@ -74,13 +79,13 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path):
             raw += piece
         os.close(read)
         acknowledged |= set(struct.unpack(f"<{len(raw) // 4}I", raw[: len(raw) // 4 * 4]))
-        with Archive.open(root) as archive:
+        with Archive.open(root, url=url) as archive:
             have = {c.instance for c in archive.changes(limit=100_000)}
             lost = {n for n in acknowledged if f"1.2.3.{n % 3}.{n}" not in have}
             assert not lost, f"round {turn}: {len(lost)} acknowledged and lost"
             assert list((root / "incoming").iterdir()) == []
-    assert len(acknowledged) > ROUNDS
-    with Archive.open(root) as archive:
+    assert len(acknowledged) > rounds
+    with Archive.open(root, url=url) as archive:
         state = archive.verify()
         assert state.ok
         assert state.unindexed == ()
