@@ -108,6 +108,31 @@ def test_compressed_colour(dicom, syntax):
     np.testing.assert_array_equal(pixels.frame(data), COLOUR)
 
 
+@pytest.mark.parametrize("syntax", ["4.90", "4.201"])
+def test_jpeg_2000_of_ybr_with_and_without_its_own_transform(dicom, syntax):
+    """The codestream says whether it transformed; Photometric Interpretation may be mistaken."""
+    smooth = np.stack([np.add.outer(np.arange(32), np.arange(48)) * k % 200 for k in (1, 2, 3)], -1)
+    truth = (smooth + 20).astype(np.uint8)
+    if syntax == "4.90":
+        plain = imagecodecs.jpeg2k_encode(
+            truth, level=0, codecformat="j2k", reversible=True, mct=False
+        )
+        mixed = imagecodecs.jpeg2k_encode(
+            truth, level=0, codecformat="j2k", reversible=True, mct=True
+        )
+    else:
+        plain = imagecodecs.htj2k_encode(truth, reversible=True, rgb=False)
+        mixed = imagecodecs.htj2k_encode(truth, reversible=True, rgb=True)
+    facts = {"syntax": f"{BASE}.{syntax}", "PhotometricInterpretation": "YBR_FULL"}
+    np.testing.assert_array_equal(pixels.frame(dicom(truth, frames=[mixed], **facts)), truth)
+    converted = pixels.frame(dicom(truth, frames=[plain], **facts)).astype(int)
+    y, cb, cr = (truth[..., k].astype(float) for k in range(3))
+    red = np.clip(np.rint(y + 1.402 * (cr - 128)), 0, 255)
+    blue = np.clip(np.rint(y + 1.772 * (cb - 128)), 0, 255)
+    assert np.abs(converted[..., 0] - red).max() <= 1
+    assert np.abs(converted[..., 2] - blue).max() <= 1
+
+
 def test_jpeg_extended_of_12_bits(dicom):
     truth = (SMOOTH * 3).clip(0, 4095)
     coded = imagecodecs.jpeg8_encode(truth, level=100, bitspersample=12)

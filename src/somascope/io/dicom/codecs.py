@@ -13,6 +13,7 @@ import numpy as np
 
 from somascope.core.errors import CorruptFile, UnsupportedFormat
 from somascope.core.grid import Array
+from somascope.io.dicom.colour import rgb_from_ybr
 
 _BASE = "1.2.840.10008.1.2."
 RLE = _BASE + "5"
@@ -22,6 +23,8 @@ JPEG_2000 = frozenset(_BASE + f"4.{n}" for n in (90, 91, 92, 93))
 HTJ2K = frozenset(_BASE + f"4.{n}" for n in (201, 202, 203))
 JPEG_XL = frozenset(_BASE + f"4.{n}" for n in (110, 111, 112))
 VIDEO = frozenset(_BASE + f"4.{n}" for n in range(100, 109))
+GIVES_RGB = JPEG | JPEG_2000 | HTJ2K
+"""Their frames come out of `decode` as RGB."""
 SUPPORTED = frozenset({RLE}) | JPEG | JPEG_LS | JPEG_2000 | HTJ2K | JPEG_XL
 """Encapsulated transfer syntaxes that are decoded."""
 
@@ -36,7 +39,7 @@ class Shape:
     bits: int = 0
     lossless: bool = False
     ycc: bool | None = None
-    """JPEG: whether its markers say YCbCr (True), RGB (False) or nothing."""
+    """Whether the stream itself says that it holds YCbCr; ``None`` where it does not say."""
 
 
 def encapsulated(transfer_syntax: str) -> bool:
@@ -78,7 +81,13 @@ def j2k_shape(data: bytes) -> Shape | None:
         return None
     x1, y1, x0, y0 = struct.unpack_from(">IIII", data, at + 8)
     components, depth = struct.unpack_from(">HB", data, at + 40)
-    return Shape(y1 - y0, x1 - x0, components, (depth & 0x7F) + 1)
+    marker, ycc = at + 4 + struct.unpack_from(">H", data, at + 4)[0], None
+    while marker + 9 <= len(data) and data[marker] == 0xFF and data[marker + 1] != 0x90:
+        if data[marker + 1] == 0x52:  # COD: whether the components were transformed
+            ycc = data[marker + 8] == 1
+            break
+        marker += 2 + struct.unpack_from(">H", data, marker + 2)[0]
+    return Shape(y1 - y0, x1 - x0, components, (depth & 0x7F) + 1, ycc=ycc)
 
 
 def decode(
@@ -89,7 +98,7 @@ def decode(
     columns: int,
     samples: int,
     bits: int,
-    ycc: bool,
+    photometric: str,
     name: str,
 ) -> Array:
     """Decode one frame.
@@ -98,8 +107,8 @@ def decode(
     ----------
     bits
         Bits Allocated.
-    ycc
-        Photometric Interpretation is one of the YBR kinds.
+    photometric
+        Photometric Interpretation; believed where the stream does not say what it holds.
 
     Returns
     -------
@@ -132,7 +141,12 @@ def decode(
         )
     try:
         frame = _run(
-            data, transfer_syntax, shape, size=(rows, columns, samples), bits=bits, ycc=ycc
+            data,
+            transfer_syntax,
+            shape,
+            size=(rows, columns, samples),
+            bits=bits,
+            photometric=photometric,
         )
     except (MemoryError, UnsupportedFormat, CorruptFile):
         raise
@@ -153,7 +167,7 @@ def _run(
     *,
     size: tuple[int, int, int],
     bits: int,
-    ycc: bool,
+    photometric: str,
 ) -> Array:
     import imagecodecs
 
@@ -165,15 +179,18 @@ def _run(
             return imagecodecs.jpeg8_decode(data)
         if shape.lossless:  # no transform exists for it; libjpeg would guess one from the markers
             return imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
-        stored_ycc = shape.ycc if shape.ycc is not None else ycc
+        stored_ycc = photometric.startswith("YBR") if shape.ycc is None else shape.ycc
         space = "YCBCR" if stored_ycc else "RGB"
         return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace="RGB")
     if syntax in JPEG_LS:
         return imagecodecs.jpegls_decode(data)
-    if syntax in JPEG_2000:
-        return imagecodecs.jpeg2k_decode(data, planar=False)
-    if syntax in HTJ2K:
-        return imagecodecs.htj2k_decode(data, planar=False)
+    if syntax in JPEG_2000 or syntax in HTJ2K:
+        decode_stream = imagecodecs.htj2k_decode if syntax in HTJ2K else imagecodecs.jpeg2k_decode
+        frame = decode_stream(data, planar=False)
+        assert shape is not None
+        if size[2] == 3 and photometric in ("YBR_FULL", "YBR_FULL_422") and not shape.ycc:
+            return rgb_from_ybr(frame)  # stored as YBR without the codec's own transform
+        return frame
     return imagecodecs.jpegxl_decode(data)
 
 

@@ -178,7 +178,7 @@ class Instance:
         form = self.form
         return codecs.decode(
             data, self.transfer_syntax, rows=form.rows, columns=form.columns, samples=form.samples,
-            bits=form.allocated, ycc=form.photometric.startswith("YBR"), name=self.elements.name,
+            bits=form.allocated, photometric=form.photometric, name=self.elements.name,
         )  # fmt: skip
 
     def _coloured(self, frame: Array) -> Array:
@@ -191,7 +191,7 @@ class Instance:
             return frame
         if frame.dtype.itemsize > 2:  # RGB is 8 or 16 bits in an Image: the upper half is kept
             frame = (frame >> (max(form.stored - 16, 0))).astype(np.uint16)
-        done = self.transfer_syntax in codecs.JPEG  # the codec made RGB of it
+        done = self.transfer_syntax in codecs.GIVES_RGB
         full = form.photometric in ("YBR_FULL", "YBR_FULL_422")
         partial = form.photometric.startswith("YBR_PARTIAL")
         if (full or partial) and not done:
