@@ -94,7 +94,7 @@ def test_gantry_tilt_stays_in_the_affine_and_can_be_corrected(dicom):
     turn = (1, 0, 0, 0, np.cos(tilt), -np.sin(tilt))
     files, values, places = stack(dicom, n=9, step=(0, 0, 2), orientation=turn)
     image, problems = one(files)
-    assert "tilted by 20.00 degrees" in reasons(problems)
+    assert "9 slices is tilted by 20.00 degrees" in reasons(problems)
     np.testing.assert_array_equal(image.data, values.astype(int) - 1024)
     np.testing.assert_allclose(image.grid.to_world((8, 0, 0)), places[8], atol=1e-6)
     assert not image.grid.is_orthogonal()

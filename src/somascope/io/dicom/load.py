@@ -175,7 +175,7 @@ def _read(
                     done(k, data[k] if data is not None else stored)
         except ReadError as error:
             failed.extend((order[k], error) for k in members)
-        except (ValueError, MemoryError) as error:
+        except (ValueError, MemoryError, OSError) as error:
             reason = CorruptFile(f"{s.instance.elements.name}: cannot be decoded: {error}")
             failed.extend((order[k], reason) for k in members)
 

@@ -237,7 +237,7 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
     tilt = geometry.tilt_degrees(image.grid)
     if nz > 1 and tilt > TILT_DEGREES:
         remarks.append(
-            f"the stack is tilted by {tilt:.2f} degrees (gantry tilt); it was kept as scanned, "
-            "correct_tilt() resamples it upright"
+            f"the stack of {nz} slices is tilted by {tilt:.2f} degrees (gantry tilt); it was kept "
+            "as scanned, correct_tilt() resamples it upright"
         )
     return image
