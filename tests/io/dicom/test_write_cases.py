@@ -6,10 +6,12 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
 
 from somascope.core import Axis, Grid, Image, Mask, Provenance, Segment, Source, Step
-from somascope.io.dicom import pm, seg, validate, write
+from somascope.io.dicom import iods, pm, seg, validate, write
 from somascope.io.dicom.series import volumes
 
 SHAPE = (3, 6, 8)
@@ -186,3 +188,44 @@ def test_dciodvfy_finds_no_error(tmp_path):
         if errors:
             said[name] = errors
     assert said == {}
+
+
+def test_sequences_that_lack_something_are_mended_or_left_out():
+    partly = {**TRACER, "RadionuclideCodeSequence": [{"CodeValue": "77004003"}]}
+    bare = {"RadionuclideTotalDose": 1e8}
+    for items, kept in (([bare], True), ([partly], False)):
+        image = make("PT", "f4", unit="Bq/ml", RadiopharmaceuticalInformationSequence=items)
+        file = write.instances(image)[0]
+        assert validate.check(file) == []
+        dataset = dcmread(BytesIO(file))
+        assert bool(dataset.RadiopharmaceuticalInformationSequence) == kept
+        if kept:
+            assert "RadionuclideCodeSequence" in dataset.RadiopharmaceuticalInformationSequence[0]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**40), 2**40),
+    st.floats(),
+    st.text(max_size=80),
+    st.lists(st.one_of(st.floats(), st.text(max_size=20)), max_size=4),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+    st.sampled_from(["20240102", "120000", "1.2.3", "ORIGINAL\\PRIMARY", "042Y", "01", "YES"]),
+)
+KINDS = ("CT", "MR", "PT", "NM", "DX", "OT")
+KEYWORDS = sorted(set().union(*(iods.known(k.iod) for k in iods.KINDS.values())))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYWORDS), VALUES, min_size=3, max_size=25),
+    st.sampled_from(KINDS),
+    st.booleans(),
+)
+def test_whatever_the_attributes_say_the_result_is_valid(attributes, modality, multiframe):
+    data = np.random.default_rng(0).integers(0, 50, (1, 2, 3)).astype(np.uint16)
+    grid = Grid.from_spacing((1, 2, 3), (1, 1, 1))
+    image = Image(data, grid, modality, provenance=RECORD, attributes=attributes)
+    for file in write.instances(image, multiframe=multiframe):
+        assert validate.check(file) == []

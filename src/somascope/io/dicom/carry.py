@@ -30,6 +30,7 @@ CONTEXT = frozenset(
 """Kept whatever the new series is."""
 
 _BINARY = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW", "AT", "US or OW"))
+_WORDS = frozenset(("CS", "LO", "SH", "PN", "UI", "DA", "TM", "DT", "AS", "ST", "LT", "UT", "AE"))
 _OWN_PREFIXES = ("Overlay", "Smallest", "Largest", "PixelPadding", "LUT", "Frame")
 _OWN_WORDS = """
     SpecificCharacterSet ImageType InstanceCreationDate InstanceCreationTime InstanceCreatorUID
@@ -77,7 +78,7 @@ def tidy(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     for keyword, value in attributes.items():
-        tag = tag_for_keyword(keyword)
+        tag = tag_for_keyword(keyword) if keyword else None
         if tag is None or dictionary_VR(tag) in _BINARY:
             continue
         if dictionary_VR(tag) == "SQ":
@@ -90,9 +91,22 @@ def tidy(attributes: Mapping[str, Any]) -> dict[str, Any]:
             result[keyword] = value
         else:
             item = element(keyword, value)
-            if not item.is_empty and allows(dictionary_VM(item.tag), item.VM):
-                result[keyword] = value
+            if item.is_empty or not allows(dictionary_VM(item.tag), item.VM):
+                continue
+            if item.VR == "UI" and not _trusted(keyword, str(item.value)):
+                continue
+            if isinstance(value, (list, tuple)) and dictionary_VM(item.tag) == "1":
+                value = value[0]  # noqa: PLW2901
+            result[keyword] = _text(value) if item.VR in _WORDS else value
     return result
+
+
+def _text(value: Any) -> Any:
+    return [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)
+
+
+def _trusted(keyword: str, value: str) -> bool:
+    return uid.is_usable(value) if keyword in _FOREIGN_UIDS else uid.is_valid(value)
 
 
 def _nested(value: Any) -> bool:
@@ -108,12 +122,19 @@ def carried(attributes: Mapping[str, Any], iod: str) -> Dataset:
             item = element(keyword, value)
             if item.is_empty:
                 continue
-            if item.VR != "SQ" or _mended(item.value, _branch(iod, keyword)):
-                result.add(item)
+            if item.VR == "SQ" and not _mended(item.value, _branch(iod, keyword)):
+                continue
+            result.add(item)
     return result
 
 
+_CODED = {"type1": "CodeValue CodingSchemeDesignator CodeMeaning"}
+_FOREIGN_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
+
+
 def _branch(iod: str, keyword: str) -> Mapping[str, Any]:
+    if keyword.endswith("CodeSequence"):
+        return _CODED
     modules = table()["modules"]
     found = (modules[m].get("within", {}).get(keyword) for m in table()["iods"][iod])
     return next((b for b in found if b), {})
@@ -135,7 +156,7 @@ def _mended(items: Sequence[Dataset], branch: Mapping[str, Any]) -> bool:
                 continue
             below = branch.get("within", {}).get(inner.keyword, {})
             if inner.keyword.endswith("CodeSequence"):
-                below = {"type1": "CodeValue CodingSchemeDesignator CodeMeaning"}
+                below = _CODED
             if not _mended(inner.value, below):
                 return False
     return True

@@ -79,7 +79,7 @@ def _fitted(value: Any, vr: str) -> Any:
                 return text
             value = text
         value = float(value)
-        if not math.isfinite(value):
+        if not math.isfinite(value) or (vr == "FL" and abs(value) > 3.4e38):
             return None
         return number(value) if vr == "DS" else value
     if vr in ("IS", *_RANGES):
@@ -116,7 +116,7 @@ def element(keyword: str, value: Any) -> DataElement:
     ``value`` is a number, text, a list of them, or (for a sequence) a list of datasets or
     mappings from keywords to values.
     """
-    tag = tag_for_keyword(keyword)
+    tag = tag_for_keyword(keyword) if keyword else None
     if tag is None:
         raise ParameterError(f"{keyword!r} is not a DICOM keyword (PS3.6)")
     vr = dictionary_VR(tag)

@@ -10,7 +10,7 @@ import numpy as np
 from somascope.core.grid import Array
 
 _GRAMMAR = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
-_DIGITS = re.compile(r"[0-9.]+")
+_DIGITS = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 IMPLEMENTATION = "2.25.273886712957364925873925129874620393017"
 """Implementation Class UID of Somascope's writer (PS3.7 D.3.3.2)."""
@@ -40,7 +40,7 @@ def digest(data: Array) -> bytes:
 
 
 def is_usable(uid: str) -> bool:
-    """Whether ``uid`` has only digits and points, at most 64, as foreign ones at least do."""
+    """Whether ``uid`` is numbers parted by points, at most 64 characters, leading zeros or not."""
     return len(uid) <= 64 and _DIGITS.fullmatch(uid) is not None
 
 
