@@ -15,6 +15,7 @@ from somascope.core.errors import Cancelled, WriteError
 from somascope.io import read_all
 
 
+@pytest.mark.slow
 def test_filling_an_archive_twice(tmp_path: Path) -> None:
     archive = Archive.open(tmp_path / "archive")
     try:

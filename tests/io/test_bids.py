@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from somascope.core import Axis, Grid, Image
-from somascope.io import bids
+from somascope.io import bids, read, write
 
 GRID = Grid.from_spacing((2, 3, 4), (3, 2, 1.5))
 MR = Image(
@@ -64,7 +64,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         assert facts[keyword] == pytest.approx(MR.attributes[keyword])
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{not json", '"text"'])
+@pytest.mark.parametrize("text", ["", "[1]", "{not json", '"text"', "[" * 100000])
 def test_a_bad_side_car_is_no_side_car(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     assert bids.read_sidecar(tmp_path / "a.nii") == {}
@@ -79,6 +79,15 @@ def test_pet_units() -> None:
     assert record["Units"] == "Bq/mL"
     assert record["FrameTimesStart"] == [0, 60]
     assert record["FrameDuration"] == 60
+
+
+def test_uneven_times_are_kept_beside(tmp_path: Path) -> None:
+    for times, key in (((0.0, 1.0, 2.5), True), ((0.0, 1.0, 2.0), False)):
+        image = Image(np.zeros((3, 2, 3, 4), np.int16), GRID, axes=(Axis("t", times, "s"),))
+        write(image, tmp_path / "a.nii")
+        bids.write_sidecar(image, tmp_path / "a.json")
+        assert ("VolumeTiming" in json.loads((tmp_path / "a.json").read_text())) == key
+        assert read(tmp_path / "a.nii").axes == image.axes
 
 
 def test_directions_follow_fsl() -> None:

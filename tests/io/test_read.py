@@ -140,6 +140,14 @@ def test_the_write_door_says_what_it_knows(tmp_path: Path) -> None:
         write(VOLUME, tmp_path / "a.dcm")
 
 
+def test_series_do_not_mix_in_a_folder(tmp_path: Path) -> None:
+    write(VOLUME, tmp_path / "series")
+    write(VOLUME, tmp_path / "series")
+    with pytest.raises(WriteError, match="empty folder"):
+        write(VOLUME.crop(start=(0, 0, 0), stop=(2, 8, 9)), tmp_path / "series")
+    assert read(tmp_path / "series").shape == (4, 8, 9)
+
+
 def test_what_dicom_looks_like(pydicom_files: Path) -> None:
     known = (
         "CT_small.dcm",

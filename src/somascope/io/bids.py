@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,8 @@ def sidecar(image: Image) -> dict[str, Any]:
     for axis in image.axes:
         if axis.name == "t" and axis.values and image.modality == "PT":
             record["FrameTimesStart"] = list(axis.values)
+        elif axis.name == "t" and axis.values and not even(axis.values):
+            record["VolumeTiming"] = list(axis.values)
         if axis.name == "echo" and axis.values and "EchoTime" not in record:
             record["EchoTime"] = [v * 1e-3 for v in axis.values]
     if isinstance(record.get("SoftwareVersions"), list):  # BIDS wants one string
@@ -102,6 +104,26 @@ def sidecar(image: Image) -> dict[str, Any]:
     record["ConversionSoftware"] = "Somascope"
     record["ConversionSoftwareVersion"] = __version__
     return record
+
+
+def even(times: Sequence[float]) -> bool:
+    """Whether a start and a step, which is all that NIfTI has room for, tell these times."""
+    if len(times) < 2:
+        return True
+    step = times[1] - times[0]
+    return all(abs(t - times[0] - i * step) <= 1e-4 * abs(step) for i, t in enumerate(times))
+
+
+def times_beside(image_path: Path, count: int) -> tuple[float, ...]:
+    """Start of each volume in seconds where the side-car lists them, else empty."""
+    record = _record(image_path)
+    for key in ("VolumeTiming", "FrameTimesStart"):
+        values = record.get(key)
+        if not isinstance(values, list) or len(values) != count:
+            continue
+        if all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+            return tuple(float(v) for v in values)
+    return ()
 
 
 def _scaled(value: Any, factor: float) -> Any:
@@ -130,16 +152,7 @@ def read_sidecar(image_path: Path) -> dict[str, Any]:
     ``Modality`` and ``Units`` (UCUM) are among them where known; empty where there is no side-car
     or it is not JSON.
     """
-    name = image_path.name.removesuffix(".gz")
-    beside = image_path.with_name(name.rpartition(".")[0] + ".json")
-    try:
-        if not beside.is_file() or beside.stat().st_size > _LARGEST:
-            return {}
-        record = json.loads(beside.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict):
-        return {}
+    record = _record(image_path)
     facts: dict[str, Any] = {}
     for key, keyword, factor in _FIELDS:
         if key in record:
@@ -150,6 +163,18 @@ def read_sidecar(image_path: Path) -> dict[str, Any]:
         back = {bids: ucum for ucum, bids in _UNITS.items()}
         facts["Units"] = back.get(record["Units"], record["Units"])
     return facts
+
+
+def _record(image_path: Path) -> dict[str, Any]:
+    name = image_path.name.removesuffix(".gz")
+    beside = image_path.with_name(name.rpartition(".")[0] + ".json")
+    try:
+        if not beside.is_file() or beside.stat().st_size > _LARGEST:
+            return {}
+        record = json.loads(beside.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def b_table(image: Image) -> tuple[str, str | None] | None:

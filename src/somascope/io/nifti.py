@@ -19,7 +19,7 @@ from somascope.core.errors import CorruptFile, UnsupportedFormat
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.image import Axis, Image
 from somascope.core.provenance import Provenance, Source
-from somascope.io.bids import read_sidecar
+from somascope.io.bids import read_sidecar, times_beside
 from somascope.io.gz import unpack
 from somascope.io.stream import check_end, check_size, read_array
 
@@ -234,12 +234,12 @@ def _image(header: Any, raw: Array, path: Path) -> Image:
         data = _scaled(data, float(header["scl_slope"]), float(header["scl_inter"]))
     affine = _affine(header, name) * np.array([_SPACE.get(units & 7, 1.0)] * 3 + [1.0])[:, None]
     attributes = read_sidecar(path)
-    modality = str(attributes.pop("Modality", "OT"))
+    modality = str(attributes.pop("Modality", "") or "OT")
     return Image(
         data=data,
         grid=Grid(raw.shape[-3:], affine),  # pyright: ignore[reportArgumentType]
         modality=modality,
-        unit=str(attributes.pop("Units", "1")),
+        unit=str(attributes.pop("Units", "") or "1"),
         axes=axes,
         provenance=Provenance((Source("file", name),)),
         attributes=attributes,
@@ -327,9 +327,11 @@ def _axes(header: Any, leading: tuple[int, ...], units: int, path: Path) -> tupl
             axes.append(Axis("component" if vector else f"dim{number}"))
             continue
         step, start = float(header["pixdim"][4]), float(header["toffset"])
-        b_values = _b_values(path, n)
+        b_values, listed = _b_values(path, n), times_beside(path, n)
         if b_values:
             axes.append(Axis("b", b_values, "s/mm2"))
+        elif listed:
+            axes.append(Axis("t", listed, "s"))
         elif (units & 56) in OTHER_T:
             axis, unit = OTHER_T[units & 56]
             axes.append(Axis(axis, tuple(start + step * i for i in range(n)), unit))

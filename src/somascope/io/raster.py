@@ -12,6 +12,7 @@ import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def numbered(paths: Sequence[Path]) -> list[list[Path]]:
     result: list[list[Path]] = []
     for _, members in sorted(groups.items()):
         group = sorted(members)
-        steps = {b[0] - a[0] for a, b in zip(group, group[1:], strict=False)}
+        steps = {b[0] - a[0] for a, b in pairwise(group)}
         ordered = [path for _, path in group]
         result += [ordered] if len(steps) == 1 else [[path] for path in ordered]
     return result

@@ -44,7 +44,8 @@ def write(image: Image | Mask, path: str | Path) -> None:
     ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` and ``.mhd`` keep values, dtype and
     place. ``.png`` and ``.jpg`` hold one 8-bit (PNG also 16-bit) plane and no place; ``.tif`` holds
     stacks and their spacing. A folder, or a path without suffix, becomes a DICOM series of one
-    file per instance; ``.dcm`` one DICOM file. The target is replaced as a whole or not at all.
+    file per instance; ``.dcm`` one DICOM file. A file is replaced as a whole or not at all; a folder
+    with DICOM files that are not overwritten is refused.
 
     Raises
     ------
@@ -88,6 +89,13 @@ def _dicom(image: Image | Mask, path: Path, *, single: bool) -> None:
         with replacing(path) as file:
             file.write(parts[0])
         return
-    for number, part in enumerate(parts, start=1):
-        with replacing(path / f"{number:06d}.dcm") as file:
+    names = [f"{number:06d}.dcm" for number in range(1, len(parts) + 1)]
+    others = {p.name for p in path.glob("*.dcm")} - set(names)
+    if others:
+        raise WriteError(
+            f"{path} holds other DICOM files ({', '.join(sorted(others)[:3])}) which would mix with "
+            "this series; give an empty folder"
+        )
+    for name, part in zip(names, parts, strict=True):
+        with replacing(path / name) as file:
             file.write(part)
