@@ -203,6 +203,8 @@ def test_includefield_all(archive):
     (found,) = archive.search(Query(level="INSTANCE", fields=("all",)))
     assert found["00180060"]["Value"] == [120]
     assert "7FE00010" in found
+    (found,) = archive.search(Query(level="STUDY", fields=("7FE00010",)))
+    assert found["7FE00010"]["BulkDataURI"].startswith("/studies/1.2.3/")
     (found,) = archive.search(Query(level="SERIES", fields=("KVP",)))
     assert found["00180060"]["Value"] == [120]
     (found,) = archive.search(Query(match={"KVP": ""}))

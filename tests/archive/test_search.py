@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 
 import pytest
 from sqlalchemy import text
@@ -125,6 +126,23 @@ def test_hostile_text_is_only_text(archive, value):
         archive.search(Query(match={value: "1"}))
     with pytest.raises(ParameterError):
         archive.search(Query(fields=(value,)))
+
+
+def test_greedy_questions_end(archive):
+    """Many wild cards cost no more than the text is long; endless lists are refused."""
+    archive.store(part10(PatientName="a" * 60 + "^b"))
+    start = time.thread_time()
+    assert archive.search(Query(match={"PatientName": "*a" * 30 + "*c"})) == []
+    assert len(archive.search(Query(match={"PatientName": "*a" * 30 + "*b"}))) == 1
+    assert time.thread_time() - start < 2
+    uids = "\\".join(f"1.2.{n}" for n in range(9000))
+    assert len(archive.search(Query(match={"StudyInstanceUID": uids}))) == 1
+    for greedy in ({"StudyInstanceUID": uids * 2}, {"PatientID": "a\\" * 100},
+                   {"PatientID": "x" * 5000}):  # fmt: skip
+        with pytest.raises(ParameterError, match="at most"):
+            archive.search(Query(match=greedy))
+    with pytest.raises(ParameterError, match="whole number"):
+        archive.search(Query(level="SERIES", match={"SeriesNumber": "1; DROP"}))
 
 
 def test_times():

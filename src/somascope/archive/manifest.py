@@ -26,7 +26,7 @@ from somascope.io.dicom import header
 
 if TYPE_CHECKING:
     from somascope.archive.archive import Archive
-    from somascope.archive.records import Level
+    from somascope.archive.records import Instance, Level
 
 VERSION = 1
 BASE = "\x00base\x00"
@@ -135,7 +135,11 @@ def one(archive: Archive, level: Level, k: int) -> dict[str, Any]:
         row = c.execute(query.where(column[level] == k).order_by(_i.c.k).limit(1)).first()
     if row is None:
         return {}
-    found = manifest(archive, row.study, row.uid, row.instance_count)
+    found = archive.manifests.get(row.uid, row.instance_count)
+    if found is None and level != "INSTANCE":  # one of many series: not worth all its instances
+        (instance,) = archive.locate(instance=row.i)
+        return json.loads(_text(instance).replace(_MARK, b""))
+    found = found or manifest(archive, row.study, row.uid, row.instance_count)
     return json.loads(found.object(row.i).replace(_MARK, b""))
 
 
@@ -178,17 +182,23 @@ def _build(archive: Archive, study: str, series: str, old: Manifest | None) -> M
         if old is not None and uid in old.places:
             text = old.object(uid)
         else:
-            uri = f"{BASE}/studies/{study}/series/{series}/instances/{uid}/bulkdata"
-            try:
-                found = header.metadata(instance.path, bulk_uri=uri)
-            except (SomascopeError, OSError):  # listed by verify; the others must be served
-                found = {"00080018": {"vr": "UI", "Value": [uid]}}
-            found["00083002"] = {"vr": "UI", "Value": [instance.transfer_syntax]}
-            text = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+            text = _text(instance)
         places[uid] = (at, len(text))
         pieces.append(text)
         at += len(text) + 1
     return Manifest(places, b",".join(pieces))
+
+
+def _text(instance: Instance) -> bytes:
+    """Its whole data set but the pixels, and what only the archive knows."""
+    i = instance
+    uri = f"{BASE}/studies/{i.study}/series/{i.series}/instances/{i.sop_uid}/bulkdata"
+    try:
+        found = header.metadata(i.path, bulk_uri=uri)
+    except (SomascopeError, OSError):  # listed by verify; the others must be served
+        found = {"00080018": {"vr": "UI", "Value": [i.sop_uid]}}
+    found["00083002"] = {"vr": "UI", "Value": [i.transfer_syntax]}
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _path(root: Path, series: str) -> Path:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from somascope.archive.archive import Archive
 
 MOST = 1 << 31
+MOST_UIDS, MOST_VALUES, MOST_TEXT = 10_000, 64, 1024
+"""What one attribute of a query may hold."""
 _p, _t, _s, _i, _w = schema.patient, schema.study, schema.series, schema.instance, schema.word
 _TABLES = {"PATIENT": _p, "STUDY": _t, "SERIES": _s, "INSTANCE": _i}
 _CHARSET = {"vr": "CS", "Value": ["ISO_IR 192"]}
@@ -216,6 +218,15 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
         text = str(value).strip().replace("\0", "")
         if text not in _UNIVERSAL:
             found[a.keyword] = (a, text)
+    for a, text in found.values():
+        values = text.replace(",", "\\").count("\\") + 1 if a.how == "uid" else text.count("\\") + 1
+        if values > (MOST_UIDS if a.how == "uid" else MOST_VALUES) or (
+            a.how != "uid" and len(text) > MOST_TEXT
+        ):
+            raise ParameterError(
+                f"{a.keyword} has {values} values in {len(text)} characters; ask for at most "
+                f"{MOST_UIDS} UIDs, or {MOST_VALUES} values in {MOST_TEXT} characters"
+            )
     conditions: list[ColumnElement[bool]] = []
     if query.combined_datetime:
         for day, hour in (("StudyDate", "StudyTime"), ("SeriesDate", "SeriesTime")):
