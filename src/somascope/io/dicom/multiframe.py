@@ -67,6 +67,8 @@ def enhanced(instance: Instance) -> list[Slice]:
         )
     modality, pointers = e.text("Modality", "OT"), _dimensions(e)
     top = pixel_spacing(e)
+    common = (mapped(shared) if shared is not None else None) or mapped(e)
+    frame_of_reference = e.text("FrameOfReferenceUID")
     result: list[Slice] = []
     for n in range(form.frames):
         groups = Groups(own[n] if own else None, shared)
@@ -81,7 +83,7 @@ def enhanced(instance: Instance) -> list[Slice]:
         thickness = distance(measures) if measures is not None else 0.0
         content = groups.macro("FrameContentSequence")
         transform = groups.macro("PixelValueTransformationSequence")
-        real = next((m for m in map(mapped, (*groups.all(), e)) if m is not None), None)
+        real = (mapped(own[n]) if own else None) or common
         values = transform if transform is not None else e
         if real is None:
             real = rescale(values, modality=modality, top=e, signed=form.signed)
@@ -95,7 +97,7 @@ def enhanced(instance: Instance) -> list[Slice]:
                 spacing,
                 thickness,
                 real,
-                (_kind(groups, e), e.text("FrameOfReferenceUID"), stack, _averaged(groups)),
+                (_kind(groups, e), frame_of_reference, stack, _averaged(groups)),
                 _labels(groups),
                 _times(groups, content, pointers, n),
                 None,
