@@ -48,7 +48,7 @@ def is_built(root: Path) -> bool:
 
 
 def build(root: Path) -> None:
-    """``npm ci`` and ``vite build`` in ``root/viewer``, into ``root/src/somascope/server/static``."""
+    """``npm ci`` and ``vite build`` in ``root/viewer``; the page goes to `STATIC`."""
     home = node_home()
     node = home / ("node.exe" if sys.platform == "win32" else "bin/node")
     modules = "node_modules" if sys.platform == "win32" else "lib/node_modules"

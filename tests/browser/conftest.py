@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -26,8 +27,8 @@ PATIENCE = 60_000
 """Milliseconds: pictures are drawn by the CPU here, on a machine that may be busy."""
 
 FILES = (
-    "CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "examples_palette.dcm", "examples_rgb_color.dcm",
-    "examples_ybr_color.dcm", "SC_rgb_rle_2frame.dcm", "JPGExtended.dcm",
+    "CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "examples_palette.dcm",
+    "examples_rgb_color.dcm", "examples_ybr_color.dcm", "SC_rgb_rle_2frame.dcm", "JPGExtended.dcm",
 )  # fmt: skip
 
 
@@ -174,6 +175,13 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+def number(pattern: str, text: str) -> float:
+    """The number in the one group of ``pattern``."""
+    found = re.search(pattern, text)
+    assert found is not None, (pattern, text)
+    return float(found[1])
+
+
 class Screen:
     """A page of the viewer, and what tests ask of it."""
 
@@ -188,6 +196,8 @@ class Screen:
     def _console(self, message: Any) -> None:
         if "Content Security Policy" in message.text:
             self.errors.append(message.text)
+
+    number = staticmethod(number)
 
     def worklist(self) -> None:
         self.page.goto(self.url)

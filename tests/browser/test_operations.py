@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,9 @@ def test_an_operation_runs_and_its_result_is_compared(screen: Any) -> None:
     series = page.locator("nav.strip [data-series]").count()
     page.click("button.run")
     page.wait_for_selector(".job[data-state=done]", timeout=120_000)
-    page.wait_for_function("n => document.querySelectorAll('nav.strip [data-series]').length > n", arg=series)
+    page.wait_for_function(
+        "n => document.querySelectorAll('nav.strip [data-series]').length > n", arg=series
+    )
     page.click(".job-acts button:has-text('Details')")
     assert "9" in page.inner_text(".job-details dl")
     page.click(".job-acts button:has-text('Show result')")
@@ -78,7 +79,7 @@ def test_segmentation_lies_over_its_source(screen: Any, ct: Any) -> None:
         if segment.label not in ("Heart", "Liver", "Left lung"):
             continue
         row = page.inner_text(f".segments li:has-text('{segment.label}')")
-        shown = float(re.search(r"([\d.]+) ml", row)[1])
+        shown = screen.number(r"([\d.]+) ml", row)
         assert shown == pytest.approx((truth.data == segment.number).sum() * voxel, rel=0.01)
     screen.shot("segmentation")
     page.click(".segments input[aria-label='Show Heart']")

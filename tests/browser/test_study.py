@@ -39,8 +39,10 @@ def test_windows_by_key_and_by_hand(screen: Any) -> None:
     lung = screen.picture("stack-0")
     screen.shot("window-lung")
     screen.drag("stack-0", (0, 0), (120, 0))
-    page.wait_for_function("() => !document.querySelector('.corner.br').innerText.includes('W 1500')")
-    width = float(re.search(r"W (\S+)", screen.corner("stack-0", "br"))[1])
+    page.wait_for_function(
+        "() => !document.querySelector('.corner.br').innerText.includes('W 1500')"
+    )
+    width = screen.number(r"W (\S+)", screen.corner("stack-0", "br"))
     assert width > 1500
     page.keyboard.press("1")
     screen.wait_corner("stack-0", "br", "W 1500")
@@ -56,7 +58,10 @@ def test_windows_by_key_and_by_hand(screen: Any) -> None:
 def test_flip_rotate_zoom_reset(screen: Any) -> None:
     screen.open("thorax")
     press = screen.page.keyboard.press
-    letters = "p => ['t','l','r','b'].map(s => document.querySelector(`[data-pane='stack-0'] .letter.${s}`).innerText).join('') === p"
+    letters = (
+        "p => ['t','l','r','b'].map(s => document.querySelector("
+        "`[data-pane='stack-0'] .letter.${s}`).innerText).join('') === p"
+    )
     press("h")
     screen.page.wait_for_function(letters, arg="ALRP")
     press("h")
@@ -115,9 +120,9 @@ def test_regions_give_mean_and_area_in_the_images_unit(screen: Any, ct: Any) -> 
     screen.drag("stack-0", (10, -50), (40, -20))
     page.wait_for_selector(".measurements .row:has-text('Area')")
     text = page.inner_text(".measurements .row")
-    mean = float(re.search(r"Mean (\S+) HU", text)[1])
-    spread = float(re.search(r"SD (\S+) HU", text)[1])
-    area = float(re.search(r"Area (\S+) mm²", text)[1])
+    mean = screen.number(r"Mean (\S+) HU", text)
+    spread = screen.number(r"SD (\S+) HU", text)
+    area = screen.number(r"Area (\S+) mm²", text)
     assert area == pytest.approx((30 * scale) ** 2, rel=0.06)
     assert spread == pytest.approx(0, abs=0.01)
     heart = float(np.median(ct.data[24, 52:60, 66:74]))
@@ -168,7 +173,12 @@ def test_cine_of_a_multiframe_ultrasound(screen: Any) -> None:
 
 @pytest.mark.parametrize(
     ("study", "colour"),
-    [("PLA", True), ("OB", True), ("CompressedSamples, NM1", False), ("CompressedSamples, CT1", False)],
+    [
+        ("PLA", True),
+        ("OB", True),
+        ("CompressedSamples, NM1", False),
+        ("CompressedSamples, CT1", False),
+    ],
 )
 def test_palette_rgb_and_compressed_images(screen: Any, study: str, colour: bool) -> None:
     screen.open(study)

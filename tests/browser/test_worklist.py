@@ -65,9 +65,7 @@ def test_upload_tells_of_every_file(screen: Any, tmp_path: Path, pydicom_files: 
     cut.write_bytes((pydicom_files / "MR_small_RLE.dcm").read_bytes()[:2000])
     screen.worklist()
     before = len(rows(screen))
-    screen.page.set_input_files(
-        "input[type=file]", [pydicom_files / "693_J2KI.dcm", bad, cut]
-    )
+    screen.page.set_input_files("input[type=file]", [pydicom_files / "693_J2KI.dcm", bad, cut])
     screen.page.wait_for_selector(".uploads li.done:has-text('693_J2KI.dcm')")
     screen.page.wait_for_selector(".uploads li.failed:has-text('notes.txt')")
     screen.page.wait_for_selector(".uploads li.failed:has-text('cut.dcm')")

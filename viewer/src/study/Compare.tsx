@@ -80,7 +80,10 @@ export function Compare(props: {
       {problem && <div className="banner" role="alert">{problem}</div>}
       <div className={`compare-box ${compare.mode}`} ref={box}>
         {before.series && (
-          <div className="compare-cell">
+          <div
+            className="compare-cell"
+            style={swipe ? { clipPath: `inset(0 ${(1 - curtain) * 100}% 0 0)` } : undefined}
+          >
             <StackPane
               id="compare-before"
               series={before.series}

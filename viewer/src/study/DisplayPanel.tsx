@@ -99,7 +99,7 @@ export function DisplayPanel(props: PanelProps) {
           {series.phases.length > 1 && <Fact label="Phases" value={String(series.phases.length)} />}
           <Fact label="Unit" value={prettyUnit(series.unit) || "none"} />
         </dl>
-        {!volume.ok && series.kind === "image" && (
+        {!volume.ok && series.kind === "image" && series.frames.length > 1 && (
           <p className="hint" data-reason="volume">
             Stack only. {volume.reason}
           </p>
