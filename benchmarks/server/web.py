@@ -146,7 +146,9 @@ def cases(count: int, files: list[bytes], *, requests: int, batch: int, side: in
     def parts(port: int) -> int:
         with Connection(port) as connection:
             body = connection.get(base, WHOLE).body
-        return sum(body.count(end) for end in {f[-64:] for f in files})
+        boundary = body[: body.index(b"\r\n")]
+        sent = {f[-64:] for f in files}
+        return sum(part[-66:-2] in sent for part in body.split(boundary)[1:-1])
 
     def whole(port: int) -> float:
         with Connection(port) as connection:
