@@ -42,10 +42,10 @@ def write(image: Image | Mask, path: str | Path) -> None:
     """Write ``image`` to ``path``.
 
     ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` and ``.mhd`` keep values, dtype and
-    place. ``.png`` and ``.jpg`` hold one 8-bit (PNG also 16-bit) plane and no place; ``.tif`` holds
+    place. ``.png`` and ``.jpg`` hold one 8-bit (PNG also 16-bit) plane and no place, ``.tif``
     stacks and their spacing. A folder, or a path without suffix, becomes a DICOM series of one
-    file per instance; ``.dcm`` one DICOM file. A file is replaced as a whole or not at all; a folder
-    with DICOM files that are not overwritten is refused.
+    file per instance; ``.dcm`` one DICOM file. A file is replaced as a whole or not at all; a
+    folder with DICOM files that are not overwritten is refused.
 
     Raises
     ------
@@ -93,8 +93,8 @@ def _dicom(image: Image | Mask, path: Path, *, single: bool) -> None:
     others = {p.name for p in path.glob("*.dcm")} - set(names)
     if others:
         raise WriteError(
-            f"{path} holds other DICOM files ({', '.join(sorted(others)[:3])}) which would mix with "
-            "this series; give an empty folder"
+            f"{path} holds other DICOM files ({', '.join(sorted(others)[:3])}) which would mix "
+            "with this series; give an empty folder"
         )
     for name, part in zip(names, parts, strict=True):
         with replacing(path / name) as file:
