@@ -16,6 +16,10 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, the Y of DICOM's YBR_FULL (PS3.3 C.7.6.3.1.2)."""
 
 
+MAPPINGS = 64 << 20
+"""Bytes of tile mappings at one time."""
+
+
 @operation("process.clahe")
 def clahe(
     image: Image,
@@ -98,17 +102,18 @@ def _equalised(
     high: float,
     bins: int,
 ) -> Array:
-    from somascope.process.equalise import equalise
+    from somascope.process.equalise import edges, equalise
 
     if not slices:
         return equalise(volume, tile, limit=limit, low=low, high=high, bins=bins)
-    # Slice by slice: the mappings of one slice at a time bound the memory.
-    out = np.empty_like(volume)
-    for z in range(volume.shape[0]):
-        out[z] = equalise(
-            volume[z : z + 1], (1, *tile[1:]), limit=limit, low=low, high=high, bins=bins
-        )[0]
-    return out
+    # Tiles of one slice each; a few slices at a time bound the memory of their mappings.
+    tiles = len(edges(volume.shape[1], tile[1])) * len(edges(volume.shape[2], tile[2]))
+    few = max(MAPPINGS // (tiles * bins * 8), 1)
+    parts = [
+        equalise(volume[z : z + few], (1, *tile[1:]), limit=limit, low=low, high=high, bins=bins)
+        for z in range(0, volume.shape[0], few)
+    ]
+    return np.concatenate(parts)
 
 
 def _on_luma(image: Image, enhance: Callable[[Array], Array]) -> Array:

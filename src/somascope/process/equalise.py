@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -13,18 +15,19 @@ def _histograms(  # noqa: PLR0917 (numba kernels take positions)
     volume: Array, low: float, scale: float, bins: int, ez: Array, ey: Array, ex: Array
 ) -> Array:
     tz, ty, tx = ez.size - 1, ey.size - 1, ex.size - 1
-    counts = np.zeros((tz * ty * tx, bins), np.float32)
+    counts = np.zeros((tz * ty * tx, bins), np.uint32)
+    last = np.uint32(bins - 1)
     for t in numba.prange(tz * ty * tx):
         iz = t // (ty * tx)
         iy = (t // tx) % ty
         ix = t % tx
-        row = counts[t]
         for z in range(ez[iz], ez[iz + 1]):
             for y in range(ey[iy], ey[iy + 1]):
+                line = volume[z, y]
                 for x in range(ex[ix], ex[ix + 1]):
-                    p = (volume[z, y, x] - low) * scale
+                    p = (line[x] - low) * scale
                     if p >= 0 and p <= bins:  # false for NaN
-                        row[min(int(p), bins - 1)] += 1
+                        counts[t, min(np.uint32(p), last)] += np.uint32(1)
     return counts
 
 
@@ -95,7 +98,7 @@ def _apply(  # noqa: PLR0917
     out: Array,
     table: Array,
     low: float,
-    high: float,
+    scale: float,
     ez: Array,
     ey: Array,
     ex: Array,
@@ -103,10 +106,11 @@ def _apply(  # noqa: PLR0917
     nz, ny, nx = volume.shape
     ty, tx = ey.size - 1, ex.size - 1
     bins = table.shape[1] - 1
+    width = bins / scale
     z0, z1, wz = _between(ez, nz)
     y0, y1, wy = _between(ey, ny)
     x0, x1, wx = _between(ex, nx)
-    scale = bins / (high - low)
+    last = np.uint32(bins - 1)
     for j in numba.prange(nz * ny):
         z = j // ny
         y = j - z * ny
@@ -116,13 +120,14 @@ def _apply(  # noqa: PLR0917
         bb = (z1[z] * ty + y1[y]) * tx
         u = wy[y]
         v = wz[z]
+        line = volume[z, y]
         for x in range(nx):
-            value = volume[z, y, x]
+            value = line[x]
             p = (value - low) * scale
             if not (p >= 0 and p <= bins):
                 out[z, y, x] = value
                 continue
-            b = min(int(p), bins - 1)
+            b = min(np.uint32(p), last)
             f = p - b
             w = wx[x]
             i0 = x0[x]
@@ -136,12 +141,12 @@ def _apply(  # noqa: PLR0917
                     (1 - u) * _mix(table, ba + i0, ba + i1, w, b, f)
                     + u * _mix(table, bb + i0, bb + i1, w, b, f)
                 )
-            out[z, y, x] = low + mapped * (high - low)
+            out[z, y, x] = low + mapped * width
 
 
 @numba.njit(inline="always")
 def _mix(  # noqa: PLR0917
-    table: Array, t0: int, t1: int, w: float, b: int, f: float
+    table: Array, t0: int, t1: int, w: float, b: Any, f: float
 ) -> float:
     first = table[t0, b] + f * (table[t0, b + 1] - table[t0, b])
     second = table[t1, b] + f * (table[t1, b + 1] - table[t1, b])
@@ -185,6 +190,8 @@ def equalise(
     """
     ez, ey, ex = (edges(n, t) for n, t in zip(volume.shape, tile, strict=True))
     out = np.empty_like(volume)
-    counts = _histograms(volume, low, bins / (high - low), bins, ez, ey, ex)
-    _apply(volume, out, _mappings(counts, max(limit, 1.0)), low, high, ez, ey, ex)
+    # Scalars of the volume's own type keep the inner loops in single precision.
+    start, scale = volume.dtype.type(low), volume.dtype.type(bins / (high - low))
+    counts = _histograms(volume, start, scale, bins, ez, ey, ex)
+    _apply(volume, out, _mappings(counts, max(limit, 1.0)), start, scale, ez, ey, ex)
     return out

@@ -32,7 +32,7 @@ def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
 
 
 def _smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
-    from somascope.process.separable import along, reflect
+    from somascope.process.separable import convolve
 
     for axis, s in enumerate(sigma):
         size = volume.shape[axis]
@@ -42,8 +42,7 @@ def _smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
         offset = np.arange(-radius, radius + 1)
         kernel = np.exp(-0.5 * (offset / s) ** 2)
         kernel /= kernel.sum()
-        index = reflect(np.arange(size)[:, None] + offset, size)
-        volume = along(volume, axis, index=index, weight=np.broadcast_to(kernel, index.shape))
+        volume = convolve(volume, axis, kernel)
     return volume
 
 

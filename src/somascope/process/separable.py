@@ -60,6 +60,40 @@ def _along_x(volume: Array, index: Array, weight: Array, out: Array) -> None:
                 row[x] += weight[k, x] * source[index[k, x]]
 
 
+@numba.njit(parallel=True, fastmath=True, cache=True)
+def _convolve_x(volume: Array, border: Array, kernel: Array, out: Array) -> None:
+    nz, ny, nx = out.shape
+    taps = kernel.size
+    for j in numba.prange(nz * ny):
+        z = j // ny
+        y = j - z * ny
+        source = volume[z, y]
+        row = out[z, y]
+        padded = np.empty(nx + taps - 1, out.dtype)
+        for i in range(padded.size):
+            padded[i] = source[border[i]]
+        row[:] = 0
+        for k in range(taps):
+            w = kernel[k]
+            for x in range(nx):
+                row[x] += w * padded[x + k]
+
+
+def convolve(volume: Array, axis: int, kernel: Array) -> Array:
+    """Convolve along one axis with an odd symmetric kernel, mirrored at the outer voxel edges.
+
+    ``volume`` is ``(nz, ny, nx)`` float32 or float64, ``kernel`` ``(2 r + 1,)``.
+    """
+    size, radius = volume.shape[axis], kernel.size // 2
+    if axis == 2:
+        border = reflect(np.arange(-radius, size + radius), size).astype(np.int32)
+        out = np.empty_like(volume, order="C")
+        _convolve_x(np.ascontiguousarray(volume), border, kernel.astype(volume.dtype), out)
+        return out
+    index = reflect(np.arange(size)[:, None] + np.arange(-radius, radius + 1), size)
+    return along(volume, axis, index=index, weight=np.broadcast_to(kernel, index.shape))
+
+
 def along(volume: Array, axis: int, *, index: Array, weight: Array) -> Array:
     """Apply taps along one axis.
 
