@@ -302,6 +302,13 @@ def test_kind_of_a_volume(modality):
     assert [p for f in files for p in validate.check(f)] == []
 
 
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_a_localizer_stays_one(multiframe):
+    scout = {**ATTRIBUTES, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    files = write.instances(ct(attributes=scout, unit="1"), multiframe=multiframe)
+    assert {d.ImageType[2] for d in read(files)} == {"LOCALIZER"}
+
+
 def test_axes_without_a_place_are_refused():
     image = Image(np.zeros((2, *SHAPE)), GRID, "MR", axes=(Axis("coil"),))
     with pytest.raises(WriteError, match=r"image\.at\(coil=0\)"):

@@ -162,6 +162,8 @@ def _module(image: Image, kind: Kind) -> dict[str, Any]:
     }
     if kind is not iods.ENHANCED_PT:
         result["PatientPosition"] = image.attributes.get("PatientPosition")
+    if kind is iods.ENHANCED_CT and "LOCALIZER" in str(image.attributes.get("ImageType")):
+        result["ImageType"] = ["DERIVED", "PRIMARY", "LOCALIZER", "NONE"]
     if kind is iods.ENHANCED_MR:
         result |= {
             "ComplexImageComponent": "MAGNITUDE",

@@ -47,7 +47,9 @@ def instances(
     Integers are kept exactly; other numbers are rounded to 16 bits with Rescale Slope and
     Intercept, the error at most half a step. Leading axes ``t``, ``echo`` and ``b`` become
     Temporal Position, Echo Time and Diffusion b-value; ``channel`` becomes RGB. Slices keep their
-    true positions for any grid, tilted and left-handed ones included.
+    true positions for any grid, tilted and left-handed ones included. The first and the last
+    file are judged by `validate.demand`; those between differ from them in number, position, axis
+    values and pixels alone.
 
     Parameters
     ----------
