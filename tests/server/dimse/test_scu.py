@@ -18,15 +18,15 @@ import pytest
 from somascope.archive import Archive
 from somascope.core.errors import ParameterError, Refused
 from somascope.server.dimse import scu
-from somascope.server.dimse.pdu import AssociateAC, ContextResult, encode_associate_ac
-from somascope.server.dimse.requestor import Remote
-from somascope.server.dimse.upper_layer import (
+from somascope.server.dimse.ended import (
     Aborted,
     AssociationEnded,
     Rejected,
     TimedOut,
     TransportClosed,
 )
+from somascope.server.dimse.pdu import AssociateAC, ContextResult, encode_associate_ac
+from somascope.server.dimse.requestor import Remote
 
 
 def _free_port() -> int:

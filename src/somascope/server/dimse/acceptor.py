@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from somascope.server.dimse import pdu
+from somascope.server.dimse.ended import AssociationEnded, Released
 from somascope.server.dimse.fsm import Evt, Sta
 from somascope.server.dimse.ledger import Ledger
 from somascope.server.dimse.message import Body, Exchange
@@ -26,14 +27,7 @@ from somascope.server.dimse.negotiate import MIN_PDU, negotiate
 from somascope.server.dimse.pdu import AssociateRJ, AssociateRQ, InvalidPDU, PDUType
 from somascope.server.dimse.session import Session
 from somascope.server.dimse.settings import Settings
-from somascope.server.dimse.upper_layer import (
-    LINGER_BYTES,
-    TICK,
-    AssociationEnded,
-    Released,
-    UpperLayer,
-    set_timeouts,
-)
+from somascope.server.dimse.upper_layer import LINGER_BYTES, TICK, UpperLayer, set_timeouts
 
 if TYPE_CHECKING:
     from somascope.archive import Archive

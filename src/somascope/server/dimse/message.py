@@ -17,10 +17,11 @@ from typing import IO
 
 from somascope.server.dimse import command as commands
 from somascope.server.dimse.command import Command, InvalidCommand, Tag
+from somascope.server.dimse.ended import Aborted
 from somascope.server.dimse.fsm import Evt, Sta
 from somascope.server.dimse.negotiate import Accepted
 from somascope.server.dimse.pdu import InvalidPDU, PDUType
-from somascope.server.dimse.upper_layer import Aborted, Buffer, UpperLayer
+from somascope.server.dimse.upper_layer import Buffer, UpperLayer
 
 _START = 1 << 20
 _KEEP = 4 << 20

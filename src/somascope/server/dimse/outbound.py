@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from somascope.core.errors import CorruptFile
 from somascope.server.dimse.command import DATASET, RESPONSE, Command, Field, Tag
+from somascope.server.dimse.ended import AssociationEnded
 from somascope.server.dimse.message import Exchange, Message
 from somascope.server.dimse.negotiate import EXPLICIT, IMPLICIT, PLAIN, Accepted
 from somascope.server.dimse.pdu import MAX_CONTEXTS, InvalidPDU
 from somascope.server.dimse.status import Status
-from somascope.server.dimse.upper_layer import AssociationEnded, Buffer
+from somascope.server.dimse.upper_layer import Buffer
 
 if TYPE_CHECKING:
     from somascope.archive.records import Instance

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from somascope.core.errors import ParameterError
 from somascope.server.dimse.command import NO_DATASET, Field, Tag
+from somascope.server.dimse.ended import AssociationEnded, TransportClosed
 from somascope.server.dimse.fsm import Sta
 from somascope.server.dimse.message import Body, Exchange
 from somascope.server.dimse.negotiate import ACCEPTANCE, Accepted
@@ -20,13 +21,7 @@ from somascope.server.dimse.pdu import (
     ProposedContext,
     Role,
 )
-from somascope.server.dimse.upper_layer import (
-    TICK,
-    AssociationEnded,
-    TransportClosed,
-    UpperLayer,
-    set_timeouts,
-)
+from somascope.server.dimse.upper_layer import TICK, UpperLayer, set_timeouts
 
 Proposal = tuple[str, tuple[str, ...]]
 """Abstract syntax and transfer syntaxes of a proposed presentation context."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from somascope.core.errors import NotFound, ParameterError, ReadError
 from somascope.server.dimse import identifier, outbound
 from somascope.server.dimse.command import Field, InvalidCommand, Tag, response
+from somascope.server.dimse.ended import AssociationEnded
 from somascope.server.dimse.outbound import Item, Outcome
 from somascope.server.dimse.query import cancelled, level_of
 from somascope.server.dimse.requestor import Association, Remote, associate
 from somascope.server.dimse.settings import Peer
 from somascope.server.dimse.status import Status
-from somascope.server.dimse.upper_layer import AssociationEnded
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from somascope.server.dimse.command import RESPONSE, Field, InvalidCommand, Tag, response
+from somascope.server.dimse.ended import AssociationEnded
 from somascope.server.dimse.message import Exchange, Message
 from somascope.server.dimse.negotiate import FIND, GET, MOVE, VERIFICATION, Accepted
 from somascope.server.dimse.pdu import InvalidPDU
 from somascope.server.dimse.settings import Peer, Settings
 from somascope.server.dimse.status import Status
-from somascope.server.dimse.upper_layer import AssociationEnded
 
 if TYPE_CHECKING:
     from somascope.archive import Archive

@@ -16,6 +16,13 @@ from typing import Any, ClassVar
 
 from somascope.core.errors import SomascopeError
 from somascope.server.dimse import pdu
+from somascope.server.dimse.ended import (
+    Aborted,
+    Rejected,
+    Released,
+    TimedOut,
+    TransportClosed,
+)
 from somascope.server.dimse.fsm import TABLE, Evt, Sta
 from somascope.server.dimse.pdu import AbortReason, InvalidPDU, PDUType
 
@@ -41,36 +48,6 @@ _BY_TYPE = {
     PDUType.RELEASE_RP: Evt.RELEASE_RP,
     PDUType.ABORT: Evt.ABORT,
 }
-
-
-class AssociationEnded(SomascopeError):
-    """The association is over; the subclasses say how."""
-
-
-class Released(AssociationEnded):
-    """Orderly release."""
-
-
-class Aborted(AssociationEnded):
-    """A-ABORT, sent or received."""
-
-
-class TransportClosed(AssociationEnded):
-    """The connection went away."""
-
-
-class TimedOut(AssociationEnded):
-    """Nothing, or not enough, came in time."""
-
-
-class Rejected(AssociationEnded):
-    """The peer answered A-ASSOCIATE-RJ."""
-
-    def __init__(self, rj: pdu.AssociateRJ) -> None:
-        super().__init__(
-            f"association rejected: result {rj.result}, source {rj.source}, reason {rj.reason}"
-        )
-        self.rj = rj
 
 
 def set_timeouts(sock: socket.socket, *, receive: float, send: float) -> None:
