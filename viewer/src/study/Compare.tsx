@@ -78,7 +78,7 @@ export function Compare(props: {
         </div>
       </div>
       {problem && <div className="banner" role="alert">{problem}</div>}
-      <div className={`compare-box ${compare.mode}`} ref={box}>
+      <div className={`compare-box mode-${compare.mode}`} ref={box}>
         {before.series && (
           <div
             className="compare-cell"
