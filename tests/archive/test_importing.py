@@ -37,6 +37,7 @@ def test_a_folder_with_everything_in_it(archive, tmp_path):
     (folder / "deep" / "b").write_bytes(good[1])
     (folder / "deep" / "er" / "c.dcm").write_bytes(good[2])
     (folder / "again.dcm").write_bytes(good[0])
+    archive.store(good[0])
     (folder / "other.dcm").write_bytes(part10(SOPInstanceUID="1.2.3.1.0", seed=77))
     (folder / "short.dcm").write_bytes(good[3][:-9])
     (folder / "empty.dcm").write_bytes(b"")
@@ -50,7 +51,7 @@ def test_a_folder_with_everything_in_it(archive, tmp_path):
 
     steps: list[float] = []
     report = archive.import_paths([folder], progress=Progress(lambda f, _: steps.append(f)))
-    assert (report.stored, report.duplicates, report.conflicts) == (4, 1, 1)
+    assert (report.stored, report.duplicates, report.conflicts) == (3, 2, 1)
     found = {p.name: (p.kind, p.reason) for p in report.problems}
     assert set(found) == {
         "other.dcm", "short.dcm", "empty.dcm", "brain.nii.gz", "notes.txt", "more.zip/y.txt",

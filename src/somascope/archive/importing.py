@@ -1,7 +1,8 @@
 """`Archive.import_paths`: folders, files, ZIP archives and DICOMDIRs, every file accounted for.
 
 What is no DICOM is listed, never skipped in silence; the report's ``other`` files are the ones a
-caller may convert. Links that lead out of a folder are not followed.
+caller may convert. Links that lead out of a folder are not followed. Files are taken by several
+threads: of two in one import that contradict each other, the one that is ready first is kept.
 """
 
 from __future__ import annotations

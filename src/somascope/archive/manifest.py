@@ -43,11 +43,11 @@ class Manifest:
     body: bytes
     _rendered: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], compare=False)
 
-    def rendered(self, base: bytes) -> bytes:
-        """All instances, parted by commas, bulk data below ``base``; the last base is kept."""
+    def array(self, base: bytes) -> bytes:
+        """All instances as a JSON array, bulk data below ``base``; the last one made is kept."""
         found = self._rendered.get(base)
         if found is None:
-            found = self.body.replace(_MARK, base)
+            found = b"[" + self.body.replace(_MARK, base) + b"]"
             self._rendered.clear()
             self._rendered[base] = found
         return found
@@ -119,7 +119,9 @@ def metadata(
             if instance in m.places:
                 return b"[" + m.object(instance).replace(_MARK, uri) + b"]"
         raise NotFound(f"no instance {instance} in study {study}")
-    return b"[" + b",".join(m.rendered(uri) for m in manifests) + b"]"
+    if len(manifests) == 1:
+        return manifests[0].array(uri)
+    return b"[" + b",".join(memoryview(m.array(uri))[1:-1] for m in manifests) + b"]"
 
 
 def one(archive: Archive, level: Level, k: int) -> dict[str, Any]:
