@@ -11,6 +11,7 @@ import pytest
 
 from somascope.core import Grid, Image, Label
 from somascope.core.errors import ParameterError, Refused
+from somascope.testing import check_model, check_operation, check_reader
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +38,7 @@ def test_the_operation_recipe_works_and_is_checked(ct: Image):
     assert out.provenance.steps[-1].params == {"factor": 4.0}
     with pytest.raises(ParameterError, match="from 0 to 100"):
         gain(ct, factor=-1.0)
+    check_operation(gain)
 
 
 def test_the_reader_recipe_reads_a_file(tmp_path: Path):
@@ -49,6 +51,7 @@ def test_the_reader_recipe_reads_a_file(tmp_path: Path):
     (image,) = reader.read(path)
     assert image.shape == (2, 3, 4)
     assert np.array_equal(image.data.ravel(), values)
+    check_reader(reader, [path])
 
 
 def test_the_model_recipe_answers_and_refuses(ct: Image):
@@ -58,6 +61,7 @@ def test_the_model_recipe_answers_and_refuses(ct: Image):
     assert finding.concept.meaning == "Bright"
     with pytest.raises(Refused, match="reads CT"):
         model(Image(ct.data, ct.grid, "MR"))
+    check_model(model, ct)
 
 
 def test_every_command_is_in_the_readme():
