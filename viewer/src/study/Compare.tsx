@@ -1,9 +1,10 @@
 /** Before and after: a curtain to swipe, or side by side; both move together. */
 
-import { type Dispatch, useCallback, useRef, useState } from "react";
+import { type Dispatch, useCallback, useEffect, useRef, useState } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
 import { StackPane } from "../viewport/StackPane";
+import { fit } from "../viewport/commands";
 import { useLinked } from "../viewport/link";
 import { seriesName } from "./series";
 import type { Action, State } from "./state";
@@ -33,6 +34,12 @@ export function Compare(props: {
     [onReady],
   );
   useLinked("compare-before", "compare-after", ready.length === 2 ? ready.join() : "");
+
+  // The panes change size with the mode; linked cameras would each follow the other's new zoom.
+  useEffect(() => {
+    const timer = window.setTimeout(() => ["compare-before", "compare-after"].forEach(fit), 300);
+    return () => window.clearTimeout(timer);
+  }, [compare.mode]);
 
   const move = (event: React.PointerEvent) => {
     if (event.buttons !== 1 || !box.current) return;

@@ -63,7 +63,7 @@ export function VolumePane(props: {
     const draw = () => {
       const viewport = currentEngine()?.getViewport(id) as Types.IVolumeViewport | undefined;
       // Without a GPU rays take coarser steps, or turning a volume takes seconds a frame.
-      viewport?.setProperties({ preset, sampleDistanceMultiplier: software() ? 4 : 1 });
+      viewport?.setProperties({ preset, sampleDistanceMultiplier: software() ? 1.5 : 1 });
       viewport?.render();
     };
     draw();

@@ -78,6 +78,11 @@ export function scrollTo(id: string, index: number): void {
   else viewport.scroll(index - viewport.getSliceIndex());
 }
 
+/** Fit the picture to its pane. */
+export function fit(id: string): void {
+  one(id, (v) => v.resetCamera());
+}
+
 /** Camera, window, colours as when the series was opened. */
 export function reset(id: string): void {
   one(id, (v) => {
