@@ -1,4 +1,4 @@
-"""``python -m benchmarks NAME [--json] [--small]``: ours and the peer's, interleaved, one line per case."""
+"""``python -m benchmarks NAME [--json] [--small]``: ours and the peer's, interleaved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ NAMES = {
     "load": ("benchmarks.io.load", "200-slice CT folder to Image; peers SimpleITK, pydicom"),
     "store": ("benchmarks.server.store", "durable C-STORE; peers Orthanc, pynetdicom storescp"),
     "web": ("benchmarks.server.web", "DICOMweb frames, QIDO, metadata, series, STOW; peer Orthanc"),
-    "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself small"),
+    "header": ("benchmarks.archive.header", "one header pass and metadata JSON; peer pydicom"),
+    "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": ("benchmarks.viewer.first_image", "first image after a click, 300 slices; peer OHIF"),
 }
 
@@ -41,8 +42,8 @@ def machine() -> str:
 def lines(name: str, *, small: bool) -> Iterator[dict[str, Any]]:
     """Run one benchmark; each line has all of `KEYS`."""
     module = importlib.import_module(NAMES[name][0])
-    for line in module.run(small=small):
-        line = {**line, "machine": machine()}
+    for measured in module.run(small=small):
+        line = {**measured, "machine": machine()}
         missing = [k for k in KEYS if k not in line]
         if missing:
             raise KeyError(f"benchmark {name} left out {missing}")

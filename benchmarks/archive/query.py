@@ -47,7 +47,9 @@ def _template() -> tuple[bytes, dict[str, bytes]]:
     return raw, words
 
 
-def _fill(archive: Archive, template: tuple[bytes, dict[str, bytes]], first: int, studies: int) -> None:
+def _fill(
+    archive: Archive, template: tuple[bytes, dict[str, bytes]], first: int, studies: int
+) -> None:
     raw, words = template
 
     def uid(kind: str, number: int) -> bytes:
@@ -106,7 +108,7 @@ def run(*, small: bool) -> Iterator[dict[str, Any]]:
         finally:
             archive.close()
     before, after = measured
-    for name, (low, middle, p95, hits) in after.items():
+    for name, (low, middle, p95, _) in after.items():
         was = before[name]
         yield {
             "name": "query",

@@ -248,7 +248,7 @@ def test_disk_full_loses_nothing_and_recovers(small_disk):
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
 def test_order_of_promises(tmp_path):
-    """File sync, folder sync, index sync, then the answer: seen in the system calls."""
+    """Link, file sync, folder sync, index sync, then the answer: seen in the system calls."""
     script = (
         "import os,sys;from pathlib import Path;from somascope.archive import Archive;"
         "from somascope.testing.archive import part10;a=Archive.open(Path(sys.argv[1]));"
@@ -276,7 +276,7 @@ def test_order_of_promises(tmp_path):
             steps.append("folder")
         elif "sync(" in line and "sqlite-wal" in line:
             steps.append("index")
-    assert steps == ["file", "link", "folder", "index"]
+    assert steps == ["link", "file", "folder", "index"]
 
 
 def test_only_read_errors_from_mutated_bytes(tmp_path):

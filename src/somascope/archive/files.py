@@ -77,7 +77,12 @@ class Files:
         return self.root / "quarantine" / f"{name.hex()}.dcm"
 
     def place(self, name: bytes, pieces: Sequence[Buffer] | Iterator[Buffer], size: int) -> None:
-        """Write, sync the file, link it to its place, sync the folder."""
+        """Write the file, link it to its place, sync the file, sync the folder.
+
+        The link comes before the sync so that one flush of the file system's journal makes both
+        durable. What a power cut leaves under the final name may be damaged then; it has no row,
+        and is taken up only where its bytes agree with its name.
+        """
         free = os.statvfs(self.root) if hasattr(os, "statvfs") else None
         if free is not None and free.f_bavail * free.f_frsize < size + self._reserve:
             raise OutOfSpace(
@@ -89,10 +94,10 @@ class Files:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
             try:
                 _write(descriptor, pieces)
+                _link(temporary, final)
                 _sync(descriptor)
             finally:
                 os.close(descriptor)
-            _link(temporary, final)
             sync_folder(final.parent)
         except OSError as error:
             self.drop(name)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import select, update
 
 from somascope.archive.database import Database
-from somascope.archive.files import Files, new_name
+from somascope.archive.files import Files, agrees, new_name
 from somascope.archive.index import Committer
 from somascope.archive.records import Stored
 from somascope.archive.rows import Arrival, instance_row
@@ -157,9 +157,12 @@ class Intake:
             return None
         sha = hashlib.sha256()
         with path.open("rb") as file:
-            file.seek(found.dataset_offset)
+            prefix = file.read(found.dataset_offset)
             while piece := file.read(CHUNK):
                 sha.update(piece)
+        if not agrees(name, prefix, sha.digest()):  # never acknowledged: its sync did not return
+            self.files.drop(name)
+            return None
         offset = found.dataset_offset
         return self._index(
             _arrival(found, name, sha.digest(), found.size, offset=offset, origin="recovered"), None

@@ -131,7 +131,9 @@ def _operations() -> Check:
         except Exception as error:
             broken.append(f"{name}: {error}")
     if broken or not names:
-        return Check("operations", "bad", "; ".join(broken) or "none", "reinstall, or remove the plug-in")
+        return Check(
+            "operations", "bad", "; ".join(broken) or "none", "reinstall, or remove the plug-in"
+        )
     return Check("operations", "ok", f"{len(names)} published")
 
 
@@ -141,7 +143,9 @@ def _port(name: str, port: int) -> Check:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return Check(name, "note", f"{port} is in use", "choose another with --port / --dicom-port")
+            return Check(
+                name, "note", f"{port} is in use", "choose another with --port / --dicom-port"
+            )
     return Check(name, "ok", f"{port} is free")
 
 
@@ -195,6 +199,8 @@ def doctor(
             table.add_row(signs[c.state], c.name, escape(c.detail), escape(c.remedy))
         console = Console()
         console.print(table)
-        console.print("[green]healthy[/]" if healthy else "[red]not healthy[/]: see the lines above")
+        console.print(
+            "[green]healthy[/]" if healthy else "[red]not healthy[/]: see the lines above"
+        )
     if not healthy:
         raise typer.Exit(1)

@@ -10,9 +10,7 @@ from somascope.core.errors import NotFound, WriteError
 from somascope.core.progress import QUIET, Progress
 
 
-def export_uid(
-    archive: Archive, uid: str, out: Path, *, progress: Progress = QUIET
-) -> list[Path]:
+def export_uid(archive: Archive, uid: str, out: Path, *, progress: Progress = QUIET) -> list[Path]:
     """Copy the DICOM instances of a study, series or instance into folder ``out``.
 
     When ``out`` has a suffix, the UID must be one volume, which is written in that format.

@@ -30,7 +30,12 @@ def operations(
 
 def _usage(op: Operation) -> str:
     inputs = " ".join(name.upper() for name, _ in op.inputs)
-    lines = [f"Usage: somascope run {op.name} {inputs} -o OUT [parameters]", "", f"  {op.summary}", ""]
+    lines = [
+        f"Usage: somascope run {op.name} {inputs} -o OUT [parameters]",
+        "",
+        f"  {op.summary}",
+        "",
+    ]
     for p in op.parameters:
         kind = "|".join(map(str, p.choices)) or p.type
         default = "required" if p.required else f"default {p.default}"
@@ -95,7 +100,9 @@ def run(
     if not name or (asked and name in ("--help", "-h")):
         typer.echo("Usage: somascope run NAME INPUT... -o OUT [--param value ...]\n")
         typer.echo("  Runs an operation on files, folders or (with --archive DIR) archive UIDs.")
-        typer.echo("  somascope operations lists the names; somascope run NAME --help the parameters.")
+        typer.echo(
+            "  somascope operations lists the names; somascope run NAME --help the parameters."
+        )
         raise typer.Exit(0 if asked else 2)
     op = get_operation(name)
     if asked:
@@ -124,7 +131,10 @@ def run(
                 opened.close()
         else:
             assert out is not None
-            outputs = [str(p) for p in run_files(name, [Path(i) for i in inputs], out, params, progress=progress)]
+            outputs = [
+                str(p)
+                for p in run_files(name, [Path(i) for i in inputs], out, params, progress=progress)
+            ]
     if json_:
         typer.echo(json.dumps({"operation": name, "params": params, "outputs": outputs}))
     else:

@@ -13,10 +13,15 @@ from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from somascope.core.errors import Refused, SomascopeError
 
+if TYPE_CHECKING:
+    from somascope.archive import Archive
+
+QUIET = 2.0
+"""Seconds without a new instance after which a series is taken to be complete."""
 RESTARTS = 5
 """How often one part may die within a minute before the whole server stops."""
 
@@ -67,13 +72,35 @@ def _dimse(plan: Plan) -> None:
 
 def _jobs(plan: Plan) -> None:
     _watch_parent()
+    from somascope.archive import Archive
     from somascope.jobs.local import LocalExecutor
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
-    with LocalExecutor(plan.root, workers=plan.workers):
-        stop.wait()
+    archive = Archive.open(plan.root)
+    try:
+        with LocalExecutor(plan.root, workers=plan.workers):
+            _keep_warm(archive, stop)
+    finally:
+        archive.close()
+
+
+def _keep_warm(archive: Archive, stop: threading.Event) -> None:
+    """Serialise the metadata of each series once nothing has come for it for `QUIET` seconds."""
+    last = archive.stats().last_change
+    waiting: dict[str, float] = {}
+    while not stop.wait(0.5):
+        for change in archive.changes(after=last):
+            last = change.seq
+            if change.series:
+                waiting[change.series] = time.monotonic()
+        for series in [s for s, since in waiting.items() if time.monotonic() - since > QUIET]:
+            del waiting[series]
+            try:
+                archive.warm(series)
+            except SomascopeError:  # what cannot be read says so to whoever asks for it
+                continue
 
 
 def free_port(host: str, wanted: int, *, what: str, may_move: bool) -> int:
