@@ -92,6 +92,7 @@ def test_length_is_millimetres(screen: Any) -> None:
     page.keyboard.press("l")
     screen.drag("stack-0", (-150, -40), (150, -40))
     page.wait_for_selector(".measurements .row:has-text('mm')")
+    page.wait_for_timeout(900)
     text = page.inner_text(".measurements .row")
     assert float(text.split()[0]) == pytest.approx(300 * scale, rel=0.02)
 
@@ -119,6 +120,7 @@ def test_regions_give_mean_and_area_in_the_images_unit(screen: Any, ct: Any) -> 
     page.keyboard.press("b")
     screen.drag("stack-0", (10, -50), (40, -20))
     page.wait_for_selector(".measurements .row:has-text('Area')")
+    page.wait_for_timeout(900)
     text = page.inner_text(".measurements .row")
     mean = screen.number(r"Mean (\S+) HU", text)
     spread = screen.number(r"SD (\S+) HU", text)

@@ -44,8 +44,11 @@ export function MeasurePanel({ pane, state, dispatch }: PanelProps) {
     };
     const names = [ANNOTATION_ADDED, ANNOTATION_COMPLETED, ANNOTATION_MODIFIED, ANNOTATION_REMOVED];
     for (const name of names) eventTarget.addEventListener(name, later);
+    // The last figures of a drag are worked out after its last event.
+    const timer = window.setInterval(redraw, 400);
     return () => {
       window.clearTimeout(pending);
+      window.clearInterval(timer);
       for (const name of names) eventTarget.removeEventListener(name, later);
     };
   }, []);
