@@ -1,4 +1,4 @@
-"""Write ``docs/operations.md`` from the operations themselves: ``python docs/build_reference.py``."""
+"""Write ``docs/operations.md`` from the operations: ``python docs/build_reference.py``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def _row(p: Parameter) -> str:
     low, high = p.param.minimum, p.param.maximum
     span = f"{'' if low is None else f'{low:g}'} to {'' if high is None else f'{high:g}'}"
     default = "required" if p.required else f"`{p.default}`"
-    return f"| `{p.name}` | {kind} | {p.param.unit} | {span if span != ' to ' else ''} | {default} | {p.param.help} |"
+    cells = f"`{p.name}`", kind, p.param.unit, span if span != " to " else "", default, p.param.help
+    return f"| {' | '.join(cells)} |"
 
 
 def section(op: Operation) -> str:
@@ -32,9 +33,10 @@ def section(op: Operation) -> str:
 def page() -> str:
     """The whole page."""
     head = (
-        "# Operations\n\nWritten by `docs/build_reference.py` from the operations themselves. Each is there as a Python\n"
-        "call, as `somascope run NAME INPUT -o OUT --param value`, as `POST /api/jobs`, as a form in the viewer, and as\n"
-        "a step of a pipeline.\n\n"
+        "# Operations\n\n"
+        "Written by `docs/build_reference.py` from the operations themselves. Each is there as a\n"
+        "Python call, as `somascope run NAME INPUT -o OUT --param value`, as `POST /api/jobs`,\n"
+        "as a form in the viewer, and as a step of a pipeline.\n\n"
     )
     return head + "\n".join(section(get_operation(n)) for n in operation_names())
 

@@ -1,4 +1,4 @@
-"""The documents are executed: code in CONTRIBUTING runs, and every command has its line in the README."""
+"""The documents are executed: their code runs, and every command has its line."""
 
 from __future__ import annotations
 
@@ -98,8 +98,10 @@ def test_python_in_the_docs_runs(page: str, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-    + sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md")),
+    [
+        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+        *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md")),
+    ],
 )
 def test_links_and_pictures_exist(page: str):
     text = (ROOT / page).read_text()

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from somascope.archive import Archive, OutOfSpace, Query
 from somascope.archive.schema import HEAD, VERSION_TABLE, metadata
-from somascope.core.errors import CorruptFile, SomascopeError
+from somascope.core.errors import CorruptFile, ParameterError, SomascopeError
 from somascope.io.dicom import header
 from somascope.testing.archive import check_archive, dataset, part10, pixels
 
@@ -316,3 +316,20 @@ def test_verify_finds_every_flipped_bit_and_lost_files(archive):
     assert found.checked == 20
     with pytest.raises(CorruptFile, match="damaged"):
         archive.frame(victims[0].sop_uid, 1)
+
+
+def test_the_database_may_be_configured(tmp_path, monkeypatch):
+    """By the archive's own file, by the environment before it, and not by anything half right."""
+    (tmp_path / "somascope.toml").write_text(
+        f'[archive]\ndatabase = "sqlite:///{tmp_path / "named.sqlite"}"\n[http]\npage = 5\n'
+    )
+    Archive.open(tmp_path).close()
+    assert (tmp_path / "named.sqlite").is_file()
+    assert not (tmp_path / "index.sqlite").exists()
+    monkeypatch.setenv("SOMASCOPE_DATABASE", f"sqlite:///{tmp_path / 'other.sqlite'}")
+    Archive.open(tmp_path).close()
+    assert (tmp_path / "other.sqlite").is_file()
+    monkeypatch.delenv("SOMASCOPE_DATABASE")
+    (tmp_path / "somascope.toml").write_text("[archive]\ndatabase = 3\n")
+    with pytest.raises(ParameterError, match="database"):
+        Archive.open(tmp_path)

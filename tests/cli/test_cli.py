@@ -91,7 +91,15 @@ def test_run_on_a_dicom_folder_makes_a_dicom_folder(tmp_path: Path, volume: Imag
     from somascope.io import read, write
 
     write(volume, tmp_path / "series")
-    somascope("run", "process.resample", tmp_path / "series", "-o", tmp_path / "out", "--spacing", "1.5,1.5,1.5")
+    somascope(
+        "run",
+        "process.resample",
+        tmp_path / "series",
+        "-o",
+        tmp_path / "out",
+        "--spacing",
+        "1.5,1.5,1.5",
+    )
     result = read(tmp_path / "out")
     assert isinstance(result, Image)
     assert result.grid.spacing == pytest.approx((1.5, 1.5, 1.5))
@@ -132,7 +140,9 @@ def test_import_lists_what_is_refused_and_export_gives_it_back(tmp_path: Path, v
     assert out["stored"] == 12
     assert out["converted"] == ["also.nii.gz"]
     assert {r["name"].split("/")[-1] for r in out["refused"]} == {"broken.dcm", "letter.txt"}
-    again = json.loads(somascope("import", tmp_path / "a", tmp_path / "in" / "series", "--json").stdout)
+    again = json.loads(
+        somascope("import", tmp_path / "a", tmp_path / "in" / "series", "--json").stdout
+    )
     assert (again["stored"], again["duplicates"]) == (0, 6)
 
     original = read(tmp_path / "in" / "series")

@@ -5,8 +5,10 @@ The order of every store: file synced, folder synced, index committed, then the 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +64,22 @@ class _Place(NamedTuple):
     until: float
 
 
+def _configured(root: Path) -> str:
+    """The URL that the environment or the archive's ``somascope.toml`` names, or ``""``."""
+    named = os.environ.get("SOMASCOPE_DATABASE", "")
+    file = root / "somascope.toml"
+    if named or not file.is_file():
+        return named
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("archive", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{file} is not valid TOML: {error}") from error
+    url = found.get("database", "") if isinstance(found, dict) else None
+    if not isinstance(url, str) or (isinstance(found, dict) and set(found) - {"database"}):
+        raise ParameterError(f"{file}: [archive] may hold `database`, a URL as text, and no more")
+    return url
+
+
 class Archive:
     """Instances on disk and their index. Open it with `Archive.open`; safe in threads."""
 
@@ -82,8 +100,9 @@ class Archive:
         root
             Folder of the instances; created with its parents.
         url
-            SQLAlchemy URL of the index; default a SQLite file in ``root``. Processes on the same
-            archive give the same one.
+            SQLAlchemy URL of the index. Default: the variable ``SOMASCOPE_DATABASE``, else
+            ``database`` under ``[archive]`` in ``root/somascope.toml``, else a SQLite file in
+            ``root``. Processes on the same archive give the same one.
         reserve
             Bytes of disk to keep free; a store that would go below is refused with `OutOfSpace`.
 
@@ -92,7 +111,7 @@ class Archive:
         root = Path(root).absolute()
         root.mkdir(parents=True, exist_ok=True)
         files = Files(root, reserve=reserve)
-        database = Database(url or f"sqlite:///{root / 'index.sqlite'}")
+        database = Database(url or _configured(root) or f"sqlite:///{root / 'index.sqlite'}")
         database.migrate(root / "migrate.lock")
         archive = cls(root, database, files)
         archive._recover()

@@ -37,7 +37,7 @@ def _names(value: str) -> list[Any]:
     return [{k: v for k, v in groups.items() if v}] if value else []
 
 
-def _a(  # noqa: PLR0917  (one row of a table)
+def _a(
     level: Level, tag: str, vr: str, keyword: str, column: Column[Any], how: How, *,
     default: bool = True, folded: Column[Any] | None = None,
 ) -> Attribute:  # fmt: skip

@@ -64,7 +64,7 @@ for command in (
 
 
 def run_app() -> None:
-    """Run the command; an expected error is one line on stderr and exit code 1 (2 for arguments)."""
+    """Run the command; an expected error is one line on stderr and exit code 1, or 2."""
     try:
         app()
     except ParameterError as error:

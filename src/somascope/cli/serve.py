@@ -20,13 +20,16 @@ def serve(
     dicom_port: Annotated[int, typer.Option(help="DICOM port; 0 takes a free one.")] = DICOM_PORT,
     workers: Annotated[int, typer.Option(help="Worker processes for jobs.", min=0)] = 1,
     acceptors: Annotated[int, typer.Option(help="DICOM acceptor processes.", min=0)] = 2,
+    executor: Annotated[
+        str, typer.Option(help="What runs jobs: local or ray.", envvar="SOMASCOPE_EXECUTOR")
+    ] = "local",
 ) -> None:
     """Serve an archive: viewer, DICOMweb, DICOM and the application API in one process tree."""
     from somascope.server.supervise import Plan, supervise
 
     plan = Plan(
         root=archive, host=host, port=port, aet=aet, dicom_port=dicom_port,
-        workers=workers, acceptors=acceptors,
+        workers=workers, acceptors=acceptors, executor=executor,
     )  # fmt: skip
     supervise(plan, say=typer.echo)
 

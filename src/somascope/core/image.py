@@ -106,9 +106,7 @@ class Image:
     def __array__(self, *args: object, **kwargs: object) -> Never:
         raise GeometryError("np.asarray(image) would lose the grid; use image.data")
 
-    def with_data(
-        self, data: Array, *, step: Step | None = None, unit: str | None = None
-    ) -> Image:
+    def with_data(self, data: Array, *, step: Step | None = None, unit: str | None = None) -> Image:
         """Same place, other values; ``step`` is appended to the provenance."""
         return replace(
             self,
@@ -148,4 +146,6 @@ class Image:
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
         axes = " ".join(self.axis_names)
-        return f"Image({self.modality} {shape} ({axes}) {self.data.dtype} [{self.unit}], {self.grid})"
+        return (
+            f"Image({self.modality} {shape} ({axes}) {self.data.dtype} [{self.unit}], {self.grid})"
+        )

@@ -11,7 +11,7 @@ JobState: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Inputs and outputs are UIDs (series or SOP instance), never arrays; times are ISO 8601 UTC."""
+    """Inputs and outputs are UIDs of series or instances; times are ISO 8601 UTC."""
 
     id: str
     operation: str

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import (
     Annotated,
@@ -94,7 +94,7 @@ class Parameter:
                 schema["enum"] = [*self.choices, None]
         if not self.required:
             default: Any = self.default
-            schema["default"] = list(default) if isinstance(default, tuple) else default
+            schema["default"] = _plain(default)
         target = schema["items"] if self.type == "array" else schema
         if self.param.minimum is not None:
             target["minimum"] = self.param.minimum
@@ -118,39 +118,39 @@ class Parameter:
         if self.type == "array":
             if isinstance(value, str) or not hasattr(value, "__iter__"):
                 raise ParameterError(f"{where}; give {self.length or 'several'} numbers")
-            items = tuple(self._number(where, v) for v in value)
+            items = tuple(self._number(where, v) for v in cast("Iterable[Any]", value))
             if self.length is not None and len(items) != self.length:
                 raise ParameterError(f"{where}; give exactly {self.length} numbers")
             return items
+        result: float | bool | str
         if self.type in ("number", "integer"):
-            value = self._number(where, value)
+            result = self._number(where, value)
         elif self.type == "boolean":
             if not isinstance(value, (bool, np.bool_)):
                 raise ParameterError(f"{where}; give true or false")
-            value = bool(value)
-        elif not isinstance(value, str):
+            result = bool(cast("bool", value))
+        elif isinstance(value, str):
+            result = value
+        else:
             raise ParameterError(f"{where}; give text")
-        if self.choices and value not in self.choices:
+        if self.choices and result not in self.choices:
             raise ParameterError(f"{where}; choose one of {', '.join(map(str, self.choices))}")
-        return value
+        return result
 
     def _number(self, where: str, value: Any) -> float | int:
         if isinstance(value, (bool, np.bool_)) or not isinstance(
             value, (int, float, np.integer, np.floating)
         ):
             raise ParameterError(f"{where}; give a number{self._range()}")
-        if not np.isfinite(value):
+        number = float(cast("float", value))
+        if not np.isfinite(number):
             raise ParameterError(f"{where}; give a finite number{self._range()}")
-        if self.type == "integer":
-            if float(value) != int(value):
-                raise ParameterError(f"{where}; give a whole number{self._range()}")
-            value = int(value)
-        else:
-            value = float(value)
+        if self.type == "integer" and not number.is_integer():
+            raise ParameterError(f"{where}; give a whole number{self._range()}")
         low, high = self.param.minimum, self.param.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
+        if (low is not None and number < low) or (high is not None and number > high):
             raise ParameterError(f"{where}; give a number{self._range()}")
-        return value
+        return int(number) if self.type == "integer" else number
 
     def _range(self) -> str:
         low, high, unit = self.param.minimum, self.param.maximum, self.param.unit
@@ -183,7 +183,9 @@ class Parameter:
                 return True
             if text.lower() in ("false", "no", "off", "0"):
                 return False
-            raise ParameterError(f"{operation}: parameter {self.name!r} is {text!r}; give yes or no")
+            raise ParameterError(
+                f"{operation}: parameter {self.name!r} is {text!r}; give yes or no"
+            )
         return self.validate(operation, text)
 
 
@@ -279,6 +281,11 @@ def _parameter(name: str, hint: Any, default: Any, *, operation: str) -> Paramet
     )
 
 
+def _plain(value: Any) -> Any:
+    """The value as JSON gives it back: a tuple is a list there."""
+    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+
+
 def _noun(hint: Any) -> str:
     if hint in NOUNS:
         return cast("type", hint).__name__
@@ -346,11 +353,12 @@ def operation(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             given = {k: v for k, v in kwargs.items() if k in names}
             others = {k: v for k, v in kwargs.items() if k not in names}
             params = described.validate(given)
-            result = function(*args, **cast("Any", {**others, **params}))
+            result = cast("Callable[..., R]", function)(*args, **{**others, **params})
             inputs = tuple(u for a in args for u in input_uids(a))
-            from somascope import __version__  # noqa: PLC0415
+            from somascope import __version__
 
-            return record(result, Step(name, params, inputs, __version__))
+            recorded = {k: _plain(v) for k, v in params.items()}
+            return record(result, Step(name, recorded, inputs, __version__))
 
         cast("Any", run).operation = replace(described, function=run)
         return run

@@ -32,7 +32,9 @@ class Progress:
         if self._report is not None:
             self._report(min(max(fraction, 0.0), 1.0), message)
 
-    def over(self, items: Iterable[T], message: str = "", *, total: int | None = None) -> Iterator[T]:
+    def over(
+        self, items: Iterable[T], message: str = "", *, total: int | None = None
+    ) -> Iterator[T]:
         """Iterate and report after each item."""
         n = total if total is not None else (len(items) if isinstance(items, Sized) else 0)
         for i, item in enumerate(items):

@@ -46,7 +46,7 @@ class Provenance:
     steps: tuple[Step, ...] = ()
 
     def then(self, step: Step) -> Provenance:
-        """This history with one more step at its end."""
+        """The history with one more step at its end."""
         return replace(self, steps=(*self.steps, step))
 
     def to_json(self) -> str:
@@ -56,12 +56,10 @@ class Provenance:
     @classmethod
     def from_json(cls, text: str) -> Provenance:
         """Read what `to_json` wrote."""
-        record = json.loads(text)
+        record: dict[str, list[dict[str, Any]]] = json.loads(text)
+        sources = (Source(**s) for s in record["sources"])
+        steps = (Step(**s) for s in record["steps"])
         return cls(
-            sources=tuple(
-                Source(**{**s, "uids": tuple(s.get("uids", ()))}) for s in record["sources"]
-            ),
-            steps=tuple(
-                Step(**{**s, "inputs": tuple(s.get("inputs", ()))}) for s in record["steps"]
-            ),
+            sources=tuple(replace(s, uids=tuple(s.uids)) for s in sources),
+            steps=tuple(replace(s, inputs=tuple(s.inputs)) for s in steps),
         )

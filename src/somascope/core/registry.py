@@ -28,7 +28,7 @@ def get_operation(name: str) -> Operation:
     """The operation of that name; imports its module now."""
     points = _points(OPERATIONS)
     if name not in points:
-        near = [n for n in points if name.split(".")[-1] in n] or list(points)
+        near = [n for n in points if name.rsplit(".", maxsplit=1)[-1] in n] or list(points)
         raise NotFound(f"no operation {name!r}; there is {', '.join(near[:12])}")
     function: Any = points[name].load()
     found: Operation = function.operation

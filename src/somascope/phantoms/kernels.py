@@ -11,7 +11,7 @@ from somascope.core.grid import Array, Float
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def paint(  # noqa: PLR0917
+def paint(
     out: Array,
     affine: Float,
     units: Float,
@@ -52,7 +52,7 @@ def paint(  # noqa: PLR0917
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
-def integrate(  # noqa: PLR0917
+def integrate(
     starts: Float,
     ends: Float,
     units: Float,

@@ -11,7 +11,7 @@ from somascope.core.grid import Array
 
 
 @numba.njit(parallel=True, cache=True)
-def _histograms(  # noqa: PLR0917 (numba kernels take positions)
+def _histograms(
     volume: Array, low: float, scale: float, bins: int, ez: Array, ey: Array, ex: Array
 ) -> Array:
     tz, ty, tx = ez.size - 1, ey.size - 1, ex.size - 1
@@ -93,7 +93,7 @@ def _between(edges: Array, n: int) -> tuple[Array, Array, Array]:
 
 
 @numba.njit(parallel=True, cache=True)
-def _apply(  # noqa: PLR0917
+def _apply(
     volume: Array,
     out: Array,
     table: Array,
@@ -145,7 +145,7 @@ def _apply(  # noqa: PLR0917
 
 
 @numba.njit(inline="always")
-def _mix(  # noqa: PLR0917
+def _mix(
     table: Array, t0: int, t1: int, w: float, b: Any, f: float
 ) -> float:
     first = table[t0, b] + f * (table[t0, b + 1] - table[t0, b])

@@ -36,6 +36,7 @@ class Plan:
     aet: str = "SOMASCOPE"
     dicom_port: int = 11112
     workers: int = 1
+    executor: str = "local"
     acceptors: int = 2
     busy_port_moves: bool = False
     """Take a free port, and say so, when the wanted one is taken."""
@@ -73,14 +74,14 @@ def _dimse(plan: Plan) -> None:
 def _jobs(plan: Plan) -> None:
     _watch_parent()
     from somascope.archive import Archive
-    from somascope.jobs.local import LocalExecutor
+    from somascope.jobs.executor import executor
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     archive = Archive.open(plan.root)
     try:
-        with LocalExecutor(plan.root, workers=plan.workers):
+        with executor(plan.executor, plan.root, workers=plan.workers):
             _keep_warm(archive, stop)
     finally:
         archive.close()

@@ -109,7 +109,7 @@ class _Parser:
         self._narrow = struct.Struct(order + "HHI").unpack_from
         self._wide = struct.Struct(order + "HH2sH").unpack_from
 
-    def object(  # noqa: PLR0917  (called for every item)
+    def object(
         self, p: int, end: int, explicit: bool, charset: str, uri: str, depth: int  # noqa: FBT001
     ) -> tuple[dict[str, Any], int]:  # fmt: skip
         """The elements from ``p`` to ``end`` or an item delimiter, and where they end."""
@@ -177,7 +177,7 @@ class _Parser:
             return "OW"
         return "SS" if self.signed and "SS" in vr else vr[:2]
 
-    def _items(  # noqa: PLR0917
+    def _items(
         self, p: int, end: int, explicit: bool, charset: str, uri: str, depth: int  # noqa: FBT001
     ) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
         items: list[dict[str, Any]] = []
