@@ -168,7 +168,7 @@ def page(ohif):
             service_workers="block", viewport={"width": 1280, "height": 800}
         )
         opened = context.new_page()
-        opened.set_default_timeout(60_000)
+        opened.set_default_timeout(150_000)
         yield opened
         browser.close()
 
@@ -176,14 +176,14 @@ def page(ohif):
 def shoot(page, name: str) -> np.ndarray:
     from PIL import Image
 
-    png = page.screenshot(timeout=60_000)
+    png = page.screenshot(timeout=150_000)
     if folder := os.environ.get("SOMASCOPE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"ohif-{name}.png").write_bytes(png)
     return np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=float)
 
 
-def wait_for(condition, what: str, *, seconds: float = 60) -> None:
+def wait_for(condition, what: str, *, seconds: float = 150) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"{what} did not happen within {seconds:g} s"

@@ -90,7 +90,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 def quick(recorder: Recorder, tmp_path: Path) -> Iterator[Door]:
     """A door with short timers."""
-    limits = Limits(artim=1.0, network=2.0, idle=5.0, per_address=8)
+    limits = Limits(artim=1.0, network=8.0, idle=20.0, per_address=8)
     with door(recorder, tmp_path, limits=limits) as running:
         yield running
 
