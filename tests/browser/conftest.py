@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,17 +12,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-SHOTS = Path(__file__).parent / "shots"
-FLAGS = [
-    "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-PATIENCE = 60_000
-"""Milliseconds: pictures are drawn by the CPU here, on a machine that may be busy."""
+from tests.screen import Screen, chromium, open_browser
 
 FILES = (
     "CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "examples_palette.dcm",
@@ -37,13 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(280))
-
-
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("chromium is not installed")
-    return found
 
 
 def free_port() -> int:
@@ -168,102 +151,8 @@ def ct() -> Any:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    with open_browser() as found:
         yield found
-        found.close()
-
-
-def number(pattern: str, text: str) -> float:
-    """The number in the one group of ``pattern``."""
-    found = re.search(pattern, text)
-    assert found is not None, (pattern, text)
-    return float(found[1])
-
-
-class Screen:
-    """A page of the viewer, and what tests ask of it."""
-
-    def __init__(self, page: Any, url: str) -> None:
-        self.page = page
-        self.url = url
-        self.errors: list[str] = []
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda e: self.errors.append(str(e)))
-        page.on("console", self._console)
-
-    def _console(self, message: Any) -> None:
-        if "Content Security Policy" in message.text:
-            self.errors.append(message.text)
-
-    number = staticmethod(number)
-
-    def worklist(self) -> None:
-        self.page.goto(self.url)
-        self.page.wait_for_selector("tr[data-study]")
-
-    def open(self, text: str) -> None:
-        """Open the study whose row shows ``text`` and wait for its first image."""
-        self.worklist()
-        self.page.click(f"tr[data-study]:has-text('{text}')")
-        self.shown("stack-0")
-
-    def shown(self, pane: str) -> None:
-        self.page.wait_for_selector(f"[data-pane='{pane}'][data-waiting=false]")
-
-    def loaded(self, pane: str) -> None:
-        self.page.wait_for_function(
-            "p => { const [a, b] = document.querySelector(`[data-pane='${p}']`).dataset.loaded"
-            ".split('/').map(Number); return b > 0 && a === b }",
-            arg=pane,
-        )
-
-    def layout(self, name: str) -> None:
-        self.page.click(f"[data-layout={name}].tool")
-
-    def panel(self, name: str) -> None:
-        self.page.click(f"[data-panel={name}]")
-
-    def corner(self, pane: str, which: str) -> str:
-        return self.page.inner_text(f"[data-pane='{pane}'] .corner.{which}")
-
-    def wait_corner(self, pane: str, which: str, text: str) -> None:
-        self.page.wait_for_selector(f"[data-pane='{pane}'] .corner.{which}:has-text('{text}')")
-
-    def letters(self, pane: str) -> str:
-        return "".join(
-            self.page.inner_text(f"[data-pane='{pane}'] .letter.{side}") for side in "tlrb"
-        )
-
-    def box(self, pane: str) -> dict[str, float]:
-        return self.page.locator(f"[data-pane='{pane}'] .picture").bounding_box()
-
-    def drag(self, pane: str, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """From and to in CSS pixels from the middle of the pane."""
-        b = self.box(pane)
-        x, y = b["x"] + b["width"] / 2, b["y"] + b["height"] / 2
-        mouse = self.page.mouse
-        mouse.move(x + start[0], y + start[1])
-        mouse.down()
-        mouse.move(x + (start[0] + end[0]) / 2, y + (start[1] + end[1]) / 2, steps=3)
-        mouse.move(x + end[0], y + end[1], steps=3)
-        mouse.up()
-
-    def picture(self, pane: str) -> np.ndarray:
-        """The pane as shown, RGB uint8 of shape (y, x, 3)."""
-        from PIL import Image
-
-        shot = self.page.locator(f"[data-pane='{pane}']").screenshot()
-        with Image.open(BytesIO(shot)) as image:
-            return np.asarray(image.convert("RGB"))
-
-    def shot(self, name: str) -> Path:
-        SHOTS.mkdir(exist_ok=True)
-        path = SHOTS / f"{name}.png"
-        self.page.wait_for_timeout(400)
-        self.page.screenshot(path=path)
-        return path
 
 
 @pytest.fixture

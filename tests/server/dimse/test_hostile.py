@@ -210,13 +210,13 @@ def test_random_orders_and_mutations_in_an_association_leave_no_thread(quick, wi
 
 
 def test_a_slow_sender_inside_a_message_is_cut_off(recorder, tmp_path, opened, wire):
-    with opened(recorder, tmp_path, limits=Limits(network=2.0, idle=60.0)) as door:
-        with wire.established(door) as sock:
-            whole = wire.pdata(1, 3, wire.echo_rq())
-            sock.sendall(whole[:20])
-            begin = time.monotonic()
-            assert _ends(sock, 30.0) == [7]
-            assert 1.5 < time.monotonic() - begin < 30.0
+    limits = Limits(network=2.0, idle=60.0)
+    with opened(recorder, tmp_path, limits=limits) as door, wire.established(door) as sock:
+        whole = wire.pdata(1, 3, wire.echo_rq())
+        sock.sendall(whole[:20])
+        begin = time.monotonic()
+        assert _ends(sock, 30.0) == [7]
+        assert 1.5 < time.monotonic() - begin < 30.0
 
 
 def test_one_who_never_reads_is_cut_off(recorder, tmp_path, opened, wire):
