@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from somascope.core import Axis, Grid, Image, Mask, Provenance, Segment, Source, Step
+from somascope.core.errors import WriteError
 from somascope.io.dicom import iods, pm, seg, validate, write
+from somascope.io.dicom.assemble import _LABEL_UNITS
 from somascope.io.dicom.series import volumes
 
 SHAPE = (3, 6, 8)
@@ -91,6 +93,21 @@ CASES = {
     ),
     "nm": make("NM", "f4", unit="{counts}"),
     "nm flat": make("NM", "u2", grid=FLAT),
+    "nm time": make("NM", "u2", (TIMES,), sizes=(5,)),
+    "nm flat time": make("NM", "u2", (TIMES,), sizes=(5,), grid=FLAT),
+    "nm energy view": make(
+        "NM", "u2", (Axis("energy", (1, 2)), Axis("view", (1, 2, 3))), sizes=(2, 3), grid=FLAT
+    ),
+    "nm detector": make("NM", "u2", (Axis("detector", (1, 2)),), sizes=(2,), grid=FLAT),
+    "nm rotation": make("NM", "u2", (Axis("rotation", (1, 2)),), sizes=(2,), grid=FLAT),
+    "nm phase": make("NM", "u2", (Axis("phase", (1, 2)),), sizes=(2,), grid=FLAT),
+    "nm gated": make(
+        "NM", "u2", (Axis("rr", (1, 2)), Axis("timeslot", (1, 2, 3))), sizes=(2, 3), grid=FLAT
+    ),
+    "nm gated volume": make("NM", "f4", (Axis("timeslot", (1, 2, 3)),), sizes=(3,)),
+    "ct kvp": make("CT", "i2", (Axis("kvp", (80.0, 140.0), "kV"),), sizes=(2,), unit="[hnsf'U]"),
+    "mr ti": make("MR", "u2", (Axis("ti", (50.0, 400.0), "ms"),), sizes=(2,)),
+    "rf frames": make("RF", "u1", (Axis("frame"),), sizes=(4,), grid=FLAT, top=255),
     "us": make("US", "u1", grid=FLAT, top=255),
     "us film": make("US", "u1", (EVEN, CHANNEL), sizes=(3, 3), grid=FLAT, top=255),
     "us volume": make("US", "f4"),
@@ -136,6 +153,28 @@ def test_gated_nuclear_phases_are_kept_as_counted_times():
     (back,), _ = volumes(write.instances(image))
     assert back.axes[0].name == "t"
     assert np.array_equal(back.data, image.data)
+
+
+def test_times_and_vectors_of_nuclear_images_go_together():
+    axes = (Axis("phase", (1, 2)), TIMES)
+    image = make("NM", "u2", axes, sizes=(2, 5), grid=FLAT)
+    files = write.instances(image)
+    assert len(files) == 5  # a time each, its phases within
+    (back,), _ = volumes(files)
+    assert {a.name: a.values for a in back.axes} == {a.name: a.values for a in axes}
+    order = [[a.name for a in back.axes].index(a.name) for a in axes]
+    assert np.array_equal(back.data.transpose(*order, 2, 3, 4), image.data)
+
+
+def test_every_axis_the_reader_makes_is_written_or_refused_with_a_remedy():
+    made = set(_LABEL_UNITS) | {"t", "frame", "channel"}
+    assert made == {a.name for image in CASES.values() for a in image.axes}
+    for name in ("energy", "detector", "rotation", "view"):
+        deep = make("NM", "u2", (Axis(name, (1, 2)),), sizes=(2,))
+        with pytest.raises(WriteError, match=rf"image\.at\({name}=0\)"):
+            write.instances(deep)
+        for file in write.instances(deep.at(**{name: 1})):
+            assert validate.check(file) == []
 
 
 def test_a_left_handed_nuclear_volume_is_turned_not_mirrored():
@@ -229,3 +268,25 @@ def test_whatever_the_attributes_say_the_result_is_valid(attributes, modality, m
     image = Image(data, grid, modality, provenance=RECORD, attributes=attributes)
     for file in write.instances(image, multiframe=multiframe):
         assert validate.check(file) == []
+
+
+@pytest.mark.parametrize("modality", ["DX", "CR", "US", "XA"])
+def test_monochrome1_stays_and_so_do_the_values(modality):
+    dtype = "u1" if modality == "US" else "u2"
+    image = make(modality, dtype, grid=FLAT, top=200, PhotometricInterpretation="MONOCHROME1")
+    (file,) = write.instances(image)
+    made = dcmread(BytesIO(file))
+    assert made.PhotometricInterpretation == "MONOCHROME1"
+    assert made.get("PresentationLUTShape", "INVERSE") == "INVERSE"
+    assert np.array_equal(made.pixel_array, image.data[0])
+    (read,), _ = volumes([file])
+    assert read.attributes["PhotometricInterpretation"] == "MONOCHROME1"
+    assert np.array_equal(read.data, image.data)
+    (again,) = write.instances(read)  # what was read is shown the same way
+    assert dcmread(BytesIO(again)).PhotometricInterpretation == "MONOCHROME1"
+    assert validate.check(again) == []
+
+
+def test_colour_says_nothing_of_monochrome(pydicom_files):
+    (image,), _ = volumes([pydicom_files / "examples_palette.dcm"])
+    assert "PhotometricInterpretation" not in image.attributes

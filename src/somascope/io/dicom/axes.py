@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -53,8 +53,8 @@ class Leading:
         ]
 
 
-def leading(image: Image) -> Leading:
-    """The leading axes of an image.
+def leading(image: Image, *, apart: Collection[str] = ()) -> Leading:
+    """The leading axes of an image but those named in ``apart``.
 
     Raises
     ------
@@ -64,6 +64,8 @@ def leading(image: Image) -> Leading:
     kept: list[Axis] = []
     sizes: list[int] = []
     for axis, size in zip(image.axes, image.shape, strict=False):
+        if axis.name in apart:
+            continue
         if axis.name == "channel":
             if size != 3 or image.data.dtype.kind != "u" or image.data.dtype.itemsize > 2:
                 raise WriteError(

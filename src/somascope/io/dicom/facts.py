@@ -43,6 +43,8 @@ _AXIS_FACTS = {
     "flip": ("FlipAngle",),
     "kvp": ("KVP",),
 }
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+"""Whether small values are shown white or black; other interpretations became R, G, B."""
 _WHOLE = frozenset(("IS", "US", "UL", "SS", "SL"))
 _NUMERIC = frozenset(("DS", "FD", "FL")) | _WHOLE
 _ALWAYS_LIST = frozenset(("ImageType",))
@@ -128,6 +130,9 @@ def attributes(first: Slice, axes: Sequence[str]) -> dict[str, Any]:
             number = e.number(tag, vr="DS")
             if number is not None:
                 found[name] = number
+    meaning = e.text("PhotometricInterpretation")
+    if meaning in _GREY and "channel" not in axes:
+        found["PhotometricInterpretation"] = meaning
     for axis in axes:
         for keyword in _AXIS_FACTS.get(axis, ()):
             found.pop(keyword, None)

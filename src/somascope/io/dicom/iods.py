@@ -79,6 +79,12 @@ SEGMENTATION = Kind("segmentation", _BASE + "66.4", "functional")
 LABELMAP = Kind("segmentation", _BASE + "66.7", "functional")
 PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
 
+INVERSE = (CT, MR, DX, CR, SC)
+"""What may be MONOCHROME1: small values are shown white."""
+
+_COUNTED = ("energy", "detector", "phase", "rotation", "rr", "timeslot", "view")
+"""Axes that only NM has vectors for: its one instance is multi-frame anyway."""
+
 KINDS = {
     k.sop_class: k
     for k in (
@@ -92,8 +98,9 @@ KINDS = {
 def choose(image: Image, *, multiframe: bool = False) -> Kind:
     """The storage class for an image.
 
-    A modality that cannot hold this image (a colour CT, a volume of ultrasound, an Enhanced PET
-    without a known radiopharmaceutical) becomes Secondary Capture and keeps its Modality.
+    A modality that cannot hold this image (a colour CT, a volume of ultrasound, an ultrasound
+    picture in MONOCHROME1, an Enhanced PET without a known radiopharmaceutical) becomes Secondary
+    Capture and keeps its Modality.
     """
     colour = any(a.name == "channel" for a in image.axes)
     flat = image.grid.shape[0] == 1
@@ -101,7 +108,7 @@ def choose(image: Image, *, multiframe: bool = False) -> Kind:
     small = image.data.dtype.itemsize == 1
     film = len(leading) == 1 and leading <= {"t", "frame"}
     if image.modality == "US" and flat and small and (film or not leading):
-        return US_FILM if leading else US
+        return US_FILM if leading else SC if inverse(image) else US
     if (
         film
         and flat
@@ -115,7 +122,7 @@ def choose(image: Image, *, multiframe: bool = False) -> Kind:
     several = image.data.size > image.grid.shape[1] * image.grid.shape[2] * (3 if colour else 1)
     if colour:
         return SC_COLOUR if multiframe and several and small else SC
-    if multiframe and not leading & {"flip", "ti", "kvp"}:
+    if multiframe and not leading & {"flip", "ti", "kvp", *_COUNTED}:
         enhanced = {"CT": ENHANCED_CT, "MR": ENHANCED_MR, "PT": ENHANCED_PT}
         if image.modality in enhanced and (image.modality != "PT" or _has_tracer(image.attributes)):
             return enhanced[image.modality]
@@ -127,6 +134,12 @@ def choose(image: Image, *, multiframe: bool = False) -> Kind:
         return SC
     classic = {"CT": CT, "MR": MR, "PT": PT, "NM": NM, "DX": DX, "CR": CR}
     return classic.get(image.modality, SC)
+
+
+def inverse(image: Image) -> bool:
+    """Whether the image is shown with its small values white (MONOCHROME1, PS3.3 C.7.6.3.1.2)."""
+    colour = any(a.name == "channel" for a in image.axes)
+    return not colour and image.attributes.get("PhotometricInterpretation") == "MONOCHROME1"
 
 
 def _counts(data: Array) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somascope.core.image import Image
-from somascope.io.dicom import carry, iods
+from somascope.io.dicom import carry, iods, nuclear
 from somascope.io.dicom.compose import image_type
 from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes
@@ -64,7 +64,9 @@ def _ct(image: Image, planes: Planes) -> dict[str, Any]:
 
 def _mr(image: Image, planes: Planes) -> dict[str, Any]:
     del planes
-    chosen = _pick(image, {"ScanningSequence": "RM", "SequenceVariant": "NONE"})
+    # Inversion Time is for inversion recovery alone (PS3.3 C.8.3.1).
+    sequence = "IR" if any(a.name == "ti" for a in image.axes) else "RM"
+    chosen = _pick(image, {"ScanningSequence": sequence, "SequenceVariant": "NONE"})
     return {"ImageType": _type(image, _third(image, "OTHER")), **chosen}
 
 
@@ -94,8 +96,7 @@ def _pt(image: Image, planes: Planes) -> dict[str, Any]:
 
 def _nm(image: Image, planes: Planes) -> dict[str, Any]:
     tomo = image.grid.shape[0] > 1
-    n = image.grid.shape[0]
-    parts = ("RECON TOMO", "EMISSION") if tomo else ("STATIC", "EMISSION")
+    shape = nuclear.form(image)
     detector = {
         "ImageOrientationPatient": planes.orientation,
         "ImagePositionPatient": planes.positions[0],
@@ -103,10 +104,8 @@ def _nm(image: Image, planes: Planes) -> dict[str, Any]:
         "FocalDistance": image.attributes.get("FocalDistance"),
     }
     result: dict[str, Any] = {
-        "ImageType": _type(image, *parts, primary=True),
-        "NumberOfFrames": n,
-        "NumberOfEnergyWindows": 1,
-        "NumberOfDetectors": 1,
+        "ImageType": _type(image, shape.kind, "EMISSION", primary=True),
+        **shape.facts(image.grid.shape[0]),
         "EnergyWindowInformationSequence": image.attributes.get("EnergyWindowInformationSequence")
         or [],
         "DetectorInformationSequence": [detector],
@@ -114,24 +113,15 @@ def _nm(image: Image, planes: Planes) -> dict[str, Any]:
     }
     if tomo:
         result |= {
-            "FrameIncrementPointer": 0x00540080,
-            "SliceVector": list(range(1, n + 1)),
-            "NumberOfSlices": n,
-            "NumberOfRotations": 1,
             "RotationInformationSequence": image.attributes.get("RotationInformationSequence")
             or [],
             "SpacingBetweenSlices": planes.distance,
             "ImageOrientationPatient": planes.orientation,
             "ImagePositionPatient": planes.positions[0],
         }
-    else:
-        result |= {
-            "FrameIncrementPointer": [0x00540010, 0x00540020],
-            "EnergyWindowVector": 1,
-            "DetectorVector": 1,
-            # Type 1C, and unknown for images that no camera took: the shortest there is.
-            "ActualFrameDuration": image.attributes.get("ActualFrameDuration") or 1,
-        }
+    elif shape.kind == "STATIC":
+        # Type 1C, and unknown for images that no camera took: the shortest there is.
+        result["ActualFrameDuration"] = image.attributes.get("ActualFrameDuration") or 1
     return result
 
 
@@ -164,7 +154,7 @@ def _dx(image: Image, planes: Planes) -> dict[str, Any]:
     return {
         "ImageType": _type(image, ""),
         "PresentationIntentType": "FOR PRESENTATION",
-        "PresentationLUTShape": "IDENTITY",
+        "PresentationLUTShape": "INVERSE" if iods.inverse(image) else "IDENTITY",
         "ImagerPixelSpacing": image.attributes.get("ImagerPixelSpacing") or planes.spacing,
         "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
         **_pick(

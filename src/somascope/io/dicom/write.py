@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from somascope.core.grid import Array
 from somascope.core.image import Image
-from somascope.io.dicom import axes, carry, compose, enhanced, iods, modality, validate
+from somascope.io.dicom import axes, carry, compose, enhanced, iods, modality, nuclear, validate
 from somascope.io.dicom.axes import Leading
 from somascope.io.dicom.compose import Series, Titles
 from somascope.io.dicom.encode import Encoder, dataset, put
@@ -46,8 +46,11 @@ def instances(
     without a patient (a phantom, a NIfTI file) gets one of the name ``Somascope^<source>``.
     Integers are kept exactly; other numbers are rounded to 16 bits with Rescale Slope and
     Intercept, the error at most half a step. Leading axes ``t``, ``echo`` and ``b`` become
-    Temporal Position, Echo Time and Diffusion b-value; ``channel`` becomes RGB. Slices keep their
-    true positions for any grid, tilted and left-handed ones included. The first and the last
+    Temporal Position, Echo Time and Diffusion b-value; ``channel`` becomes RGB; the axes of nuclear
+    medicine (``energy``, ``detector``, ``rotation``...) the vectors of NM. Slices keep their
+    true positions for any grid, tilted and left-handed ones included. An image whose attributes
+    say MONOCHROME1 is written so, its values as they are, but for PET, NM, films and Enhanced
+    objects, which know MONOCHROME2 alone. The first and the last
     file are judged by `validate.demand`; those between differ from them in number, position, axis
     values and pixels alone.
 
@@ -77,7 +80,10 @@ def instances(
         kind = iods.SC
     if kind.layout == "nuclear" and not planes(image.grid).right_handed:
         image = _reversed(image)
-    lead = axes.leading(image)
+    inner = nuclear.form(image) if kind.layout == "nuclear" else None
+    if inner is not None:
+        image = nuclear.ordered(image, inner)
+    lead = axes.leading(image, apart=inner.names if inner is not None else ())
     stored = quantise(image.data, rules=kind.rules)
     place = planes(image.grid)
     content = compose.identity(
@@ -138,8 +144,7 @@ def _frames(image: Image, stored: Stored) -> Array:
 def pixel_facts(image: Image, stored: Stored, kind: Kind) -> dict[str, Any]:
     """The Image Pixel module (PS3.3 C.7.6.3)."""
     colour = any(a.name == "channel" for a in image.axes)
-    inverse = image.attributes.get("PhotometricInterpretation") == "MONOCHROME1"
-    grey = "MONOCHROME1" if inverse and kind.layout == "single" else "MONOCHROME2"
+    grey = "MONOCHROME1" if iods.inverse(image) and kind in iods.INVERSE else "MONOCHROME2"
     return {
         "SamplesPerPixel": 3 if colour else 1,
         "PhotometricInterpretation": "RGB" if colour else grey,
@@ -256,7 +261,7 @@ def _film(frames: Array, series: Series, lead: Leading, kind: Kind) -> bytes:
 
 
 def _nuclear(frames: Array, series: Series, lead: Leading) -> list[bytes]:
-    """One volume per entry of the leading axes."""
+    """One instance per entry of the leading axes that are no vectors of NM."""
     if series.sources:
         put(series.shared, {"SourceImageSequence": sources(list(series.sources))})
     encoder = Encoder(series.shared)
