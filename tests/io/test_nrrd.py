@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from somascope.core import Axis, Grid, Image, Mask, Segment
 from somascope.core.errors import CorruptFile, UnsupportedFormat, WriteError
-from somascope.io import read, write
+from somascope.io import read, read_all, write
 
 TURN = Rotation.from_euler("xyz", [12, -25, 40], degrees=True).as_matrix()
 AXIAL = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], float)
@@ -201,7 +201,7 @@ def test_masks_carry_their_segments_for_other_programs(tmp_path: Path) -> None:
     labels = np.zeros((5, 6, 7), np.uint8)
     labels[2, 3, 4] = 7
     write(Mask(data=labels, grid=OBLIQUE, segments=(Segment(7, "Liver"),)), tmp_path / "m.nrrd")
-    assert np.array_equal(read(tmp_path / "m.nrrd").data, labels)
+    assert np.array_equal(read_all(tmp_path / "m.nrrd").masks[0].data, labels)
     other = SimpleITK.ReadImage(tmp_path / "m.nrrd")
     assert other.GetMetaData("Segment0_Name") == "Liver"
     assert other.GetMetaData("Segment0_LabelValue") == "7"

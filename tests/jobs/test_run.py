@@ -80,6 +80,52 @@ def test_a_segmentation_is_stored_as_seg_and_read_back(archive, series):
     np.testing.assert_array_equal(mask.plane(mask.segments[0].number) > 0, largest)
 
 
+def references(items):
+    return [str(i.ReferencedSOPInstanceUID) for i in items]
+
+
+def test_a_segmentation_references_the_images_it_was_made_on(archive, series):
+    import highdicom
+    from pydicom import dcmread
+
+    (out,) = execute(archive, "segment.threshold", [series], {"lower": 300.0})
+    (stored,) = archive.locate(series=out)
+    sources = {i.sop_uid: dcmread(i.path) for i in archive.locate(series=series)}
+    made = highdicom.seg.segread(stored.path)
+    (listed,) = made.ReferencedSeriesSequence
+    assert listed.SeriesInstanceUID == series
+    assert sorted(references(listed.ReferencedInstanceSequence)) == sorted(sources)
+    assert {made.StudyInstanceUID} == {d.StudyInstanceUID for d in sources.values()}
+    assert {made.FrameOfReferenceUID} == {d.FrameOfReferenceUID for d in sources.values()}
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        (derived,) = frame.DerivationImageSequence
+        (uid,) = references(derived.SourceImageSequence)  # the one in the frame's own plane
+        assert archive.locate(instance=uid)
+        place = frame.PlanePositionSequence[0].ImagePositionPatient
+        assert np.allclose(place, sources[uid].ImagePositionPatient)
+    uids = made.get_source_image_uids()
+    assert {u for _, _, u in uids} == set(sources)
+    pixels = made.get_pixels_by_source_instance(
+        [u for _, _, u in uids], segment_numbers=[1], ignore_spatial_locations=True
+    )
+    planes = {u: pixels[n, ..., 0] for n, (_, _, u) in enumerate(uids)}
+    for uid, dataset in sources.items():
+        values = dataset.pixel_array * dataset.RescaleSlope + dataset.RescaleIntercept
+        np.testing.assert_array_equal(planes[uid] > 0, values >= 300)
+    assert replay(archive, out).same_bytes
+
+
+def test_a_mask_on_deleted_images_is_still_written(archive, series):
+    from somascope.jobs.resolve import sources_of
+
+    (out,) = execute(archive, "segment.threshold", [series], {"lower": 300.0})
+    mask = read(archive, out)
+    assert {str(d.SeriesInstanceUID) for d in sources_of(archive, mask)} == {series}
+    from dataclasses import replace
+
+    assert sources_of(archive, replace(mask, on=("1.2.3",))) == []
+
+
 def test_equal_runs_give_equal_bytes_and_other_runs_other_names(archive, series, tmp_path):
     from somascope.archive import Archive
 

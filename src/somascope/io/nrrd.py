@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from somascope.core.errors import CorruptFile, UnsupportedFormat
+from somascope.core.finding import Mask
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.image import Axis, Image
 from somascope.core.provenance import Provenance, Source
 from somascope.io.nrrd_data import parse, voxels
+from somascope.io.nrrd_segments import described, segmentation
 
 _SPACES = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (-1.0, -1.0, 1.0)),
@@ -50,9 +52,9 @@ class NrrdReader:
         """Whether the bytes start with the magic of NRRD0001 to NRRD0005."""
         return re.match(rb"NRRD000[1-5]\r?\n", head) is not None
 
-    def read(self, path: Path) -> list[Image]:
-        """The one image in the file."""
-        return [read(path)]
+    def read(self, path: Path) -> list[Image | Mask]:
+        """The one image, or segmentation, in the file."""
+        return [read_any(path)]
 
 
 READER = NrrdReader()
@@ -71,11 +73,20 @@ def read(path: str | Path) -> Image:
     UnsupportedFormat
         Block types, and fewer than two or more than three spatial axes.
     """
-    path = Path(path)
+    return _opened(Path(path))[0]
+
+
+def read_any(path: str | Path) -> Image | Mask:
+    """As `read`, but a segmentation (``.seg.nrrd``: keys ``Segment0_ID``...) becomes a `Mask`."""
+    image, keys = _opened(Path(path))
+    return segmentation(image, keys) if described(keys) else image
+
+
+def _opened(path: Path) -> tuple[Image, dict[str, str]]:
     with path.open("rb") as file:
         fields, keys = parse(file, path.name)
         raw = voxels(file, fields, path)
-    return _image(raw, fields, keys, path.name)
+    return _image(raw, fields, keys, path.name), keys
 
 
 def _vectors(text: str, name: str) -> list[Float | None]:

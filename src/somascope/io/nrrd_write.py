@@ -13,6 +13,7 @@ from somascope.core.image import Axis, Image
 from somascope.io.atomic import replacing
 from somascope.io.gz import pack
 from somascope.io.nrrd import AXIS_KEY, MODALITY_KEY, UCUM_KEY
+from somascope.io.nrrd_segments import tags
 
 _NAMES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32"}
 _NAMES |= {"u4": "uint32", "i8": "int64", "u8": "uint64", "f4": "float", "f8": "double"}
@@ -74,6 +75,7 @@ def _content(image: Image | Mask) -> tuple[tuple[Axis, ...], Array, dict[str, st
             f"Segment{i}_LabelValue": str(1 if image.data.ndim == 4 else segment.number),
             f"Segment{i}_Layer": str(layer),
             f"Segment{i}_Color": colour,
+            f"Segment{i}_Tags": tags(segment.concept),
         }
     return ((Axis("segment"),) if image.data.ndim == 4 else ()), image.data, keys
 

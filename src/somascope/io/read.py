@@ -16,6 +16,7 @@ from somascope.core.errors import (
     SomascopeError,
     UnsupportedFormat,
 )
+from somascope.core.finding import Mask
 from somascope.core.image import Image
 from somascope.core.progress import QUIET, Progress
 from somascope.io.report import ReadReport
@@ -41,8 +42,8 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, path: Path) -> list[Image]:
-        """All images in the file; `ReadError` with the reason when there is none."""
+    def read(self, path: Path) -> Sequence[Image | Mask]:
+        """All images and masks in the file; `ReadError` with the reason when there is none."""
         ...
 
 
@@ -220,7 +221,8 @@ def _others(
             elif matching[-1][0] == "raster" and len(files) > 1:
                 pictures.append(file)
             else:
-                report.images += matching[-1][1].read(file)
+                for noun in matching[-1][1].read(file):
+                    (report.masks if isinstance(noun, Mask) else report.images).append(noun)
         except Cancelled:
             raise
         except (SomascopeError, OSError) as error:

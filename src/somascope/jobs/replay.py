@@ -82,7 +82,7 @@ def replay(archive: Archive, uid: str, *, progress: Progress = QUIET) -> ReplayR
     params = found.validate(step.params)
     results = compute(found, nouns, step.inputs, params, progress=part(progress, 0.2, 0.9))
     with tempfile.TemporaryDirectory(prefix="somascope-replay-") as folder:
-        return _compare(uid, paths, results, Path(folder), record, progress=progress)
+        return _compare(archive, uid, paths, results, Path(folder), record, progress=progress)
 
 
 def _next(read_from: dict[str, list[tuple[str, ...]]], name: str) -> tuple[str, ...]:
@@ -92,6 +92,7 @@ def _next(read_from: dict[str, list[tuple[str, ...]]], name: str) -> tuple[str, 
 
 
 def _compare(
+    archive: Archive,
     uid: str,
     paths: Sequence[Path],
     results: Sequence[Image | Mask],
@@ -104,7 +105,7 @@ def _compare(
 
     step = record.steps[-1]
     wanted = {scan(p).sop_uid: p for p in paths}
-    files = [f for r in results for f in encode(r)]
+    files = [f for r in results for f in encode(r, archive=archive)]
     named = {scan(f).sop_uid: f for f in files}
     if set(wanted) <= set(named):
         files = [named[u] for u in wanted]

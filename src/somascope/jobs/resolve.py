@@ -12,7 +12,15 @@ from somascope.core.operation import Operation
 from somascope.io import read_all
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from somascope.archive import Archive
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_PLACE = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("ImagePositionPatient", "ImageOrientationPatient"),
+)
 
 
 def split(uid: str) -> tuple[str, int | None]:
@@ -48,6 +56,33 @@ def from_archive(
         paths = locate(archive, uid)
     _, number = split(uid)
     return only(paths, uid, noun=noun, number=number, narrowed=bool(instances))
+
+
+def sources_of(archive: Archive, mask: Mask) -> list[Dataset]:
+    """Headers of the images a mask was made on, as far as the archive (still) holds them.
+
+    They are the first image series in its provenance; a mask made from a segmentation alone was
+    made on what that one was made on. Only what a reference needs is read, never pixels.
+    """
+    from pydicom import dcmread
+
+    from somascope.io.dicom.carry import CONTEXT
+
+    wanted = {s.name: set(s.uids) for s in mask.provenance.sources if s.kind == "dicom"}
+    if mask.on:
+        first = archive.locate(instance=mask.on[0])
+        if first:
+            wanted[first[0].series] = wanted.get(first[0].series, set()) | set(mask.on)
+    for series, uids in wanted.items():
+        found = [
+            i
+            for i in archive.locate(series=series)
+            if i.sop_uid in uids and i.sop_class not in _SEGMENTATIONS
+        ]
+        if found:
+            tags = [*_PLACE, *CONTEXT]
+            return [dcmread(i.path, stop_before_pixels=True, specific_tags=tags) for i in found]
+    return []
 
 
 def only(

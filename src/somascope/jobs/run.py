@@ -16,7 +16,7 @@ from somascope.core import QUIET, Image, Mask, Progress, Provenance, Step
 from somascope.core.errors import Conflict, WriteError
 from somascope.core.operation import Operation
 from somascope.core.registry import get_operation
-from somascope.jobs.resolve import from_archive, nouns_of, only, part
+from somascope.jobs.resolve import from_archive, nouns_of, only, part, sources_of
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
@@ -60,7 +60,8 @@ def execute(
         )
     ]
     results = compute(found, nouns, inputs, complete, progress=part(progress, 0.2, 0.8))
-    series = [encode(r) for r in part(progress, 0.8, 0.9).over(results, "writing")]
+    writing = part(progress, 0.8, 0.9)
+    series = [encode(r, archive=archive) for r in writing.over(results, "writing")]
     return store(archive, series, operation=operation, progress=part(progress, 0.9, 1.0))
 
 
@@ -93,12 +94,15 @@ def compute(
     return results
 
 
-def encode(result: Image | Mask) -> list[bytes]:
-    """The DICOM instances of one result; each has passed the validator."""
+def encode(result: Image | Mask, *, archive: Archive | None = None) -> list[bytes]:
+    """The DICOM instances of one result; each has passed the validator.
+
+    A segmentation references, slice by slice, the instances of ``archive`` it was made on.
+    """
     if isinstance(result, Mask):
         from somascope.io.dicom.seg import instances as segmentation
 
-        return list(segmentation(result))
+        return list(segmentation(result, sources_of(archive, result) if archive else None))
     from somascope.io.dicom.write import instances
 
     return instances(result)

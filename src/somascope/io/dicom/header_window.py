@@ -55,6 +55,14 @@ class WholeWindow:
         return len(self.buf)
 
 
+def _read_at(descriptor: int, size: int, at: int) -> bytes:
+    """Bytes at a place of a file; Windows has no ``pread``."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, at)
+    os.lseek(descriptor, at, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
 class FileWindow:
     """An open file, read by position in pieces; its pixels are never read."""
 
@@ -70,7 +78,7 @@ class FileWindow:
             return
         near = at <= self.base + len(self.buf) + CHUNK
         want = max(need, CHUNK if near else 4096)
-        self.buf = os.pread(self._fd, min(want, max(self._size - at, 0)), at)
+        self.buf = _read_at(self._fd, min(want, max(self._size - at, 0)), at)
         self.base = at
 
     def reaches(self, end: int) -> bool:
