@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from somascope.core import QUIET, Image, Mask, Progress
 from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
@@ -12,15 +12,9 @@ from somascope.core.operation import Operation
 from somascope.io import read_all
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
     from somascope.archive import Archive
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_PLACE = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("ImagePositionPatient", "ImageOrientationPatient"),
-)
 
 
 def split(uid: str) -> tuple[str, int | None]:
@@ -58,15 +52,13 @@ def from_archive(
     return only(paths, uid, noun=noun, number=number, narrowed=bool(instances))
 
 
-def sources_of(archive: Archive, mask: Mask) -> list[Dataset]:
+def sources_of(archive: Archive, mask: Mask) -> list[Any]:
     """Headers of the images a mask was made on, as far as the archive (still) holds them.
 
     They are the first image series in its provenance; a mask made from a segmentation alone was
-    made on what that one was made on. Only what a reference needs is read, never pixels.
+    made on what that one was made on. `seg.instances` takes them.
     """
-    from pydicom import dcmread
-
-    from somascope.io.dicom.carry import CONTEXT
+    from somascope.io.dicom.references import headers
 
     wanted = {s.name: set(s.uids) for s in mask.provenance.sources if s.kind == "dicom"}
     if mask.on:
@@ -80,8 +72,7 @@ def sources_of(archive: Archive, mask: Mask) -> list[Dataset]:
             if i.sop_uid in uids and i.sop_class not in _SEGMENTATIONS
         ]
         if found:
-            tags = [*_PLACE, *CONTEXT]
-            return [dcmread(i.path, stop_before_pixels=True, specific_tags=tags) for i in found]
+            return headers([i.path for i in found])
     return []
 
 

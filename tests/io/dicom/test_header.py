@@ -434,3 +434,28 @@ def test_metadata_agrees_with_pydicom(name):
     json.dumps(mine, allow_nan=False)
     _same(mine, other)
     assert header.metadata((ZOO / name).read_bytes(), bulk_uri="/b") == mine
+
+
+def test_a_delimiter_within_a_fragment_is_no_delimiter():
+    """The bytes FFFE E0DD stand in the codestream of this file, in place of Rsiz and Xsiz.
+
+    Its fragment is found whole; what no decoder can decode (OpenJPEG and Pillow neither)
+    is the overwritten SIZ, which says 0xDDE00100 columns where the header says 256.
+    """
+    path = ZOO / "JPEG2000-embedded-sequence-delimiter.dcm"
+    found = header.scan(path).frames
+    assert found is not None
+    ((offset, length),) = found.ranges(1)
+    piece = path.read_bytes()[offset : offset + length]
+    (theirs,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    assert piece == theirs
+    assert (len(piece), piece.count(b"\xfe\xff\xdd\xe0")) == (250, 1)
+    assert piece[6:10] == b"\xfe\xff\xdd\xe0"
+
+
+@pytest.mark.parametrize("name", ["JPEG2000.dcm", "CT_small.dcm", "rtdose.dcm"])
+def test_files_are_read_without_pread(name, monkeypatch):
+    monkeypatch.setattr(header_window, "CHUNK", 512)
+    truth = header.scan(ZOO / name)
+    monkeypatch.delattr(header_window.os, "pread")
+    assert header.scan(ZOO / name) == truth

@@ -70,7 +70,7 @@ export function volumeOf(frames: Frame[]): Volume {
     const degrees = (lean * 180) / Math.PI;
     if (degrees > 1) {
       return no(
-        `The gantry is tilted by ${degrees.toFixed(1)}°: run process.resample to make an upright volume.`,
+        `The gantry is tilted by ${degrees.toFixed(1)}°: run process.correct_tilt to make an upright volume.`,
       );
     }
   }

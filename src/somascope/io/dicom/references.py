@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from somascope.core.grid import Grid
 from somascope.core.provenance import Provenance
 from somascope.io.dicom import iods
-from somascope.io.dicom.carry import facts
+from somascope.io.dicom.carry import CONTEXT, facts
 from somascope.io.dicom.plane import Planes
 
 Reference = tuple[str, str]
 """SOP class and SOP instance UID."""
 
+_PLACE = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("ImagePositionPatient", "ImageOrientationPatient"),
+)
 _CLASSIC = {"CT": iods.CT, "MR": iods.MR, "PT": iods.PT, "NM": iods.NM, "US": iods.US}
 
 
@@ -85,6 +91,12 @@ def sources_of(
     references = tuple((sop_class, u) for u in listed)
     each = tuple((r,) for r in references) if len(references) == len(place.positions) else ()
     return Sources(references, each, {}, series)
+
+
+def headers(paths: Sequence[Path]) -> list[Dataset]:
+    """What a reference to each file needs: its identity, place, patient and study, no pixels."""
+    tags = [*_PLACE, *CONTEXT]
+    return [dcmread(p, stop_before_pixels=True, specific_tags=tags) for p in paths]
 
 
 def _from_datasets(datasets: Sequence[Dataset], place: Planes) -> Sources:
