@@ -222,7 +222,10 @@ def _others(
                 pictures.append(file)
             else:
                 for noun in matching[-1][1].read(file):
-                    (report.masks if isinstance(noun, Mask) else report.images).append(noun)
+                    if isinstance(noun, Mask):
+                        report.masks.append(noun)
+                    else:
+                        report.images.append(noun)
         except Cancelled:
             raise
         except (SomascopeError, OSError) as error:
