@@ -111,8 +111,8 @@ def test_ten_minutes(demo: Demo, root: Path, tmp_path: Path) -> None:
             arg=first,
         )
         page.keyboard.press("1")
-        screen.wait_corner("stack-0", "br", "W 1500.0 L -600.0")
-        screen.layout("planes")
+        screen.wait_corner("stack-0", "br", "W 1500 L -600")
+        screen.layout("mpr")
         for plane in ("axial", "sagittal", "coronal"):
             screen.shown(f"mpr-{plane}")
         screen.layout("volume")

@@ -6,13 +6,14 @@ metadata of one instance of the study or series (of the instance itself at that 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from somascope.archive import names, schema, times
 from somascope.archive.attributes import ATTRIBUTES, LEVELS, Attribute, element, find, searchable
-from somascope.archive.records import Query
+from somascope.archive.records import Level, Query
 from somascope.core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -35,9 +36,23 @@ def statement(query: Query) -> Select[Any]:
         raise ParameterError(f"level is {query.level!r}; choose one of {', '.join(LEVELS)}")
     if query.offset < 0 or (query.limit is not None and query.limit < 0):
         raise ParameterError(f"limit {query.limit} and offset {query.offset} must not be negative")
-    upto = LEVELS.index(query.level)
+    chosen = _everything(query.level)
+    conditions = _conditions(query)
+    if conditions:
+        chosen = chosen.where(and_(*conditions))
+    if query.limit is not None:
+        chosen = chosen.limit(min(query.limit, MOST))
+    if query.offset:
+        chosen = chosen.offset(min(query.offset, MOST))
+    return chosen
+
+
+@cache
+def _everything(level: Level) -> Select[Any]:
+    """All objects of a level, in order: built once, since building costs more than running."""
+    upto = LEVELS.index(level)
     columns = [a.column.label(a.tag) for a in ATTRIBUTES if LEVELS.index(a.level) <= upto]
-    table = _TABLES[query.level]
+    table = _TABLES[level]
     chosen = select(*columns, table.c.k.label("k")).select_from(table)
     if upto >= 3:
         chosen = chosen.join(_s, _s.c.k == _i.c.series_k)
@@ -45,21 +60,13 @@ def statement(query: Query) -> Select[Any]:
         chosen = chosen.join(_t, _t.c.k == _s.c.study_k)
     if upto >= 1:
         chosen = chosen.join(_p, _p.c.k == _t.c.patient_k)
-    conditions = _conditions(query)
-    if conditions:
-        chosen = chosen.where(and_(*conditions))
     order = {
         "PATIENT": (_p.c.name_folded, _p.c.k),
         "STUDY": (_t.c.date.desc(), _t.c.k.desc()),
         "SERIES": (_s.c.study_k, _s.c.number, _s.c.k),
         "INSTANCE": (_i.c.series_k, _i.c.number, _i.c.k),
-    }[query.level]
-    chosen = chosen.order_by(*order)
-    if query.limit is not None:
-        chosen = chosen.limit(min(query.limit, MOST))
-    if query.offset:
-        chosen = chosen.offset(min(query.offset, MOST))
-    return chosen
+    }[level]
+    return chosen.order_by(*order)
 
 
 def search(archive: Archive, query: Query) -> list[dict[str, Any]]:
@@ -68,32 +75,17 @@ def search(archive: Archive, query: Query) -> list[dict[str, Any]]:
     with archive.database.reading() as c:
         rows = c.execute(chosen).all()
         counts = _patient_counts(c, [r[-1] for r in rows]) if query.level == "PATIENT" else {}
-    asked = {_tag(f) for f in query.fields if f.lower() != "all"}
-    asked |= {_tag(name) for name, value in query.match.items() if value in _UNIVERSAL}
-    everything = any(f.lower() == "all" for f in query.fields)
-    matched = {a.tag for a in map(find, query.match) if a is not None}
-    upto = LEVELS.index(query.level)
-    shown = [
-        a
-        for a in ATTRIBUTES
-        if LEVELS.index(a.level) <= upto
-        and (
-            (a.default and _by_default(a, query, upto))
-            or everything
-            or a.tag in asked
-            or a.tag in matched
-        )
-    ]
-    known = {a.tag for a in ATTRIBUTES if LEVELS.index(a.level) <= upto}
-    beyond = asked - known - {"00080005"}
+    plan = _plan(
+        query.level,
+        query.fields,
+        tuple((name, value in _UNIVERSAL) for name, value in query.match.items()),
+    )
+    everything, beyond = plan.everything, plan.beyond
     answers: list[dict[str, Any]] = []
-    order = [a.tag for a in ATTRIBUTES if LEVELS.index(a.level) <= upto]
-    place = {tag: i for i, tag in enumerate(order)}
-    above = _Shared([(a, place[a.tag]) for a in shown if LEVELS.index(a.level) < upto])
-    own = [(a, place[a.tag], a.level == "INSTANCE") for a in shown if LEVELS.index(a.level) == upto]
+    above = _Shared(plan.above)
     for row in rows:
         answer = {"00080005": _CHARSET, **above.of(row)}
-        for a, at, optional in own:
+        for a, at, optional in plan.own:
             value = row[at]
             if value is not None or not optional:
                 answer[a.tag] = element(a, value)
@@ -104,6 +96,41 @@ def search(archive: Archive, query: Query) -> list[dict[str, Any]]:
             _extend(archive, query, row[-1], answer, beyond=beyond, everything=everything)
         answers.append(dict(sorted(answer.items())))
     return answers
+
+
+class _Plan(NamedTuple):
+    """What an answer is made of; the same for all queries of one shape."""
+
+    above: list[tuple[Attribute, int]]
+    own: list[tuple[Attribute, int, bool]]
+    beyond: frozenset[str]
+    everything: bool
+
+
+@lru_cache(maxsize=256)
+def _plan(level: Level, fields: tuple[str, ...], keys: tuple[tuple[str, bool], ...]) -> _Plan:
+    """``keys`` are the names that a query matches, and whether with everything."""
+    asked = {_tag(f) for f in fields if f.lower() != "all"}
+    asked |= {_tag(name) for name, universal in keys if universal}
+    everything = any(f.lower() == "all" for f in fields)
+    matched = {a.tag for a in (find(name) for name, _ in keys) if a is not None}
+    fixed = {find(name) for name, universal in keys if not universal}
+    upto = LEVELS.index(level)
+    known = [a for a in ATTRIBUTES if LEVELS.index(a.level) <= upto]
+    shown = [
+        (a, place)
+        for place, a in enumerate(known)
+        if (a.default and _by_default(a, level, fixed))
+        or everything
+        or a.tag in asked
+        or a.tag in matched
+    ]
+    return _Plan(
+        above=[(a, place) for a, place in shown if a.level != level],
+        own=[(a, place, a.level == "INSTANCE") for a, place in shown if a.level == level],
+        beyond=frozenset(asked - {a.tag for a in known} - {"00080005"}),
+        everything=everything,
+    )
 
 
 class _Shared:
@@ -125,20 +152,19 @@ class _Shared:
         return self._elements
 
 
-def _by_default(a: Attribute, query: Query, upto: int) -> bool:
+def _by_default(a: Attribute, level: Level, fixed: set[Attribute | None]) -> bool:
     """The level's own attributes; those above where the parent is not fixed (PS3.18 10.6.3.3)."""
-    if LEVELS.index(a.level) == upto or (query.level == "STUDY" and a.level == "PATIENT"):
+    if a.level == level or (level == "STUDY" and a.level == "PATIENT"):
         return True
     if a.how == "uid" and a.tag in ("0020000D", "0020000E"):
         return True
     parent = {"PATIENT": "StudyInstanceUID", "STUDY": "StudyInstanceUID"}
     key = parent.get(a.level, "SeriesInstanceUID")
-    fixed = {find(m) for m, value in query.match.items() if value not in ("", "*")}
     return find(key) not in fixed and a.how != "number"
 
 
 def _extend(
-    archive: Archive, query: Query, k: int, answer: dict[str, Any], *, beyond: set[str],
+    archive: Archive, query: Query, k: int, answer: dict[str, Any], *, beyond: frozenset[str],
     everything: bool,
 ) -> None:  # fmt: skip
     from somascope.archive.manifest import one
