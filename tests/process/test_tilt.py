@@ -6,6 +6,7 @@ import pytest
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import ParameterError
 from somascope.process.tilt import correct_tilt
+from somascope.testing import check_operation
 
 SHAPE = (5, 12, 9)
 
@@ -62,3 +63,10 @@ def test_an_upright_image_stays_and_a_wrong_fill_is_refused():
     for fill in (-1.0, 256.0, 0.5):
         with pytest.raises(ParameterError, match="0 to 255"):
             correct_tilt(image, fill=fill)
+
+
+def test_the_operation_keeps_the_contract():
+    grid = tilted(10.0)
+    data = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
+    check_operation(correct_tilt, inputs=(Image(data, grid, "CT", "[hnsf'U]"),))
+    check_operation(correct_tilt)
