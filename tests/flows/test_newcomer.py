@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.screen import Screen, open_browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

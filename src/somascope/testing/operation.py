@@ -188,7 +188,7 @@ def _recorded(
         )
         step = steps[-1]
         assert step.operation == found.name, f"the step is named {step.operation!r}"
-        assert dict(step.params) == complete, (
+        assert found.validate(step.params) == complete, (
             f"{found.name}: the step records {dict(step.params)}, it ran with {complete}"
         )
         assert set(nouns[0].provenance.sources) <= set(one.provenance.sources), (
