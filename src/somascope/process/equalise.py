@@ -145,9 +145,7 @@ def _apply(
 
 
 @numba.njit(inline="always")
-def _mix(
-    table: Array, t0: int, t1: int, w: float, b: Any, f: float
-) -> float:
+def _mix(table: Array, t0: int, t1: int, w: float, b: Any, f: float) -> float:
     first = table[t0, b] + f * (table[t0, b + 1] - table[t0, b])
     second = table[t1, b] + f * (table[t1, b + 1] - table[t1, b])
     return first + w * (second - first)
