@@ -75,7 +75,7 @@ def _questions(studies: int) -> list[tuple[str, Query]]:
     ] + [
         ("PatientName prefix", Query("STUDY", {"PatientName": f"Patient^A{p:05d}*"})) for p in picks
     ] + [
-        ("newest 25", Query("STUDY", {}, limit=25)) for _ in picks
+        ("newest 10", Query("STUDY", {}, limit=10)) for _ in picks
     ]  # fmt: skip
 
 
