@@ -149,7 +149,8 @@ def ct() -> Any:
     return thorax((48, 128, 128))
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop running while it is open: other rooms' tests need it closed.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with open_browser() as found:
         yield found

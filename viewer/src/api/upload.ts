@@ -48,7 +48,7 @@ function outcomes(status: number, body: string, files: File[]): Sent[] {
   const list = (Array.isArray(parsed) ? parsed : (record["files"] ?? record["outcomes"])) as
     | Outcome[]
     | undefined;
-  if (!list) return failed(String(record["detail"] ?? `HTTP ${status}`));
+  if (!list) return failed(String(record["message"] ?? record["detail"] ?? `HTTP ${status}`));
   if (files.length === 1) {
     const good = list.filter((o) => one(o).ok);
     if (list.length > 1) {

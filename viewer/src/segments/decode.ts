@@ -42,24 +42,24 @@ const PALETTE: [number, number, number][] = [
   [86, 194, 194], [232, 140, 78], [206, 112, 164], [156, 190, 84], [132, 146, 216],
 ];
 
-/** CIELab as PS3.3 C.10.7.1.1 scales it to 16 bits, to sRGB. */
+/** CIELab (white D50) as PS3.3 C.10.7.1.1 scales it to 16 bits, to sRGB (Bradford). */
 export function labToRgb(scaled: number[]): [number, number, number] {
   const l = ((scaled[0] ?? 0) / 65535) * 100;
   const a = ((scaled[1] ?? 0) / 65535) * 255 - 128;
   const b = ((scaled[2] ?? 0) / 65535) * 255 - 128;
   const fy = (l + 16) / 116;
   const cube = (t: number) => (t > 6 / 29 ? t ** 3 : 3 * (6 / 29) ** 2 * (t - 4 / 29));
-  const x = 0.9505 * cube(fy + a / 500);
+  const x = 0.964220 * cube(fy + a / 500);
   const y = cube(fy);
-  const z = 1.089 * cube(fy - b / 200);
+  const z = 0.825210 * cube(fy - b / 200);
   const gamma = (v: number) => {
     const c = Math.min(1, Math.max(0, v));
     return Math.round(255 * (c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055));
   };
   return [
-    gamma(3.2406 * x - 1.5372 * y - 0.4986 * z),
-    gamma(-0.9689 * x + 1.8758 * y + 0.0415 * z),
-    gamma(0.0557 * x - 0.204 * y + 1.057 * z),
+    gamma(3.133856 * x - 1.616867 * y - 0.490615 * z),
+    gamma(-0.978769 * x + 1.916142 * y + 0.033454 * z),
+    gamma(0.071945 * x - 0.228991 * y + 1.405243 * z),
   ];
 }
 

@@ -16,6 +16,11 @@ export const PRESETS = [
   "MR-Default", "MR-T2-Brain", "MR-Angio", "MR-MIP", "DTI-FA-Brain",
 ];
 
+/** Length of a ray's step in voxels: without a GPU coarse, or turning takes seconds a frame. */
+function rayStep(): number {
+  return software() ? 6 : 1;
+}
+
 export function defaultPreset(modality: string): string {
   return modality === "CT" ? "CT-Bone" : modality === "PT" || modality === "NM" ? "MR-MIP" : "MR-Default";
 }
@@ -44,9 +49,11 @@ export function VolumePane(props: {
     const begin = async () => {
       const base = await ensureVolume(series);
       if (!live) return;
+      // The look is set as soon as the volume is there: a first ray cast with the defaults is dear.
       await setVolumesForViewports(engine, [{ volumeId: base }], [id]);
       if (!live) return;
       const viewport = engine.getViewport(id) as Types.IVolumeViewport;
+      viewport.setProperties({ preset, sampleDistanceMultiplier: rayStep() });
       viewport.resetCamera();
       setShown(true);
       onReady?.(id);
@@ -55,6 +62,7 @@ export function VolumePane(props: {
     return () => {
       live = false;
     };
+    // not on `preset`: a new one is drawn by the effect below
   }, [ready, series, id, onReady]);
 
   useEffect(() => {
@@ -62,16 +70,16 @@ export function VolumePane(props: {
     let pending = 0;
     const draw = () => {
       const viewport = currentEngine()?.getViewport(id) as Types.IVolumeViewport | undefined;
-      // Without a GPU rays take coarser steps, or turning a volume takes seconds a frame.
-      viewport?.setProperties({ preset, sampleDistanceMultiplier: software() ? 1.5 : 1 });
+      viewport?.setProperties({ preset, sampleDistanceMultiplier: rayStep() });
       viewport?.render();
     };
     draw();
-    // Ray casting is dear: while the volume streams it is drawn again once a second, not per slice.
+    // Ray casting is dear: while the volume streams it is drawn again once a second, not per slice,
+    // and without a GPU not before it is whole.
     const stop = watchLoading(() => {
       const state = loadingNow().get(volumeId(series));
       const done = state && state.loaded >= state.total;
-      if (done || !pending) {
+      if (done || (!pending && !software())) {
         window.clearTimeout(pending);
         pending = window.setTimeout(() => {
           pending = 0;
