@@ -86,6 +86,7 @@ def test_ten_minutes(demo: Demo, root: Path, tmp_path: Path) -> None:
     with open_browser() as browser:
         page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
         screen = Screen(page, demo.url)
+        page.set_default_timeout(180_000)  # a volume is drawn by the processor here
 
         # The first image, from the command on.
         page.goto(demo.url)
