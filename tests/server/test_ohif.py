@@ -7,7 +7,8 @@ OHIF is not part of this project. Get its static site once (48 MB) and name its 
     export SOMASCOPE_OHIF_DIST=$PWD/package/dist
 
 Without the variable these tests are skipped: they pass by themselves, but at the end of a whole run
-of the suite the three planes of OHIF have been seen not to come up in time. Screenshots are kept in the folder that SOMASCOPE_SCREENSHOTS names.
+of the suite the three planes of OHIF have been seen not to come up in time. Screenshots are kept
+in the folder that SOMASCOPE_SCREENSHOTS names.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def chromium() -> str:
 def dist() -> Path:
     folder = Path(os.environ.get("SOMASCOPE_OHIF_DIST", "no-such-folder"))
     if not (folder / "index.html").is_file():
-        pytest.skip(f"OHIF {VERSION} is not at {folder}; see the head of this file")
+        pytest.skip(f"OHIF {VERSION} is not at {folder} (SOMASCOPE_OHIF_DIST); see the head of this file")
     return folder
 
 
