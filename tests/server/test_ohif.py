@@ -75,7 +75,7 @@ def chromium() -> str:
 def dist() -> Path:
     folder = Path(os.environ.get("SOMASCOPE_OHIF_DIST", "no-such-folder"))
     if not (folder / "index.html").is_file():
-        pytest.skip(f"OHIF {VERSION} is not at {folder} (SOMASCOPE_OHIF_DIST); see the head of this file")
+        pytest.skip(f"no OHIF {VERSION} at {folder} (SOMASCOPE_OHIF_DIST); see the head")
     return folder
 
 
