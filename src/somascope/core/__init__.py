@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from somascope.core.acquisition import Acquisition, Operator
+from somascope.core.acquisition import Acquisition, Operator, Scan
 from somascope.core.finding import (
     TISSUE,
     Box,
@@ -44,6 +44,7 @@ __all__ = [
     "Param",
     "Progress",
     "Provenance",
+    "Scan",
     "Segment",
     "Source",
     "Step",

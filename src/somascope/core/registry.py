@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from somascope.core.errors import NotFound
+from somascope.core.acquisition import Scan
+from somascope.core.errors import CorruptFile, NotFound
 from somascope.core.operation import Operation
 
 OPERATIONS = "somascope.operations"
+OPERATORS = "somascope.operators"
 READERS = "somascope.readers"
 
 
@@ -33,6 +36,29 @@ def get_operation(name: str) -> Operation:
     function: Any = points[name].load()
     found: Operation = function.operation
     return found
+
+
+def build_operator(kind: str, description: Mapping[str, Any]) -> Scan:
+    """The acquisition operator of that kind, made from what its ``describe()`` gave.
+
+    Raises
+    ------
+    NotFound
+        No installed package publishes the kind.
+    CorruptFile
+        The description does not fit it.
+    """
+    points = _points(OPERATORS)
+    if kind not in points:
+        raise NotFound(f"no acquisition operator {kind!r}; there is {', '.join(points) or 'none'}")
+    made: Any = points[kind].load()
+    try:
+        operator: Scan = made(**description)
+    except TypeError as error:
+        raise CorruptFile(
+            f"the description of a {kind} operator does not fit it: {error}"
+        ) from error
+    return operator
 
 
 def readers() -> dict[str, EntryPoint]:

@@ -1,0 +1,1 @@
+"""Magnetic resonance: k-space to images and maps."""

@@ -1,0 +1,1 @@
+"""Projection radiography: detector counts to an image for presentation."""
