@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from somascope.core import registry
+from somascope.core.acquisition import Acquisition
 from somascope.core.errors import (
     Cancelled,
     CorruptFile,
@@ -27,6 +28,9 @@ HEAD = 4096
 _SEGMENTATION = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[47][^.0-9]")
 """SOP Class UIDs of Segmentation and Label Map Segmentation (PS3.4 B.5)."""
 
+_RAW = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66[^.0-9]")
+"""SOP Class UID of Raw Data Storage."""
+
 
 @runtime_checkable
 class Reader(Protocol):
@@ -42,8 +46,8 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, path: Path) -> Sequence[Image | Mask]:
-        """All images and masks in the file; `ReadError` with the reason when there is none."""
+    def read(self, path: Path) -> Sequence[Image | Mask | Acquisition]:
+        """Images, masks and raw acquisitions in the file; `ReadError` saying why when none."""
         ...
 
 
@@ -100,9 +104,35 @@ def read(path: str | Path, *, series: str | None = None) -> Image | list[Image]:
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:5]) or "no files"
         if report.masks:
             reasons = f"only {len(report.masks)} segmentation(s), which read_all gives as masks"
+        if report.acquisitions:
+            reasons = (
+                f"only {len(report.acquisitions)} raw acquisition(s); reconstruct them "
+                "(somascope operations lists acquire.*), or read them with read_acquisition"
+            )
         kind = next((e for e in report.errors if isinstance(e, ReadError)), None)
         raise (type(kind) if kind is not None else ReadError)(f"no image in {path}: {reasons}")
     return images[0] if len(images) == 1 else images
+
+
+def read_acquisition(path: str | Path) -> Acquisition:
+    """Read the raw acquisition in a file or a folder; the format is told from the content.
+
+    Raises
+    ------
+    NotFound
+        The path does not exist.
+    ReadError
+        There is none, or several; the message says what is there.
+    """
+    report = read_all(path)
+    if len(report.acquisitions) == 1:
+        return report.acquisitions[0]
+    reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:5])
+    there = f"{len(report.images)} image(s), {len(report.acquisitions)} raw acquisition(s)"
+    kind = next((e for e in report.errors if isinstance(e, ReadError)), None)
+    raise (type(kind) if kind is not None else ReadError)(
+        f"{path} does not hold one raw acquisition but {there}; {reasons or 'no problems'}"
+    )
 
 
 def _series(image: Image) -> str:
@@ -139,6 +169,7 @@ def read_all(
             raise NotFound(f"there is no file or folder {str(root)!r}")
     dicom: list[Path] = []
     segmentations: list[Path] = []
+    raw: list[Path] = []
     others: list[tuple[Path, bytes]] = []
     for file in files:
         try:
@@ -148,12 +179,15 @@ def read_all(
             report.problem(file.name, error)
             continue
         if is_dicom(head):
-            (segmentations if _SEGMENTATION.search(head) else dicom).append(file)
+            (
+                segmentations if _SEGMENTATION.search(head) else raw if _RAW.search(head) else dicom
+            ).append(file)
         else:
             others.append((file, head))
     whole = len(files) > 1
-    if dicom or segmentations:
+    if dicom or segmentations or raw:
         part = Progress(lambda f, m: progress(0.8 * f, m))
+        dicom += _raw(raw, report, series)
         report.add(_dicom(dicom, segmentations, series, part))
     if series is not None:
         others = []
@@ -178,6 +212,27 @@ def _without_pairs(files: list[tuple[Path, bytes]]) -> list[tuple[Path, bytes]]:
 
 def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _raw(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
+    """Put raw data into the report; the files that only mention raw data."""
+    from somascope.io.dicom.raw import read as read_raw
+
+    rest: list[Path] = []
+    for file in files:
+        try:
+            found = read_raw(file)
+        except UnsupportedFormat as error:
+            if "is not raw data" in str(error):
+                rest.append(file)
+            else:
+                report.problem(file.name, error)
+        except (SomascopeError, OSError) as error:
+            report.problem(file.name, error)
+        else:
+            if series in (None, found.attributes.get("SeriesInstanceUID")):
+                report.acquisitions.append(found)
+    return rest
 
 
 def _dicom(
@@ -224,6 +279,8 @@ def _others(
                 for noun in matching[-1][1].read(file):
                     if isinstance(noun, Mask):
                         report.masks.append(noun)
+                    elif isinstance(noun, Acquisition):
+                        report.acquisitions.append(noun)
                     else:
                         report.images.append(noun)
         except Cancelled:

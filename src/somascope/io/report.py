@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from somascope.core.acquisition import Acquisition
 from somascope.core.finding import Mask
 from somascope.core.image import Image
 
@@ -19,6 +20,7 @@ class ReadReport:
 
     images: list[Image] = field(default_factory=list[Image])
     masks: list[Mask] = field(default_factory=list[Mask])
+    acquisitions: list[Acquisition] = field(default_factory=list[Acquisition])
     problems: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     skipped: list[str] = field(default_factory=list[str])
     """Names of files in a folder that are of no known image format (notes, side-cars)."""
@@ -34,6 +36,7 @@ class ReadReport:
         """Append what another report holds."""
         self.images += other.images
         self.masks += other.masks
+        self.acquisitions += other.acquisitions
         self.problems += other.problems
         self.skipped += other.skipped
         self.errors += other.errors

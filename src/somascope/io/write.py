@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from somascope.core.acquisition import Acquisition
 from somascope.core.errors import WriteError
 from somascope.core.finding import Mask
 from somascope.core.image import Image
@@ -35,17 +36,18 @@ def suffix_of(path: str | Path) -> str:
 
 def known(path: str | Path) -> bool:
     """Whether the suffix of ``path`` names a file format that is written here."""
-    return suffix_of(path) in (*_FORMATS, ".dcm")
+    return suffix_of(path) in (*_FORMATS, ".dcm", ".h5")
 
 
-def write(image: Image | Mask, path: str | Path) -> None:
+def write(image: Image | Mask | Acquisition, path: str | Path) -> None:
     """Write ``image`` to ``path``.
 
     ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` and ``.mhd`` keep values, dtype and
     place. ``.png`` and ``.jpg`` hold one 8-bit (PNG also 16-bit) plane and no place, ``.tif``
     stacks and their spacing. A folder, or a path without suffix, becomes a DICOM series of one
     file per instance; ``.dcm`` one DICOM file. A file is replaced as a whole or not at all; a
-    folder with DICOM files that are not overwritten is refused.
+    folder with DICOM files that are not overwritten is refused. An acquisition becomes ``.h5``,
+    ``.dcm`` or a folder with one Raw Data instance.
 
     Raises
     ------
@@ -56,6 +58,16 @@ def write(image: Image | Mask, path: str | Path) -> None:
     suffix = suffix_of(path)
     if suffix in ("", ".dcm"):
         _dicom(image, path, single=suffix == ".dcm")
+        return
+    if isinstance(image, Acquisition) or suffix == ".h5":
+        if not isinstance(image, Acquisition) or suffix != ".h5":
+            raise WriteError(
+                f"{path.name}: {suffix} cannot hold {type(image).__name__}; raw acquisitions go to "
+                ".h5, .dcm or a folder, images to any other format"
+            )
+        from somascope.io.acquisition import write as write_raw
+
+        write_raw(image, path)
         return
     kind = _FORMATS.get(suffix)
     if kind is None:
@@ -74,8 +86,10 @@ def write(image: Image | Mask, path: str | Path) -> None:
     module.write(image, path)
 
 
-def _dicom(image: Image | Mask, path: Path, *, single: bool) -> None:
-    if isinstance(image, Mask):
+def _dicom(image: Image | Mask | Acquisition, path: Path, *, single: bool) -> None:
+    if isinstance(image, Acquisition):
+        from somascope.io.dicom.raw import instances
+    elif isinstance(image, Mask):
         from somascope.io.dicom.seg import instances
     else:
         from somascope.io.dicom.write import instances

@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from somascope import __version__
-from somascope.core import QUIET, Image, Mask, Progress, Provenance
+from somascope.core import QUIET, Acquisition, Image, Mask, Progress, Provenance
 from somascope.core.errors import NotFound
+from somascope.core.grid import Array, Grid
 from somascope.core.registry import get_operation
 from somascope.jobs.resolve import from_archive, locate, nouns_of, part, split
 from somascope.jobs.run import compute, encode
@@ -95,7 +96,7 @@ def _compare(
     archive: Archive,
     uid: str,
     paths: Sequence[Path],
-    results: Sequence[Image | Mask],
+    results: Sequence[Image | Mask | Acquisition],
     folder: Path,
     record: Provenance,
     *,
@@ -135,33 +136,42 @@ def _compare(
     )
 
 
-def _content(paths: Sequence[Path]) -> list[Image | Mask]:
+def _content(paths: Sequence[Path]) -> list[Image | Mask | Acquisition]:
     from somascope.io import read_all
 
     report = read_all(list(paths))
-    return [*report.images, *report.masks]
+    return [*report.images, *report.masks, *report.acquisitions]
 
 
-def _digest(nouns: Sequence[Image | Mask]) -> str:
+def _digest(nouns: Sequence[Image | Mask | Acquisition]) -> str:
     """SHA-256 over values, places, units and segment names."""
     total = hashlib.sha256()
     for noun in nouns:
-        affine = np.round(noun.grid.affine, 6).tolist()
-        facts: list[Any] = [noun.data.dtype.str, noun.data.shape, affine]
+        data = _values(noun)
+        grid: Grid = cast("Any", noun.operator).grid if isinstance(noun, Acquisition) else noun.grid
+        affine = np.round(grid.affine, 6).tolist()
+        facts: list[Any] = [data.dtype.str, data.shape, affine]
         if isinstance(noun, Mask):
             facts.append([(s.number, s.label, s.concept) for s in noun.segments])
         else:
             facts.append(noun.unit)
         total.update(repr(facts).encode())
-        total.update(np.ascontiguousarray(noun.data).tobytes())
+        total.update(np.ascontiguousarray(data).tobytes())
     return total.hexdigest()
 
 
-def _difference(old: Sequence[Image | Mask], new: Sequence[Image | Mask]) -> float:
-    if [n.data.shape for n in old] != [n.data.shape for n in new]:
+def _difference(
+    old: Sequence[Image | Mask | Acquisition], new: Sequence[Image | Mask | Acquisition]
+) -> float:
+    if [_values(n).shape for n in old] != [_values(n).shape for n in new]:
         return float("nan")
-    gaps = [
-        np.abs(np.subtract(a.data, b.data, dtype=np.float64)).max()
-        for a, b in zip(old, new, strict=True)
-    ]
-    return float(max(gaps, default=0.0))
+    gaps: list[float] = []
+    for one, other in zip(old, new, strict=True):
+        a, b = _values(one), _values(other)
+        wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
+        gaps.append(float(np.abs(np.subtract(a, b, dtype=wide)).max()))
+    return max(gaps, default=0.0)
+
+
+def _values(noun: Image | Mask | Acquisition) -> Array:
+    return noun.samples if isinstance(noun, Acquisition) else noun.data

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from somascope.core import QUIET, Image, Mask, Progress
+from somascope.core import QUIET, Acquisition, Image, Mask, Progress
 from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
 from somascope.core.operation import Operation
 from somascope.io import read_all
@@ -38,7 +38,7 @@ def locate(archive: Archive, uid: str) -> list[Path]:
 
 def from_archive(
     archive: Archive, uid: str, *, noun: str, instances: Sequence[str] = ()
-) -> Image | Mask:
+) -> Image | Mask | Acquisition:
     """The volume or segmentation behind a UID.
 
     ``noun`` is what the operation declares (``Image``, ``Mask``, ``Image|Mask``); ``instances``
@@ -83,20 +83,23 @@ def only(
     noun: str,
     number: int | None = None,
     narrowed: bool = False,
-) -> Image | Mask:
+) -> Image | Mask | Acquisition:
     """The one noun in these files; an error that tells what is there where it is not one.
 
     ``number`` chooses among several (from 1); with ``narrowed`` the files are one choice already.
     """
     report = read_all(list(paths))
     wanted = noun.removesuffix("[]").split("|")
-    found: list[Image | Mask] = []
+    found: list[Image | Mask | Acquisition] = []
     if "Image" in wanted or "Any" in wanted:
         found += report.images
     if "Mask" in wanted or "Any" in wanted:
         found += report.masks
+    if "Acquisition" in wanted or "Any" in wanted:
+        found += report.acquisitions
     if not found:
-        there = [type(n).__name__ for n in (*report.images, *report.masks)]
+        every = (*report.images, *report.masks, *report.acquisitions)
+        there = [type(n).__name__ for n in every]
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:3])
         raise ReadError(
             f"input {name} holds no {' or '.join(wanted)}"
@@ -116,7 +119,9 @@ def only(
     return found[0]
 
 
-def _shape(noun: Image | Mask) -> str:
+def _shape(noun: Image | Mask | Acquisition) -> str:
+    if isinstance(noun, Acquisition):
+        return f"raw {noun.modality} {'x'.join(map(str, noun.samples.shape))}"
     kind = noun.modality if isinstance(noun, Image) else "SEG"
     return f"{kind} {'x'.join(map(str, noun.data.shape))} {noun.grid!r}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from somascope import __version__
-from somascope.core import QUIET, Image, Mask, Progress, Provenance, Step
+from somascope.core import QUIET, Acquisition, Image, Mask, Progress, Provenance, Step
 from somascope.core.errors import Conflict, WriteError
 from somascope.core.operation import Operation
 from somascope.core.registry import get_operation
@@ -67,17 +67,17 @@ def execute(
 
 def compute(
     operation: Operation,
-    nouns: Sequence[Image | Mask],
+    nouns: Sequence[Image | Mask | Acquisition],
     inputs: Sequence[str],
     params: Mapping[str, Any],
     *,
     progress: Progress = QUIET,
-) -> list[Image | Mask]:
+) -> list[Image | Mask | Acquisition]:
     """Run on nouns; each result's provenance names all ``inputs`` and the validated parameters."""
     given = operation(*nouns, progress=progress, **params)
-    results: list[Image | Mask] = []
+    results: list[Image | Mask | Acquisition] = []
     for result in given if isinstance(given, (list, tuple)) else [given]:
-        if not isinstance(result, (Image, Mask)):
+        if not isinstance(result, (Image, Mask, Acquisition)):
             raise WriteError(
                 f"{operation.name} returned a {type(result).__name__}, which has no DICOM object "
                 "here yet; call it from Python"
@@ -94,7 +94,7 @@ def compute(
     return results
 
 
-def encode(result: Image | Mask, *, archive: Archive | None = None) -> list[bytes]:
+def encode(result: Image | Mask | Acquisition, *, archive: Archive | None = None) -> list[bytes]:
     """The DICOM instances of one result; each has passed the validator.
 
     A segmentation references, slice by slice, the instances of ``archive`` it was made on.
@@ -103,6 +103,10 @@ def encode(result: Image | Mask, *, archive: Archive | None = None) -> list[byte
         from somascope.io.dicom.seg import instances as segmentation
 
         return list(segmentation(result, sources_of(archive, result) if archive else None))
+    if isinstance(result, Acquisition):
+        from somascope.io.dicom.raw import instances as raw
+
+        return raw(result)
     from somascope.io.dicom.write import instances
 
     return instances(result)
@@ -167,7 +171,7 @@ def run_files(
     found = get_operation(operation)
     complete = found.validate(params or {})
     declared = nouns_of(found, len(inputs))
-    nouns: list[Image | Mask] = []
+    nouns: list[Image | Mask | Acquisition] = []
     names: list[str] = []
     reading = part(progress, 0.0, 0.3)
     for text, noun in reading.over(list(zip(map(str, inputs), declared, strict=True)), "reading"):

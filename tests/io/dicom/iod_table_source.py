@@ -28,6 +28,7 @@ IODS = (
     "multi-frame-true-color-secondary-capture-image",
     "segmentation",
     "parametric-map",
+    "raw-data",
 )
 DEPTH = 3
 

@@ -226,13 +226,14 @@ class Encoder:
         size = sum(len(p) for p in pixels)
         if size > 0xFFFFFFFE:
             raise WriteError(
-                f"{size} bytes of pixels do not fit one DICOM instance (at most 4294967294); "
+                f"{size} bytes of {keyword} do not fit one DICOM instance (at most 4294967294); "
                 "write single frames, or crop the image"
             )
         tag, vr = {
             "PixelData": (0x7FE00010, b"OW"),
             "FloatPixelData": (0x7FE00008, b"OF"),
             "DoubleFloatPixelData": (0x7FE00009, b"OD"),
+            "RawData": (0x53531003, b"OB"),
         }[keyword]
         if keyword == "PixelData" and elements[0x00280100][-2:] in (b"\x01\x00", b"\x08\x00"):
             vr = b"OB"

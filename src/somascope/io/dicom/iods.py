@@ -16,7 +16,7 @@ from somascope.core.image import Image
 from somascope.io.dicom.plane import is_placed
 from somascope.io.dicom.quantise import Rules
 
-Layout = Literal["single", "cine", "nuclear", "functional"]
+Layout = Literal["single", "cine", "nuclear", "functional", "raw"]
 
 
 _WORD = Rules()
@@ -29,7 +29,8 @@ class Kind:
     """A storage class and its rules.
 
     ``iod`` is the key in the table of modules; ``layout`` how frames become instances: one each
-    (``single``), a film (``cine``), one volume (``nuclear``), or functional groups.
+    (``single``), a film (``cine``), one volume (``nuclear``), functional groups, or that there are
+    none (``raw``).
     ``rescale`` says that Rescale Slope and Intercept may differ from 1 and 0.
     """
 
@@ -78,6 +79,7 @@ ENHANCED_PT = Kind("enhanced-pet-image", _BASE + "130", "functional")
 SEGMENTATION = Kind("segmentation", _BASE + "66.4", "functional")
 LABELMAP = Kind("segmentation", _BASE + "66.7", "functional")
 PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
+RAW = Kind("raw-data", _BASE + "66", "raw")
 
 INVERSE = (CT, MR, DX, CR, SC)
 """What may be MONOCHROME1: small values are shown white."""
@@ -89,7 +91,7 @@ KINDS = {
     k.sop_class: k
     for k in (
         *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
-        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP),
+        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW),
     )
 }
 """Every storage class written here."""

@@ -30,7 +30,7 @@ def rules(dataset: Dataset) -> Iterator[str]:
     iod = kind.iod if kind else ""
     if any(w in dataset for w in _PIXELS):
         yield from _pixels(dataset)
-    elif kind is not None:
+    elif kind is not None and kind is not iods.RAW:
         yield "PixelData is missing (PS3.3 C.7.6.3)"
     yield from _display(dataset, "")
     yield from _geometry(dataset, "")
