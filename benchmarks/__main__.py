@@ -18,6 +18,10 @@ NAMES = {
     "web": ("benchmarks.server.web", "DICOMweb frames, QIDO, metadata, series, STOW; peer Orthanc"),
     "header": ("benchmarks.archive.header", "one header pass and metadata JSON; peer pydicom"),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
+    "viewer": (
+        "benchmarks.viewer.first_image",
+        "click to first image; peer OHIF",
+    ),
 }
 
 KEYS = (
