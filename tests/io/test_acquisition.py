@@ -11,8 +11,8 @@ from somascope.core.errors import (
     UnsupportedFormat,
     WriteError,
 )
-from somascope.io import read, read_acquisition, read_all, write
 from somascope.io import acquisition as hdf5
+from somascope.io import read, read_acquisition, read_all, write
 from somascope.io.dicom import raw, validate
 from tests import scans
 
@@ -136,3 +136,20 @@ def test_raw_data_of_another_vendor(tmp_path):
     report = read_all(tmp_path / "x.dcm")
     assert not report.acquisitions
     assert "private" in report.problems[0][1]
+
+
+def test_convert_and_import(tmp_path):
+    from somascope.archive import Archive
+    from somascope.cli.convert_in import store_other_formats
+    from somascope.io.convert import convert
+
+    write(scans.acquisition(), tmp_path / "scan.h5")
+    convert(tmp_path / "scan.h5", tmp_path / "scan.dcm")
+    same(scans.acquisition(), read_acquisition(tmp_path / "scan.dcm"))
+    report = convert(tmp_path / "scan.dcm", tmp_path / "out")
+    same(scans.acquisition(), read_acquisition(report.written[0]))
+    assert report.written[0].suffix == ".h5"
+    with Archive.open(tmp_path / "archive") as archive:
+        listed = archive.import_paths([tmp_path / "scan.h5"])
+        assert store_other_formats(archive, listed).stored == 1
+        assert archive.stats().instances == 1

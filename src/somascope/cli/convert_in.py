@@ -1,4 +1,4 @@
-"""NIfTI, NRRD, MetaImage and picture files become DICOM series on their way into the archive."""
+"""NIfTI, NRRD, MetaImage, pictures and raw data become DICOM series on their way into the archive."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def store_other_formats(
 ) -> Converted:
     """Convert and store what `Archive.import_paths` set aside as not DICOM."""
     from somascope.io import read_all
-    from somascope.io.dicom import seg
-    from somascope.io.dicom import write as dicom
+    from somascope.jobs.run import encode
 
     files: list[str] = []
     refused = [(p.name, p.reason) for p in report.problems if p.kind != "other" or p.path is None]
@@ -33,13 +32,11 @@ def store_other_formats(
         assert listed.path is not None
         try:
             found = read_all(listed.path)
-            if not found.images and not found.masks:
+            if not found.nouns:
                 reasons = "; ".join(reason for _, reason in found.problems)
                 refused.append((listed.name, reasons or listed.reason))
                 continue
-            parts = [part for image in found.images for part in dicom.instances(image)]
-            parts += [part for mask in found.masks for part in seg.instances(mask)]
-            for part in parts:
+            for part in [part for noun in found.nouns for part in encode(noun)]:
                 stored += archive.store(part, origin="import").outcome == "stored"
         except SomascopeError as error:
             refused.append((listed.name, str(error)))

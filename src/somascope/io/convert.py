@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+from somascope.core.acquisition import Acquisition
 from somascope.core.errors import NotFound, SomascopeError, WriteError
 from somascope.core.finding import Mask
 from somascope.core.image import Image
@@ -19,6 +20,7 @@ from somascope.io.slice_timing import SliceTimes
 from somascope.io.write import known, suffix_of, write
 
 _LONGEST = 80
+_NIFTI = (".nii", ".nii.gz")
 
 
 def convert(
@@ -38,7 +40,7 @@ def convert(
         A file (the suffix decides the format; the source must then hold one volume), or a folder.
         In a folder DICOM becomes one ``.nii.gz`` per volume with a BIDS side-car, ``.bval`` and
         ``.bvec`` where known, and segmentations become label images; where there is no DICOM, each
-        image becomes a DICOM series.
+        image becomes a DICOM series. Raw acquisitions become ``.h5``.
     series
         Only this Series Instance UID.
     progress
@@ -64,11 +66,11 @@ def convert(
             ".nii.gz, .nrrd, .mha, .png, .tif, .dcm, or a folder"
         )
     found = read_all(src, series=series, progress=Progress(lambda f, m: progress(f / 2, m)))
-    nouns: list[Image | Mask] = [*found.images, *found.masks]
+    nouns = found.nouns
     report = ConvertReport(problems=list(found.problems))
     if series is not None and not nouns:
         every = read_all(src)
-        there = sorted({_uid(n) for n in [*every.images, *every.masks]} - {""})
+        there = sorted({_uid(n) for n in every.nouns} - {""})
         raise NotFound(f"{src} has no series {series!r}; it has {', '.join(there) or 'none'}")
     files = sorted(p for p in src.rglob("*") if p.is_file()) if src.is_dir() else [src]
     times = SliceTimes(files)
@@ -77,16 +79,19 @@ def convert(
         return report
     if any(_is_dicom(n) for n in nouns):
         # Beside DICOM, other images are mostly what somebody converted from it before.
-        left = [n for n in nouns if not _is_dicom(n)]
+        left = [n for n in nouns if not _is_dicom(n) and not isinstance(n, Acquisition)]
         reason = "is not DICOM and was left out of a folder that holds DICOM; convert it by itself"
         report.problems += [(n.provenance.sources[0].name, reason) for n in left]
-        nouns = [n for n in nouns if _is_dicom(n)]
+        nouns = [n for n in nouns if n not in left]
     names = _Names()
     for i, noun in enumerate(nouns):
         progress(0.5 + 0.5 * i / len(nouns), "write")
         name = names.next(_name(noun, src))
         try:
-            if _is_dicom(noun):
+            if isinstance(noun, Acquisition):
+                write(noun, dst / f"{name}.h5")
+                report.written.append(dst / f"{name}.h5")
+            elif _is_dicom(noun):
                 report.written.append(_nifti(noun, dst / f"{name}.nii.gz", times))
             else:
                 # One series needs no folder of its own.
@@ -100,7 +105,11 @@ def convert(
 
 
 def _one(
-    nouns: list[Image | Mask], dst: Path, src: Path, report: ConvertReport, times: SliceTimes
+    nouns: list[Image | Mask | Acquisition],
+    dst: Path,
+    src: Path,
+    report: ConvertReport,
+    times: SliceTimes,
 ) -> None:
     if not nouns:
         return
@@ -111,16 +120,17 @@ def _one(
             f"--series ({told}), or give a folder"
         )
     write(nouns[0], dst)
-    if _is_dicom(nouns[0]) and suffix_of(dst) in (".nii", ".nii.gz"):
-        _beside(nouns[0], dst, times)
+    only = nouns[0]
+    if not isinstance(only, Acquisition) and _is_dicom(only) and suffix_of(dst) in _NIFTI:
+        _beside(only, dst, times)
     report.written.append(dst)
 
 
-def _is_dicom(noun: Image | Mask) -> bool:
+def _is_dicom(noun: Image | Mask | Acquisition) -> bool:
     return any(s.kind == "dicom" for s in noun.provenance.sources)
 
 
-def _uid(noun: Image | Mask) -> str:
+def _uid(noun: Image | Mask | Acquisition) -> str:
     return str(noun.attributes.get("SeriesInstanceUID", ""))
 
 
@@ -153,7 +163,7 @@ def _beside(noun: Image | Mask, path: Path, times: SliceTimes) -> None:
                     file.write(text.encode())
 
 
-def _name(noun: Image | Mask, src: Path) -> str:
+def _name(noun: Image | Mask | Acquisition, src: Path) -> str:
     """``series-3_T1w_axial``: from number and description, never a name of the patient."""
     facts = noun.attributes
     if not _is_dicom(noun):

@@ -27,6 +27,11 @@ class ReadReport:
     errors: list[Exception] = field(default_factory=list[Exception])
     """The exceptions behind ``problems``, where there were any."""
 
+    @property
+    def nouns(self) -> list[Image | Mask | Acquisition]:
+        """All that was read: images, masks, raw acquisitions."""
+        return [*self.images, *self.masks, *self.acquisitions]
+
     def problem(self, name: str, error: Exception) -> None:
         """Note that ``name`` could not be read."""
         self.problems.append((name, str(error)))

@@ -139,8 +139,7 @@ def _compare(
 def _content(paths: Sequence[Path]) -> list[Image | Mask | Acquisition]:
     from somascope.io import read_all
 
-    report = read_all(list(paths))
-    return [*report.images, *report.masks, *report.acquisitions]
+    return read_all(list(paths)).nouns
 
 
 def _digest(nouns: Sequence[Image | Mask | Acquisition]) -> str:

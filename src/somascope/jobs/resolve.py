@@ -98,8 +98,7 @@ def only(
     if "Acquisition" in wanted or "Any" in wanted:
         found += report.acquisitions
     if not found:
-        every = (*report.images, *report.masks, *report.acquisitions)
-        there = [type(n).__name__ for n in every]
+        there = [type(n).__name__ for n in report.nouns]
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:3])
         raise ReadError(
             f"input {name} holds no {' or '.join(wanted)}"

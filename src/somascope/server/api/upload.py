@@ -128,7 +128,7 @@ class Batch:
         report = read_all(list(self.others))
         names = {path.name: name for path, name in self.others.items()}
         left = set(self.others.values())
-        for noun in (*report.images, *report.masks):
+        for noun in report.nouns:
             found = {names.get(s.name, s.name) for s in noun.provenance.sources} or {"image"}
             left -= found
             name = ", ".join(sorted(found))
