@@ -1,4 +1,4 @@
-"""NIfTI, NRRD, MetaImage, pictures and raw data become DICOM series on their way into the archive."""
+"""NIfTI, NRRD, MetaImage, picture and raw data files become DICOM on their way into the archive."""
 
 from __future__ import annotations
 
