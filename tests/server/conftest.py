@@ -187,3 +187,12 @@ def fresh_web(tmp_path: Path) -> Iterator[Callable[..., Web]]:
             return Web(url, root, {})
 
         yield make
+
+
+@pytest.fixture
+def archive(tmp_path: Path):
+    """An empty archive."""
+    from somascope.archive import Archive
+
+    with Archive.open(tmp_path / "empty") as opened:
+        yield opened

@@ -30,6 +30,8 @@ from somascope.io.dicom.header_tables import (
 
 BULK_BYTES = 1024
 """Binary values longer than this become a BulkDataURI."""
+LONG_BYTES = 1 << 16
+"""Numbers and texts longer than this do, too."""
 MOST_INFLATED = 1 << 30
 MOST_DEPTH = 64
 _BINARY = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
@@ -141,7 +143,7 @@ class _Parser:
                 vr = self._choose(tag, length)
             if length == _UNDEFINED:
                 implicit = vr == "UN" or not explicit
-                if tag in _PIXELS:
+                if tag in _PIXELS or vr in ("OB", "OW"):  # values in fragments
                     result[key] = {"vr": "OB", "BulkDataURI": f"{uri}/{key}"}
                     p = self._skip(p, end)
                     continue
@@ -212,6 +214,8 @@ class _Parser:
             if stop - p > self.bulk_bytes:
                 return {"vr": vr, "BulkDataURI": uri}
             return {"vr": vr, "InlineBinary": base64.b64encode(self.buf[p:stop]).decode()}
+        if stop - p > LONG_BYTES:
+            return {"vr": vr, "BulkDataURI": uri}
         raw = bytes(self.buf[p:stop])
         if vr in _NUMBERS:
             code = _NUMBERS[vr]

@@ -108,23 +108,22 @@ GE_PRIVATE = "1.2.840.113619.5.2"
 """Implicit little endian with big-endian pixels; stored as it is."""
 RLE = "1.2.840.10008.1.2.5"
 
-_NO_PIXELS = """
-4.2 8 9 10 11 66 67 68 77.1.5.3 78 79 80 82 88 90 91 104 129 131 200 201 500 501.3
-481.2 481.3 481.4 481.5 481.6 481.7 481.8 481.9 481.10 481.11 481.12 481.13 481.14 481.15
-481.16 481.17 481.18 481.19 481.20 481.21 481.22 481.25
-"""
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-_WITHOUT = tuple(_STORAGE + root for root in _NO_PIXELS.split())
-_WITH = (_STORAGE + "66.4",)
+_IMAGES = """
+1 2 3 4 5 6 7 12 13 14 20 30 66.4 66.7 77 81.1 128 130 481.1 481.23 481.24 501.1 501.2 601
+"""
+_WITH = tuple(_STORAGE + root for root in _IMAGES.split())
+_WITHOUT = (_STORAGE + "4.2", _STORAGE + "77.1.5.3")
+"""MR spectroscopy and stereometric relationships, among images by their numbers only."""
 
 
 def needs_pixels(sop_class: str) -> bool:
     """Whether an instance of this class has Pixel Data or refers to it (PS3.3 C.7.6.3).
 
-    A dose (RT Dose) may do without.
+    Only of classes that are known to be images: any other, a class that this version does not
+    know among them, may do without.
     """
-    if not sop_class.startswith(_STORAGE):
-        return False
-    if sop_class in _WITH:
-        return True
-    return not any(sop_class == root or sop_class.startswith(root + ".") for root in _WITHOUT)
+    return (
+        any(sop_class == root or sop_class.startswith(root + ".") for root in _WITH)
+        and sop_class not in _WITHOUT
+    )

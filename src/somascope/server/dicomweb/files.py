@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+import numpy as np
+
 from somascope.core.errors import CorruptFile
 
 CHUNK = 1 << 20
@@ -70,16 +72,33 @@ async def read_into(
 
 
 async def pieces(
-    path: str | Path, size: int, *, before: bytes, threads: Executor | None
+    path: str | Path,
+    size: int,
+    *,
+    before: bytes,
+    threads: Executor | None,
+    start: int = 0,
+    word: int = 1,
+    after: bytes = b"",
 ) -> AsyncIterator[bytearray]:
-    """A whole file of ``size`` bytes in pieces of `CHUNK`, the first with ``before`` in front."""
-    at = 0
-    while at < size or before:
-        length = min(CHUNK, size - at)
-        buffer = bytearray(len(before) + length)
+    """``size`` bytes of a file from ``start``, in pieces of `CHUNK`.
+
+    ``before`` comes in front of the first piece, ``after`` behind the last; numbers of ``word``
+    bytes are turned round (``size`` is a multiple of it then).
+    """
+    at, end = start, start + size
+    while at < end or before:
+        length = min(CHUNK, end - at)
+        last = after if at + length == end else b""
+        buffer = bytearray(len(before) + length + len(last))
         buffer[: len(before)] = before
         with memoryview(buffer) as view:
-            await read_into(view[len(before) :], path, at, threads=threads)
+            inside = view[len(before) : len(before) + length]
+            await read_into(inside, path, at, threads=threads)
+            if word > 1:
+                np.frombuffer(inside, f"u{word}").byteswap(inplace=True)
+            view[len(before) + length :] = last
+            inside.release()
         yield buffer
         before = b""
         at += length

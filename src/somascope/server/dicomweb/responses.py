@@ -6,9 +6,11 @@ import gzip
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
@@ -52,9 +54,11 @@ class Stream:
         content_type: str,
         *,
         length: int | None,
+        status: int = 200,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.pieces = pieces
+        self.status = status
         self.headers = [
             (b"content-type", content_type.encode("latin-1")),
             *((name.encode(), value.encode("latin-1")) for name, value in headers),
@@ -67,7 +71,7 @@ class Stream:
         head = scope["method"] == "HEAD"
         # What fails at once must still be able to say so with a status of its own.
         first = None if head else await anext(self.pieces, None)
-        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         if first is not None:
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in self.pieces:
@@ -117,6 +121,36 @@ def _here(request: Request) -> bool:
 def etag(body: bytes) -> str:
     """A strong validator of ``body``."""
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def byte_range(request: Request, total: int) -> tuple[int, int] | None:
+    """First byte and number of bytes that a ``Range`` header asks for of ``total`` (RFC 9110 14).
+
+    ``None`` where the whole is to be sent: no header, several ranges, or one that is no range.
+    Raises HTTP 416 where the range begins behind the end.
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    if match is None or "if-range" in request.headers or request.method == "HEAD":
+        return None
+    first, last = match[1], match[2]
+    if not first:
+        if not last:
+            return None
+        length = min(int(last), total)
+        start = total - length
+    else:
+        start = int(first)
+        if last and int(last) < start:
+            return None
+        length = min(int(last) + 1 if last else total, total) - start
+    if length <= 0:
+        raise HTTPException(
+            416, f"the value has {total} bytes", {"content-range": f"bytes */{total}"}
+        )
+    return start, length
+
+
+_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})", re.ASCII)
 
 
 def not_modified(request: Request, tag: str) -> bool:

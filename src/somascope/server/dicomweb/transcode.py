@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from somascope.archive import FrameRange
 from somascope.core.errors import NotFound
-from somascope.io.dicom import header, pixels
+from somascope.io.dicom import header, header_bulk, pixels
+from somascope.io.dicom.header_bulk import Place
+from somascope.io.dicom.header_tables import BIG_ENDIAN, GE_PRIVATE
 from somascope.io.dicom.pixelformat import PixelFormat
 from somascope.server.dicomweb.negotiation import EXPLICIT
 
@@ -112,13 +114,26 @@ def _replace_pixels(dataset: Dataset, form: PixelFormat, data: bytes) -> None:
     dataset[0x7FE00010] = DataElement(0x7FE00010, vr, data + b"\0" * (len(data) % 2))
 
 
-def bulk(path: Path, place: str) -> bytes:
+def place(path: Path, where: str) -> Place | None:
+    """Where the value of a BulkDataURI lies in the file; ``None`` where `bulk` has to make it."""
+    found = header_bulk.locate(path, where)
+    pixels_wanted = where.strip("/").upper() in _ALL_PIXELS
+    if found is not None and pixels_wanted and (found.word > 1 or not _little(path)):
+        return None
+    return found
+
+
+def _little(path: Path) -> bool:
+    return header.scan(path, wanted={}).transfer_syntax not in (BIG_ENDIAN, GE_PRIVATE)
+
+
+def bulk(path: Path, where: str) -> bytes:
     """The bytes at a BulkDataURI's path: ``TAG`` or ``TAG/item/TAG``, pixels decoded."""
-    if place.upper() in _ALL_PIXELS:
+    if where.strip("/").upper() in _ALL_PIXELS:
         instance = pixels.open_instance(path)
         if not instance.has_pixels:
             raise NotFound("this instance has no pixel data")
         instance = _indexed(instance)
         numbers = range(1, instance.frames.count + 1)
         return b"".join(_little_endian(instance.frame(n)) for n in numbers)
-    return header.bulk(path, place)
+    return header.bulk(path, where)

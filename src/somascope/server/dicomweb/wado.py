@@ -15,9 +15,11 @@ from somascope.server.dicomweb.door import Door, base_url, check_uid
 from somascope.server.dicomweb.files import pieces
 from somascope.server.dicomweb.negotiation import EXPLICIT, Accepted, accepted, require
 from somascope.server.dicomweb.responses import (
+    IMMUTABLE,
     JSON,
     Answer,
     Stream,
+    byte_range,
     empty,
     etag,
     json_answer,
@@ -25,6 +27,7 @@ from somascope.server.dicomweb.responses import (
 )
 
 DICOM = "application/dicom"
+OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -142,26 +145,58 @@ class Metadata:
 
 
 class Bulk:
-    """One binary value, or all pixel data of an instance, by its BulkDataURI."""
+    """One value, or all pixel data of an instance, by its BulkDataURI.
+
+    A value that lies in one piece in its file goes out as that piece of the file, of any size and
+    by ``Range``; only compressed pixels, and values of a deflated data set, are made in memory.
+    """
 
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def __call__(self, request: Request) -> Answer:
+    async def __call__(self, request: Request) -> Answer | Stream:
         """Answer one request."""
-        where = request.path_params
-        instance = await self._door.instance(where["study"], where["series"], where["instance"])
-        data = await self._door.decoded(transcode.bulk, instance.path, where["path"])
-        octets = "application/octet-stream"
-        for choice in accepted(request.headers, request.query_params):
-            if not choice.covers(octets):
-                continue
-            if not choice.multipart or choice.media == "*/*":
-                return Answer(data, octets)
+        where, door = request.path_params, self._door
+        instance = await door.instance(where["study"], where["series"], where["instance"])
+        parts = self._in_parts(request)
+        place = await door.in_thread(transcode.place, instance.path, where["path"])
+        data = b""
+        if place is None:
+            data = await door.decoded(transcode.bulk, instance.path, where["path"])
+        total = len(data) if place is None else place.length
+        kind = OCTETS
+        head = tail = b""
+        start, length, status = 0, total, 200
+        headers = [("cache-control", IMMUTABLE)]
+        if parts:
             boundary = multipart.new_boundary()
-            head = multipart.part_head(boundary, octets, location=str(request.url), first=True)
-            return Answer(
-                b"".join((head, data, multipart.end(boundary))),
-                f'multipart/related; type="{octets}"; boundary={boundary}',
-            )
-        raise HTTPException(406, f"bulk data is given as {octets}, in parts or alone")
+            head = multipart.part_head(boundary, OCTETS, location=str(request.url), first=True)
+            tail = multipart.end(boundary)
+            kind = f'multipart/related; type="{OCTETS}"; boundary={boundary}'
+        else:
+            headers.append(("accept-ranges", "bytes"))
+            asked = byte_range(request, total)
+            if asked is not None and (place is None or place.word == 1):
+                start, length = asked
+                status = 206
+                headers.append(("content-range", f"bytes {start}-{start + length - 1}/{total}"))
+        if place is None:
+            body = b"".join((head, data[start : start + length], tail))
+            return Answer(body, kind, status=status, headers=headers)
+        return Stream(
+            pieces(
+                instance.path, length, before=head, after=tail, start=place.offset + start,
+                word=place.word, threads=door.threads,
+            ),
+            kind,
+            length=len(head) + length + len(tail),
+            status=status,
+            headers=headers,
+        )  # fmt: skip
+
+    def _in_parts(self, request: Request) -> bool:
+        """Whether the client wants ``multipart/related``; HTTP 406 where it wants neither."""
+        for choice in accepted(request.headers, request.query_params):
+            if choice.covers(OCTETS):
+                return choice.multipart and choice.media != "*/*"
+        raise HTTPException(406, f"bulk data is given as {OCTETS}, in parts or alone")
