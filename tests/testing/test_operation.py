@@ -163,3 +163,11 @@ def test_required_parameters_are_asked_for():
     with pytest.raises(AssertionError, match="needs 'gain'"):
         check_operation(bad(needs))
     check_operation(bad(needs), params={"gain": 2})
+
+
+def test_acquisitions_in_and_out(monkeypatch):
+    from tests import scans
+
+    scans.publish(monkeypatch)
+    check_operation("acquire.test.scan")
+    check_operation("acquire.test.spread", inputs=(scans.acquisition(),))

@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from somascope.core import Grid, Image, Mask, Operation, Progress, Provenance, Segment, Source
+from somascope.core import (
+    Acquisition,
+    Grid,
+    Image,
+    Mask,
+    Operation,
+    Progress,
+    Provenance,
+    Scan,
+    Segment,
+    Source,
+)
 from somascope.core.errors import Cancelled, ParameterError
 from somascope.core.grid import Array
 from somascope.core.operation import NOUNS
@@ -22,7 +33,7 @@ def check_operation(
     operation: str | Operation | Callable[..., Any],
     *,
     params: Mapping[str, Any] | None = None,
-    inputs: tuple[Image | Mask, ...] | None = None,
+    inputs: tuple[Image | Mask | Acquisition, ...] | None = None,
 ) -> None:
     """Hold an operation to its contract.
 
@@ -33,7 +44,8 @@ def check_operation(
     params
         What it needs beyond its defaults to run.
     inputs
-        What it is run on; default a small phantom for each declared `Image` or `Mask`.
+        What it is run on; default a small phantom for each declared `Image` or `Mask`. An
+        `Acquisition` has to be given.
 
     Raises
     ------
@@ -146,7 +158,9 @@ def _phantom(noun: str) -> Image | Mask:
     )  # fmt: skip
 
 
-def _run(found: Operation, nouns: tuple[Image | Mask, ...], given: Mapping[str, Any]) -> list[Any]:
+def _run(
+    found: Operation, nouns: tuple[Image | Mask | Acquisition, ...], given: Mapping[str, Any]
+) -> list[Any]:
     before = [_state(n) for n in nouns]
     result = found(*nouns, **given)
     for (name, _), noun, old in zip(found.inputs, nouns, before, strict=False):
@@ -157,26 +171,44 @@ def _run(found: Operation, nouns: tuple[Image | Mask, ...], given: Mapping[str, 
         assert isinstance(one, NOUNS), (
             f"{found.name} returns a {type(one).__name__}; give an Image, Mask or another noun"
         )
-        if isinstance(one, (Image, Mask)):
+        if isinstance(one, (Image, Mask, Acquisition)):
+            data = _values(one)
             for noun in nouns:
-                assert not np.may_share_memory(one.data, noun.data) or np.array_equal(
-                    one.data, noun.data
+                assert not np.may_share_memory(data, _values(noun)) or np.array_equal(
+                    data, _values(noun)
                 ), f"{found.name} returns a view into its input"
-            frame = nouns[0].grid.frame_of_reference
-            assert one.grid.frame_of_reference == frame, (
-                f"{found.name} loses the frame of reference: {one.grid.frame_of_reference!r} is "
+            frame = _grid(nouns[0]).frame_of_reference
+            assert _grid(one).frame_of_reference == frame, (
+                f"{found.name} loses the frame of reference: {_grid(one).frame_of_reference!r} is "
                 f"not {frame!r}"
             )
     return results
 
 
-def _state(noun: Image | Mask) -> tuple[Any, ...]:
-    facts: tuple[Any, ...] = (noun.grid, noun.provenance, dict(noun.attributes))
-    return (noun.data.tobytes(), noun.data.dtype, noun.data.shape, *facts)
+def _values(noun: Image | Mask | Acquisition) -> Array:
+    return noun.samples if isinstance(noun, Acquisition) else noun.data
+
+
+def _grid(noun: Image | Mask | Acquisition) -> Grid:
+    if not isinstance(noun, Acquisition):
+        return noun.grid
+    assert isinstance(noun.operator, Scan), (
+        f"the operator {type(noun.operator).__name__} is no Scan: it lacks kind, grid or describe"
+    )
+    return noun.operator.grid
+
+
+def _state(noun: Image | Mask | Acquisition) -> tuple[Any, ...]:
+    values = _values(noun)
+    facts: tuple[Any, ...] = (_grid(noun), noun.provenance, dict(noun.attributes))
+    return (values.tobytes(), values.dtype, values.shape, *facts)
 
 
 def _recorded(
-    found: Operation, results: list[Any], nouns: tuple[Image | Mask, ...], given: Mapping[str, Any]
+    found: Operation,
+    results: list[Any],
+    nouns: tuple[Image | Mask | Acquisition, ...],
+    given: Mapping[str, Any],
 ) -> None:
     complete = found.validate(given)
     earlier = nouns[0].provenance.steps
@@ -201,8 +233,8 @@ def _recorded(
 def _repeatable(found: Operation, first: list[Any], second: list[Any]) -> None:
     assert len(first) == len(second), f"{found.name} returns another number of results"
     for a, b in zip(first, second, strict=True):
-        if isinstance(a, (Image, Mask)):
-            assert _same(a.data, b.data), (
+        if isinstance(a, (Image, Mask, Acquisition)):
+            assert _same(_values(a), _values(b)), (
                 f"{found.name} gives other values the second time; make its randomness a seed "
                 "parameter"
             )
@@ -214,7 +246,9 @@ def _same(a: Array, b: Array) -> bool:
     return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
-def _reports(found: Operation, nouns: tuple[Image | Mask, ...], given: Mapping[str, Any]) -> None:
+def _reports(
+    found: Operation, nouns: tuple[Image | Mask | Acquisition, ...], given: Mapping[str, Any]
+) -> None:
     said: list[float] = []
     found(*nouns, progress=Progress(lambda f, _: said.append(f)), **given)
     assert said, f"{found.name} takes a progress and never calls it"
