@@ -1,4 +1,7 @@
-/** The live event stream (server-sent events): `archive` and `job`. One connection for the page. */
+/**
+ * The live event stream (server-sent events): `archive`, `job`, and `resync`, which says that too
+ * much was missed to be told one by one: load again what is shown. One connection for the page.
+ */
 
 export interface ArchiveEvent {
   kind?: string;
@@ -10,7 +13,7 @@ export interface ArchiveEvent {
 type Listener = (data: unknown) => void;
 
 const listeners = new Map<string, Set<Listener>>();
-const KINDS = ["archive", "job"] as const;
+const KINDS = ["archive", "job", "resync"] as const;
 let source: EventSource | undefined;
 
 function connect(): void {

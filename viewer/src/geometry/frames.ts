@@ -15,8 +15,10 @@ export interface Frame {
   position: Vec3 | undefined;
   row: Vec3 | undefined;
   column: Vec3 | undefined;
-  /** mm between rows, mm between columns; undefined where the header has none */
+  /** mm between rows, mm between columns; undefined where the header has none that is measured */
   spacing: [number, number] | undefined;
+  /** spacing of the detector, not of the patient: projections without calibration (PS3.3 10.7.1) */
+  atDetector: boolean;
   thickness: number | undefined;
   slope: number;
   intercept: number;
@@ -25,6 +27,9 @@ export interface Frame {
   /** what tells frames at the same place apart: time, echo, b-value, phase */
   phase: string;
 }
+
+/** Secondary Capture Image Storage */
+const CAPTURE = "1.2.840.10008.5.1.4.1.1.7";
 
 function functional(groups: Dataset | undefined, shared: Dataset | undefined, tag: string) {
   return item(groups, tag) ?? item(shared, tag);
@@ -52,6 +57,20 @@ function phaseOf(ds: Dataset, groups: Dataset | undefined): string {
   const trigger = number(ds, "00181060");
   const type = (ds["00080008"]?.Value ?? []).slice(2).join(" ");
   return [temporal, echo, b, trigger, type].map((v) => v ?? "").join("|");
+}
+
+/** Distance of pixels in mm, and whether it is known at the patient or only at the detector. */
+function spacingOf(ds: Dataset, measures: Dataset | undefined, placed: boolean) {
+  const pair = (from: Dataset | undefined, tag: string): [number, number] | undefined => {
+    const [rows, columns] = numbers(from, tag);
+    return rows && columns && rows > 0 && columns > 0 ? [rows, columns] : undefined;
+  };
+  const own = pair(measures, "00280030") ?? pair(ds, "00280030");
+  // 1\1 on a picture without a place in space is a converter's filler, not a measured millimetre.
+  const filler = own?.[0] === 1 && own[1] === 1 && !placed && text(ds, "00080016") === CAPTURE;
+  if (own && !filler) return { spacing: own, atDetector: false };
+  const imager = pair(ds, "00181164");
+  return { spacing: imager, atDetector: imager !== undefined };
 }
 
 /** The frames of one instance. `root` is the WADO-RS address of the instance. */
@@ -87,12 +106,7 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
       const n = unit(cross(row, column));
       position = [0, 1, 2].map((k) => (position?.[k] ?? 0) + (n[k] ?? 0) * nmSpacing * index) as Vec3;
     }
-    const gap =
-      numbers(measures, "00280030").length === 2
-        ? numbers(measures, "00280030")
-        : numbers(ds, "00280030").length === 2
-          ? numbers(ds, "00280030")
-          : numbers(ds, "00181164");
+    const { spacing, atDetector } = spacingOf(ds, measures, row !== undefined);
     const center = numbers(voi, "00281050");
     const width = numbers(voi, "00281051");
     frames.push({
@@ -107,7 +121,8 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
       position,
       row,
       column,
-      spacing: gap.length === 2 ? [gap[0] ?? 1, gap[1] ?? 1] : undefined,
+      spacing,
+      atDetector,
       thickness: number(measures, "00180050") ?? number(ds, "00180050"),
       slope: number(lut, "00281053") ?? number(ds, "00281053") ?? 1,
       intercept: number(lut, "00281052") ?? number(ds, "00281052") ?? 0,

@@ -19,7 +19,9 @@ function put(list: Job[]): void {
 function begin(): void {
   if (started) return;
   started = true;
-  getJobs().then(put, () => undefined);
+  const all = () => void getJobs().then(put, () => undefined);
+  all();
+  listen("resync", all);
   listen("job", (data) => {
     const job = data as Partial<Job> & { id?: string };
     if (!job.id) return;

@@ -6,7 +6,7 @@ import { setColormap, setWindow } from "../viewport/commands";
 import { COLORMAPS, gradient } from "../viewport/colormaps";
 import { PRESETS } from "../viewport/VolumePane";
 import { useReadout, viewportOf } from "../viewport/readout";
-import { figure, prettyUnit } from "../tools/lines";
+import { level, prettyUnit } from "../tools/lines";
 import { defaultWindow } from "../viewport/volumes";
 import type { PanelProps } from "./SidePanel";
 import { presetsFor } from "./presets";
@@ -123,13 +123,13 @@ function Figure(props: { label: string; value: number; onSet: (v: number) => voi
     <label>
       <span className="dim">{props.label}</span>
       <input
-        key={figure(props.value)}
-        defaultValue={figure(props.value)}
+        key={level(props.value)}
+        defaultValue={level(props.value)}
         aria-label={props.label}
         inputMode="decimal"
         onBlur={(e) => {
           const v = Number(e.target.value);
-          if (Number.isFinite(v) && e.target.value !== figure(props.value)) props.onSet(v);
+          if (Number.isFinite(v) && e.target.value !== level(props.value)) props.onSet(v);
         }}
         onKeyDown={(e) => e.key === "Enter" && e.currentTarget.blur()}
       />

@@ -28,16 +28,21 @@ export function useSeriesList(study: string) {
   useEffect(() => {
     void reload();
     let timer = 0;
-    const stop = listen("archive", (data) => {
-      const event = data as ArchiveEvent;
-      if (event.study && event.study !== study) return;
+    const soon = () => {
       timer ||= window.setTimeout(() => {
         timer = 0;
         void reload();
       }, 400);
-    });
+    };
+    const stops = [
+      listen("archive", (data) => {
+        const event = data as ArchiveEvent;
+        if (!event.study || event.study === study) soon();
+      }),
+      listen("resync", soon),
+    ];
     return () => {
-      stop();
+      for (const stop of stops) stop();
       window.clearTimeout(timer);
     };
   }, [reload, study]);

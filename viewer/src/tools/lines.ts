@@ -16,6 +16,11 @@ export function figure(value: number): string {
   return value.toFixed(size < 10 ? 2 : size < 1000 ? 1 : 0);
 }
 
+/** Width and level as readers write them: whole numbers stay whole. */
+export function level(value: number): string {
+  return figure(value).replace(/\.0+$/, "");
+}
+
 /** Units as a reader writes them. */
 export function prettyUnit(code: string): string {
   const words: Record<string, string> = { "[hnsf'U]": "HU", mm2: "mm²", "mm^2": "mm²", raw: "", US: "" };

@@ -40,20 +40,44 @@ export function startWindow(series: Series): Types.VOIRange | undefined {
   return window ? voiRange(window.width, window.center) : undefined;
 }
 
-const THIN_STEP = 4;
+/** Parts of the second series' window that are clear, and that are as opaque as was asked for. */
+const CLEAR = 0.04;
+const FULL = 0.25;
 
-interface Mapper {
-  getInputData: () => { getSpacing: () => number[] };
-  setSampleDistance: (mm: number) => void;
+interface VolumeActor {
+  getMapper: () => { getSampleDistance: () => number; setBlendMode: (mode: number) => void };
+  getProperty: () => { setScalarOpacityUnitDistance: (component: number, mm: number) => void };
 }
 
-/** How far apart a ray samples, in half mean voxels. The opacity of a fused thin slice depends on it. */
-function step(viewport: Types.IVolumeViewport, halves: number): void {
-  for (const { actor } of viewport.getActors()) {
-    const mapper = (actor as unknown as { getMapper: () => Mapper | null }).getMapper();
-    const spacing = mapper?.getInputData().getSpacing() ?? [];
-    mapper?.setSampleDistance((halves * spacing.reduce((sum, s) => sum + s, 0)) / 6);
-  }
+/**
+ * Lay the second volume over the first with just the opacity asked for. Composited along a ray it
+ * would depend on slab and step; the largest value along the ray, drawn once with an opacity that is
+ * meant for one step, does not. Values near the lower end of the window stay clear, so that the
+ * first series is seen where the second has nothing to say.
+ */
+function overlay(viewport: Types.IVolumeViewport, fusion: Fusion): void {
+  const id = volumeId(fusion.series);
+  const range = viewport.getProperties(id)?.voiRange;
+  const entry = viewport.getActors().find((a) => a.referencedId === id);
+  if (!entry || !range) return;
+  const actor = entry.actor as unknown as VolumeActor;
+  const mapper = actor.getMapper();
+  actor.getProperty().setScalarOpacityUnitDistance(0, mapper.getSampleDistance());
+  viewport.setBlendMode(Enums.BlendModes.MAXIMUM_INTENSITY_BLEND, [entry.uid]);
+  const at = (part: number) => range.lower + part * (range.upper - range.lower);
+  viewport.setProperties(
+    {
+      colormap: {
+        name: fusion.colormap,
+        opacity: [
+          { value: at(CLEAR), opacity: 0 },
+          { value: at(FULL), opacity: fusion.opacity },
+          { value: at(1), opacity: fusion.opacity },
+        ],
+      },
+    },
+    id,
+  );
 }
 
 export function PlanePane(props: {
@@ -112,21 +136,11 @@ export function PlanePane(props: {
     const viewport = shown ? (currentEngine()?.getViewport(id) as Types.IVolumeViewport) : undefined;
     if (!viewport) return;
     viewport.setBlendMode(BLEND[slab]);
-    step(viewport, slab === "none" ? THIN_STEP : 1);
     if (slab === "none") viewport.resetSlabThickness();
     else viewport.setSlabThickness(thickness);
+    if (fusion) overlay(viewport, fusion);
     viewport.render();
-  }, [shown, slab, thickness, id]);
-
-  useEffect(() => {
-    const viewport = shown ? (currentEngine()?.getViewport(id) as Types.IVolumeViewport) : undefined;
-    if (!viewport || !fusion) return;
-    viewport.setProperties(
-      { colormap: { name: fusion.colormap, opacity: fusion.opacity } },
-      volumeId(fusion.series),
-    );
-    viewport.render();
-  }, [shown, fusion, id]);
+  }, [shown, slab, thickness, id, fusion]);
 
   const overRange =
     shown && fusion

@@ -26,6 +26,8 @@ export interface Readout {
   inverted: boolean;
   imageId: string | undefined;
   position: string;
+  /** CSS pixels across the pane */
+  room: number;
 }
 
 type Pane = Types.IStackViewport | Types.IVolumeViewport;
@@ -84,6 +86,7 @@ export function read(id: string): Readout | undefined {
     colormap: properties?.colormap?.name,
     inverted: Boolean(properties?.invert),
     imageId,
+    room: viewport.element.clientWidth,
     position: stack && place ? place.map((v) => v.toFixed(1)).join(", ") : "",
   };
 }

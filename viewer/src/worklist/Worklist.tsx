@@ -56,14 +56,15 @@ export function Worklist() {
 
   useEffect(() => {
     let timer = 0;
-    const stop = listen("archive", () => {
+    const soon = () => {
       timer ||= window.setTimeout(() => {
         timer = 0;
         void load();
       }, 400);
-    });
+    };
+    const stops = [listen("archive", soon), listen("resync", soon)];
     return () => {
-      stop();
+      for (const stop of stops) stop();
       window.clearTimeout(timer);
     };
   }, [load]);
