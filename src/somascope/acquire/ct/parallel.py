@@ -1,0 +1,180 @@
+"""`ct.parallel`: all rays of a view have one direction (synchrotrons, rebinned fans)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from somascope.acquire.ct import geometry
+from somascope.acquire.ct.fourier import FourierSlice, for_grid
+from somascope.acquire.ct.projectors import PlaneRays
+from somascope.core.errors import GeometryError, ParameterError
+from somascope.core.grid import Array, Grid
+
+Point = tuple[float, float, float]
+
+
+def floating(values: Array, shape: tuple[int, ...], *, what: str) -> Array:
+    """``values`` as contiguous float32, or float64 where they are; of ``shape``, or an error."""
+    values = np.asarray(values)
+    if values.shape != tuple(shape):
+        raise GeometryError(f"{what} has shape {values.shape}; this scan needs {tuple(shape)}")
+    kind = np.float64 if values.dtype == np.float64 else np.float32
+    return np.ascontiguousarray(values, kind)
+
+
+class ParallelScan:
+    """Line integrals along parallel rays, slice by slice.
+
+    ``domain`` is ``grid.shape``; ``range`` is ``(views, bins)`` for one slice and
+    ``(views, nz, bins)`` for a stack, where detector row k sees slice k. Values are attenuation in
+    1/mm and line integrals without unit.
+
+    Parameters
+    ----------
+    grid
+        Slices perpendicular to S.
+    angles
+        Radians, ``(views,)``; see `geometry` for where 0 is.
+    bins, spacing
+        Of the detector; ``spacing`` in mm.
+    offset
+        mm by which the detector's centre lies off the axis of rotation: bin ``j`` sees
+        ``s = (j - (bins - 1) / 2) spacing + offset``.
+    isocentre
+        The axis of rotation, LPS mm.
+    projector
+        ``fourier``: band-limited image, averaged over the bin, through the non-uniform FFT; fast.
+        ``joseph``: rays through bin centres with linear interpolation.
+    """
+
+    kind = "ct.parallel"
+
+    def __init__(
+        self,
+        *,
+        grid: Grid,
+        angles: ArrayLike,
+        bins: int,
+        spacing: float,
+        offset: float = 0.0,
+        isocentre: Point = (0.0, 0.0, 0.0),
+        projector: Literal["fourier", "joseph"] = "fourier",
+    ) -> None:
+        if bins < 1 or not spacing > 0:
+            raise GeometryError(
+                f"the detector has {bins} bins of {spacing} mm; give positive numbers"
+            )
+        if projector not in ("fourier", "joseph"):
+            raise ParameterError(f"no projector {projector!r}; choose fourier or joseph")
+        self._grid = grid
+        self.angles = geometry.checked_angles(angles)
+        self.bins = int(bins)
+        self.spacing = float(spacing)
+        self.offset = float(offset)
+        self.isocentre = (float(isocentre[0]), float(isocentre[1]), float(isocentre[2]))
+        self.projector = projector
+        self._first, self._down, self._across = geometry.plane(grid, isocentre, kind=self.kind)
+        self._fourier: FourierSlice | None = None
+        self._joseph: PlaneRays | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where the image is."""
+        return self._grid
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """``(nz, ny, nx)``."""
+        return self._grid.shape
+
+    @property
+    def range(self) -> tuple[int, ...]:
+        """``(views, bins)``, or ``(views, nz, bins)`` for a stack."""
+        nz = self._grid.shape[0]
+        views = len(self.angles)
+        return (views, self.bins) if nz == 1 else (views, nz, self.bins)
+
+    def describe(self) -> dict[str, Any]:
+        """The keyword arguments that make it again."""
+        return {
+            "grid": self._grid, "angles": self.angles, "bins": self.bins, "spacing": self.spacing,
+            "offset": self.offset, "isocentre": self.isocentre, "projector": self.projector,
+        }  # fmt: skip
+
+    def with_changes(
+        self,
+        *,
+        grid: Grid | None = None,
+        angles: ArrayLike | None = None,
+        bins: int | None = None,
+        offset: float | None = None,
+        projector: Literal["fourier", "joseph"] | None = None,
+    ) -> ParallelScan:
+        """The same scan on another grid, with other angles, cut detector, or other projector."""
+        new = {"grid": grid, "angles": angles, "bins": bins, "offset": offset,
+               "projector": projector}  # fmt: skip
+        return ParallelScan(
+            **{**self.describe(), **{k: v for k, v in new.items() if v is not None}}
+        )
+
+    def views(self) -> geometry.Views:
+        """Source, detector and axes of every view; the rows are the slices."""
+        dz = self._grid.spacing[0]
+        middle = self._grid.to_world([(self._grid.shape[0] - 1) / 2, 0, 0])[0, 2]
+        return geometry.circular(
+            self.angles, rows=self._grid.shape[0], columns=self.bins, spacing=(dz, self.spacing),
+            shift=self.offset / self.spacing,
+            isocentre=(self.isocentre[0], self.isocentre[1], middle),
+        )  # fmt: skip
+
+    def forward(self, x: Array) -> Array:
+        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+        x = floating(x, self.domain, what="the image")
+        if self.projector == "joseph":
+            rays = self._rays()
+            slices = np.stack([rays.forward(one) for one in x])
+        else:
+            engine = self.engine()
+            factor = engine.below_nyquist() * (engine.aperture * self._scale(engine))
+            slices = engine.sample(x, factor)
+        return slices[0] if len(slices) == 1 else np.ascontiguousarray(slices.swapaxes(0, 1))
+
+    def adjoint(self, y: Array) -> Array:
+        """The transpose of `forward`: ``(nz, ny, nx)`` of samples of shape ``range``."""
+        y = self.slices(floating(y, self.range, what="the sinogram"))
+        if self.projector == "joseph":
+            rays = self._rays()
+            return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in y])
+        engine = self.engine()
+        factor = engine.below_nyquist() * (engine.aperture * self._scale(engine))
+        return engine.spread(y, factor)
+
+    def slices(self, y: Array) -> Array:
+        """Samples as ``(nz, views, bins)``."""
+        return y[None] if y.ndim == 2 else np.ascontiguousarray(y.swapaxes(0, 1))
+
+    def engine(self) -> FourierSlice:
+        """The Fourier engine of this scan, its plans kept."""
+        if self._fourier is None:
+            self._fourier = for_grid(
+                self._grid, self.isocentre, angles=self.angles, bins=self.bins,
+                spacing=self.spacing, offset=self.offset,
+            )  # fmt: skip
+        return self._fourier
+
+    def _scale(self, engine: FourierSlice) -> float:
+        return engine.pixel / (engine.length * engine.spacing)
+
+    def _rays(self) -> PlaneRays:
+        if self._joseph is None:
+            across, ray = geometry.frame(self.angles)
+            s = (np.arange(self.bins) - (self.bins - 1) / 2) * self.spacing + self.offset
+            middle = across[:, None, :2] * s[:, None]
+            half = geometry.reach(self._grid, self.isocentre) * ray[:, None, :2]
+            inverse = np.linalg.inv(np.stack([self._down, self._across], axis=1))
+            ends = [(middle + side * half - self._first) @ inverse.T for side in (-1, 1)]
+            self._joseph = PlaneRays(ends[0], ends[1], self._down, self._across)
+        return self._joseph
