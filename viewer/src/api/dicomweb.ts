@@ -1,6 +1,7 @@
 /** DICOMweb at /dicom-web: QIDO-RS, WADO-RS, STOW-RS (PS3.18 chapter 10). */
 
 import { type Dataset, number, text, texts } from "../dicom/json";
+import { type Content, RAW_DATA, contentOf } from "../dicom/content";
 import { getJson, request } from "./http";
 
 export const ROOT = "/dicom-web";
@@ -28,6 +29,7 @@ export interface SeriesRow {
   description: string;
   bodyPart: string;
   instances: number;
+  content: Content;
 }
 
 export interface StudyQuery {
@@ -99,10 +101,29 @@ export async function getStudy(uid: string): Promise<StudyRow | undefined> {
   return (await query(parameters))[0];
 }
 
+/** Number of Raw Data instances by series: no attribute of a series tells raw data from images. */
+async function rawInstances(study: string): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  const parameters = new URLSearchParams({ SOPClassUID: RAW_DATA, includefield: "0020000E" });
+  const rows = await getJson<Dataset[]>(`${ROOT}/studies/${study}/instances?${parameters}`);
+  for (const ds of rows) {
+    const uid = text(ds, "0020000E");
+    counts.set(uid, (counts.get(uid) ?? 0) + 1);
+  }
+  return counts;
+}
+
 export async function getSeries(study: string): Promise<SeriesRow[]> {
-  const rows = await getJson<Dataset[]>(
-    `${ROOT}/studies/${study}/series?includefield=0008103E,00200011,00201209,00180015`,
-  );
+  const [rows, raw] = await Promise.all([
+    getJson<Dataset[]>(
+      `${ROOT}/studies/${study}/series?includefield=0008103E,00200011,00201209,00180015`,
+    ),
+    rawInstances(study).catch(() => new Map<string, number>()),
+  ]);
+  const isRaw = (ds: Dataset) => {
+    const count = raw.get(text(ds, "0020000E")) ?? 0;
+    return count > 0 && count >= (number(ds, "00201209") ?? 0);
+  };
   return rows
     .map((ds) => ({
       uid: text(ds, "0020000E"),
@@ -112,6 +133,7 @@ export async function getSeries(study: string): Promise<SeriesRow[]> {
       description: text(ds, "0008103E"),
       bodyPart: text(ds, "00180015"),
       instances: number(ds, "00201209") ?? 0,
+      content: contentOf(text(ds, "00080060"), isRaw(ds)),
     }))
     .sort((a, b) => (a.number ?? 1e9) - (b.number ?? 1e9) || a.uid.localeCompare(b.uid));
 }

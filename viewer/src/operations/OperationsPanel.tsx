@@ -9,8 +9,8 @@ import { add, useJobs } from "../jobs/store";
 import type { PanelProps } from "../study/SidePanel";
 import { seriesName } from "../study/series";
 import { Form, defaults } from "./Form";
-
-const RUNNABLE = new Set(["Image", "Mask", "Image|Mask", "Image[]", "Image | Mask"]);
+import { counterpart, offered, takes, title } from "./fit";
+import { keepOperation, keepValues, lastOperation, lastValues } from "./memory";
 
 let known: Promise<OperationSchema[]> | undefined;
 
@@ -20,21 +20,16 @@ function load(): Promise<OperationSchema[]> {
   return known;
 }
 
-/** `process.clahe` is said as `Process: clahe`. */
-function title(name: string): string {
-  const [verb = "", ...rest] = name.split(".");
-  return rest.length ? `${verb[0]?.toUpperCase()}${verb.slice(1)}: ${rest.join(" ")}` : name;
-}
-
 export function OperationsPanel(props: PanelProps) {
-  const { series, rows, dispatch, reload } = props;
+  const { row, rows, dispatch, reload } = props;
   const [operations, setOperations] = useState<OperationSchema[]>();
   const [error, setError] = useState("");
   const [name, setName] = useState("");
-  const [second, setSecond] = useState("");
+  const [more, setMore] = useState<Record<number, string>>({});
   const [values, setValues] = useState<Record<string, unknown>>({});
   const [sending, setSending] = useState(false);
   const jobs = useJobs();
+  const content = row?.content;
 
   useEffect(() => {
     load().then(
@@ -42,30 +37,50 @@ export function OperationsPanel(props: PanelProps) {
       (e: unknown) => setError(says(e)),
     );
   }, []);
-  const chosen = operations?.find((o) => o.name === name);
-  useEffect(() => setValues(chosen ? defaults(chosen.params) : {}), [chosen]);
+  const list = useMemo(() => offered(operations ?? [], row), [operations, row]);
+
+  // Another kind of series: the operation that was used on that kind last, or its own first one.
+  useEffect(() => {
+    if (!content || !operations) return;
+    const names = list.map((o) => o.name);
+    const last = lastOperation(content) ?? (content === "raw" ? (names[0] ?? "") : "");
+    setName((now) => (names.includes(now) ? now : names.includes(last) ? last : ""));
+  }, [content, operations, list]);
+
+  const chosen = list.find((o) => o.name === name);
+  useEffect(() => {
+    setMore({});
+    const kept = chosen ? lastValues(chosen.name) : undefined;
+    setValues(chosen ? { ...defaults(chosen.params), ...kept } : {});
+  }, [chosen]);
+  const change = (next: Record<string, unknown>) => {
+    setValues(next);
+    if (chosen) keepValues(chosen.name, next);
+  };
 
   const groups = useMemo(() => {
     const byVerb = new Map<string, OperationSchema[]>();
-    for (const o of operations ?? []) {
+    for (const o of list) {
       const verb = o.name.split(".")[0] ?? "";
       byVerb.set(verb, [...(byVerb.get(verb) ?? []), o]);
     }
     return [...byVerb];
-  }, [operations]);
+  }, [list]);
 
   const here = new Set(rows.map((r) => r.uid));
   const mine = jobs.filter((j) => j.inputs.some((uid) => here.has(uid)) || j.outputs.some((uid) => here.has(uid)));
-  const inputs = chosen?.inputs ?? [];
-  const many = inputs.filter((i) => !i.type.endsWith("[]")).length > 1;
-  const unfit = inputs.some((i) => i.type !== "Any" && !RUNNABLE.has(i.type) && !i.type.includes("Image"));
+  const further = (chosen?.inputs ?? [])
+    .map((input, index) => ({ ...input, index }))
+    .slice(1)
+    .filter((input) => !input.type.endsWith("[]"));
+  const missing = further.some((input) => !more[input.index]);
 
   const run = async () => {
-    if (!chosen || !series) return;
+    if (!chosen || !row) return;
     setSending(true);
     setError("");
     try {
-      const uids = many && second ? [series.row.uid, second] : [series.row.uid];
+      const uids = [row.uid, ...further.map((input) => more[input.index] ?? "")];
       add(await submitJob(chosen.name, uids, values));
     } catch (e) {
       setError(says(e));
@@ -75,18 +90,28 @@ export function OperationsPanel(props: PanelProps) {
   };
 
   const show = async (job: Job) => {
-    const list = await reload();
-    const output = list.find((r) => job.outputs.includes(r.uid));
+    const now = await reload();
+    const output = now.find((r) => job.outputs.includes(r.uid));
     if (!output) {
       setError(`The result ${job.outputs[0] ?? ""} is not in this study.`);
       return;
     }
-    if (output.modality === "SEG") {
+    if (output.content === "segmentation") {
       dispatch({ do: "set", part: { panel: "segments", segmentation: output.uid } });
       return;
     }
-    const before = job.inputs.find((uid) => list.some((r) => r.uid === uid)) ?? output.uid;
-    dispatch({ do: "compare", before, after: output.uid });
+    if (output.content !== "image") {
+      dispatch({ do: "read", series: output.uid });
+      return;
+    }
+    const before = counterpart(job, jobs, now);
+    if (!before) {
+      dispatch({ do: "layout", layout: "one", rows: now });
+      dispatch({ do: "open", series: output.uid });
+      return;
+    }
+    const mode = before.uid === job.inputs[0] ? {} : { mode: "side" as const };
+    dispatch({ do: "compare", before: before.uid, after: output.uid, ...mode });
   };
 
   return (
@@ -95,12 +120,22 @@ export function OperationsPanel(props: PanelProps) {
         <h3>Operation</h3>
         {!operations && !error && <p className="dim">Reading the list…</p>}
         {operations?.length === 0 && <p className="dim">This server offers no operations.</p>}
-        {operations && operations.length > 0 && (
-          <select aria-label="Operation" value={name} onChange={(e) => setName(e.target.value)}>
+        {operations && operations.length > 0 && row && list.length === 0 && (
+          <p className="dim">No installed operation takes this series.</p>
+        )}
+        {list.length > 0 && (
+          <select
+            aria-label="Operation"
+            value={name}
+            onChange={(e) => {
+              setName(e.target.value);
+              if (content) keepOperation(content, e.target.value);
+            }}
+          >
             <option value="">Choose an operation</option>
-            {groups.map(([verb, list]) => (
+            {groups.map(([verb, members]) => (
               <optgroup key={verb} label={verb}>
-                {list.map((o) => (
+                {members.map((o) => (
                   <option key={o.name} value={o.name}>
                     {title(o.name)}
                   </option>
@@ -113,15 +148,19 @@ export function OperationsPanel(props: PanelProps) {
           <>
             <p className="summary">{chosen.summary}</p>
             <p className="dim on">
-              on <b>{series ? seriesName(series.row) : "no series"}</b> gives {chosen.output}
+              on <b>{row ? seriesName(row) : "no series"}</b> gives {chosen.output}
             </p>
-            {many && (
-              <label className="field">
-                <span>{inputs[1]?.name ?? "second"}</span>
-                <select value={second} aria-label="Second input" onChange={(e) => setSecond(e.target.value)}>
+            {further.map((input) => (
+              <label key={input.name} className="field">
+                <span>{input.name.replaceAll("_", " ")}</span>
+                <select
+                  value={more[input.index] ?? ""}
+                  aria-label={`Input ${input.name}`}
+                  onChange={(e) => setMore({ ...more, [input.index]: e.target.value })}
+                >
                   <option value="">Choose a series</option>
                   {rows
-                    .filter((r) => r.uid !== series?.row.uid)
+                    .filter((r) => r.uid !== row?.uid && takes(input.type, r.content))
                     .map((r) => (
                       <option key={r.uid} value={r.uid}>
                         {r.modality} {r.number ?? ""} {seriesName(r)}
@@ -129,16 +168,15 @@ export function OperationsPanel(props: PanelProps) {
                     ))}
                 </select>
               </label>
-            )}
-            <Form schema={chosen.params} values={values} onChange={setValues} />
+            ))}
+            <Form key={chosen.name} schema={chosen.params} values={values} onChange={change} />
             <button
               className="primary run"
-              disabled={!series || sending || (many && !second) || unfit}
+              disabled={!row || sending || missing}
               onClick={() => void run()}
             >
-              {sending ? "Sending…" : "Run"}
+              {sending ? "Sending…" : content === "raw" ? "Reconstruct" : "Run"}
             </button>
-            {unfit && <p className="hint">This operation needs {inputs.map((i) => i.type).join(", ")}; the viewer offers images.</p>}
           </>
         )}
         {error && (

@@ -35,7 +35,7 @@ export function SegmentsPanel(props: PanelProps & { panes: number }) {
   const [outline, setOutline] = useState(true);
   const [colours, setColours] = useState<ReadonlyMap<number, [number, number, number]>>(new Map());
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
-  const list = rows.filter((r) => r.modality === "SEG");
+  const list = rows.filter((r) => r.content === "segmentation");
   const wanted = state.segmentation;
 
   useEffect(() => {

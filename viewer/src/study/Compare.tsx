@@ -26,6 +26,10 @@ export function Compare(props: {
   const [ready, setReady] = useState<string[]>([]);
   const box = useRef<HTMLDivElement>(null);
   const swipe = compare.mode === "swipe";
+  const alike =
+    before.series !== undefined &&
+    before.series.unit === after.series?.unit &&
+    before.series.row.modality === after.series.row.modality;
   const onPane = useCallback(
     (id: string) => {
       setReady((list) => [...list.filter((i) => i !== id), id]);
@@ -33,7 +37,7 @@ export function Compare(props: {
     },
     [onReady],
   );
-  useLinked("compare-before", "compare-after", ready.length === 2 ? ready.join() : "");
+  useLinked("compare-before", "compare-after", ready.length === 2 ? ready.join() : "", alike);
 
   // The panes change size with the mode; linked cameras would each follow the other's new zoom.
   useEffect(() => {
@@ -48,7 +52,7 @@ export function Compare(props: {
   };
   const change = (part: Partial<typeof compare>) =>
     dispatch({ do: "set", part: { compare: { ...compare, ...part } } });
-  const images = props.rows.filter((r) => !["SEG", "SR", "KO", "PR"].includes(r.modality));
+  const images = props.rows.filter((r) => r.content === "image");
   const problem = before.error || after.error;
 
   return (

@@ -9,9 +9,10 @@ import { useReadout, viewportOf } from "../viewport/readout";
 import { level, prettyUnit } from "../tools/lines";
 import { defaultWindow } from "../viewport/volumes";
 import type { PanelProps } from "./SidePanel";
+import { History } from "./History";
 import { presetsFor } from "./presets";
 import { valueRange } from "./range";
-import { seriesName } from "./series";
+import { type Series, seriesName } from "./series";
 
 export function DisplayPanel(props: PanelProps) {
   const { state, pane, series } = props;
@@ -24,6 +25,7 @@ export function DisplayPanel(props: PanelProps) {
   const readout = useReadout(pane, viewportOf(pane)?.element ?? null);
   if (!series) return <p className="dim pad">Choose a series.</p>;
   const volume = series.volume;
+  const pictures = series.kind === "image";
   const header = defaultWindow(series);
   const presets = presetsFor(series.row.modality, series.unit, valueRange(pane));
   return (
@@ -31,7 +33,7 @@ export function DisplayPanel(props: PanelProps) {
       {state.layout === "volume" ? (
         <Rendering {...props} />
       ) : (
-        !series.colour && (
+        pictures && !series.colour && (
           <section>
             <h3>Window</h3>
             <div className="chips">
@@ -64,7 +66,7 @@ export function DisplayPanel(props: PanelProps) {
           </section>
         )
       )}
-      {!series.colour && state.layout !== "volume" && (
+      {pictures && !series.colour && state.layout !== "volume" && (
         <section>
           <h3>Colours</h3>
           <div className="maps">
@@ -86,19 +88,12 @@ export function DisplayPanel(props: PanelProps) {
       <section>
         <h3>Series</h3>
         <dl className="facts">
-          <Fact label="Images" value={String(series.frames.length)} />
-          <Fact
-            label="Matrix"
-            value={`${series.frames[0]?.columns ?? 0} × ${series.frames[0]?.rows ?? 0}`}
-          />
-          <Fact
-            label="Pixel"
-            value={series.frames[0]?.spacing?.map((v) => v.toFixed(3)).join(" × ").concat(" mm") ?? "not calibrated"}
-          />
+          <Fact label={pictures ? "Images" : "Instances"} value={String(pictures ? series.frames.length : series.metadata.length)} />
+          {pictures && <PictureFacts series={series} />}
           {volume.ok && <Fact label="Slice distance" value={`${volume.spacing.toFixed(3)} mm`} />}
           {series.phases.length > 1 && <Fact label="Phases" value={String(series.phases.length)} />}
-          <Fact label="Unit" value={prettyUnit(series.unit) || "none"} />
         </dl>
+        <History dataset={series.metadata[0]} />
         {!volume.ok && series.kind === "image" && series.frames.length > 1 && (
           <p className="hint" data-reason="volume">
             Stack only. {volume.reason}
@@ -115,6 +110,19 @@ function Fact({ label, value }: { label: string; value: string }) {
       <dt>{label}</dt>
       <dd>{value}</dd>
     </div>
+  );
+}
+
+function PictureFacts({ series }: { series: Series }) {
+  const frame = series.frames[0];
+  const spacing = frame?.spacing?.map((v) => v.toFixed(3)).join(" × ");
+  return (
+    <>
+      <Fact label="Matrix" value={`${frame?.columns ?? 0} × ${frame?.rows ?? 0}`} />
+      <Fact label="Pixel" value={spacing ? `${spacing} mm` : "size unknown"} />
+      {frame?.atDetector && <Fact label="Millimetres" value="at the detector" />}
+      <Fact label="Unit" value={prettyUnit(series.unit) || "none"} />
+    </>
   );
 }
 
@@ -161,7 +169,7 @@ function Rendering({ preset, dispatch }: PanelProps) {
 function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
   const fusion = state.fusion;
   const others = rows.filter(
-    (r) => r.uid !== series?.row.uid && !["SEG", "SR", "KO", "PR"].includes(r.modality),
+    (r) => r.uid !== series?.row.uid && r.content === "image",
   );
   return (
     <>

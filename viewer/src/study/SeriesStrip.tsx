@@ -3,16 +3,27 @@
 import { useState } from "react";
 
 import { type SeriesRow, seriesThumbnail } from "../api/dicomweb";
+import { contentName } from "../dicom/content";
 import { Icon } from "../parts/Icon";
 import { seriesName } from "./series";
 
 function Thumbnail({ row }: { row: SeriesRow }) {
   const [state, setState] = useState<"wait" | "ok" | "none">("wait");
   const [source, setSource] = useState(seriesThumbnail(row.study, row.uid));
-  if (state === "none" || row.modality === "SR" || row.modality === "SEG") {
+  if (row.content !== "image") {
+    const icon = { raw: "raw", segmentation: "layers", document: "document" }[row.content];
     return (
-      <span className="thumb none">
-        <Icon name={row.modality === "SEG" ? "layers" : "text"} />
+      <span className={`thumb tile ${row.content}`}>
+        <Icon name={icon} />
+        <em>{contentName(row.content, row.modality)}</em>
+      </span>
+    );
+  }
+  if (state === "none") {
+    return (
+      <span className="thumb tile">
+        <Icon name="one" />
+        <em>No preview</em>
       </span>
     );
   }
@@ -47,6 +58,7 @@ export function SeriesStrip(props: {
           key={row.uid}
           data-series={row.uid}
           data-modality={row.modality}
+          data-content={row.content}
           className={`series ${props.active === row.uid ? "active" : props.shown.has(row.uid) ? "shown" : ""}`}
           aria-pressed={props.active === row.uid}
           onClick={() => props.onOpen(row.uid)}
@@ -57,7 +69,8 @@ export function SeriesStrip(props: {
             <b>{seriesName(row)}</b>
             <span className="dim">
               {row.modality}
-              {row.number === undefined ? "" : ` ${row.number}`} · {row.instances}
+              {row.number === undefined ? "" : ` ${row.number}`}
+              {row.content === "image" ? ` · ${row.instances}` : ""}
             </span>
           </span>
         </button>

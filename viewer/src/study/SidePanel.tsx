@@ -21,6 +21,8 @@ export interface PanelProps {
   state: State;
   pane: string;
   rows: SeriesRow[];
+  /** the active series: its row in the list, and itself once it is read */
+  row: SeriesRow | undefined;
   series: Series | undefined;
   preset: string;
   dispatch: Dispatch<Action>;

@@ -7,7 +7,8 @@ import { type Fusion, PlanePane } from "../viewport/PlanePane";
 import { StackPane } from "../viewport/StackPane";
 import { VolumePane } from "../viewport/VolumePane";
 import { Compare } from "./Compare";
-import { type Series, seriesName } from "./series";
+import { Information } from "./Information";
+import type { Series } from "./series";
 import { type Action, PLANES, type State, cellCount } from "./state";
 import { useSeries } from "./useSeries";
 import { useMemo } from "react";
@@ -75,7 +76,7 @@ function Cell(props: StageProps & { index: number }) {
       {!series ? (
         <Wait error={error} text="" />
       ) : series.kind !== "image" ? (
-        <Wait error="" text={`${seriesName(row)} holds no pictures (${row.modality}).`} />
+        <Information series={series} active={state.active === index} onActivate={activate} />
       ) : (
         <StackPane
           id={`stack-${index}`}

@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useMemo, useReducer, useState } from "react";
 
-import { type StudyRow, getStudy } from "../api/dicomweb";
+import { type SeriesRow, type StudyRow, getStudy } from "../api/dicomweb";
 import { date, number, personName } from "../dicom/json";
 import { choose } from "../tools/groups";
 import { release } from "../viewport/engine";
@@ -17,8 +17,6 @@ import { forgetSeries } from "./series";
 import { useCine } from "./useCine";
 import { useKeys } from "./useKeys";
 import { useSeries, useSeriesList } from "./useSeries";
-
-const HIDDEN = new Set(["SR", "KO", "PR"]);
 
 export default function StudyScreen({ uid }: { uid: string }) {
   const [state, dispatch] = useReducer(reduce, INITIAL);
@@ -40,13 +38,22 @@ export default function StudyScreen({ uid }: { uid: string }) {
   }, [uid]);
 
   const images = useMemo(
-    () => (rows ?? []).filter((r) => r.modality !== "SEG" && !HIDDEN.has(r.modality)),
+    () => (rows ?? []).filter((r) => r.content === "image"),
     [rows],
   );
-  const first = images[0]?.uid;
+  const show = useCallback((target: SeriesRow) => {
+    if (target.content === "segmentation") {
+      dispatch({ do: "set", part: { panel: "segments", segmentation: target.uid } });
+      return;
+    }
+    dispatch({ do: target.content === "image" ? "open" : "read", series: target.uid });
+    if (target.content === "raw") dispatch({ do: "set", part: { panel: "operations" } });
+  }, []);
+  const first = images[0] ?? rows?.find((r) => r.content === "raw") ?? rows?.[0];
   useEffect(() => {
-    if (first && !state.cells[0]) dispatch({ do: "open", series: first });
-  }, [first, state.cells]);
+    if (first && !state.cells[0]) show(first);
+    // A row is made anew with every reload of the list; its UID is what it is.
+  }, [first?.uid, state.cells, show]);
 
   const pane = paneId(state);
   const activeUid = activeSeries(state);
@@ -88,8 +95,7 @@ export default function StudyScreen({ uid }: { uid: string }) {
         active={activeUid}
         onOpen={(series) => {
           const target = rows?.find((r) => r.uid === series);
-          if (target?.modality === "SEG") dispatch({ do: "set", part: { panel: "segments", segmentation: series } });
-          else dispatch({ do: "open", series });
+          if (target) show(target);
         }}
       />
       <section className="stage" aria-label="Images">
@@ -118,6 +124,7 @@ export default function StudyScreen({ uid }: { uid: string }) {
         state={state}
         pane={pane}
         rows={rows ?? []}
+        row={row}
         series={active.series}
         error={active.error}
         preset={preset}

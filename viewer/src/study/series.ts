@@ -2,16 +2,15 @@
 
 import { type SeriesRow, getMetadata } from "../api/dicomweb";
 import { request } from "../api/http";
+import type { Content } from "../dicom/content";
 import { type Dataset, text } from "../dicom/json";
 import { type Frame, framesOf, ordered } from "../geometry/frames";
 import { type Volume, phases, volumeOf } from "../geometry/volume";
 import { register } from "../viewport/provider";
 
-export type Kind = "image" | "segmentation" | "document";
-
 export interface Series {
   row: SeriesRow;
-  kind: Kind;
+  kind: Content;
   metadata: Dataset[];
   frames: Frame[];
   /** frames that share a place, told apart: time points, echoes, b-values */
@@ -45,11 +44,13 @@ async function read(row: SeriesRow): Promise<Series> {
   const metadata = await getMetadata(row.study, row.uid);
   const first = metadata[0];
   if (!first) throw new Error("The archive has no instances for this series.");
-  const kind: Kind = SEGMENTATIONS.has(text(first, "00080016"))
+  const kind: Content = SEGMENTATIONS.has(text(first, "00080016"))
     ? "segmentation"
-    : first["00280010"]
+    : metadata.some((ds) => ds["00280010"])
       ? "image"
-      : "document";
+      : row.content === "raw"
+        ? "raw"
+        : "document";
   const frames: Frame[] = [];
   if (kind === "image") {
     await fetchPalettes(metadata);

@@ -47,9 +47,11 @@ export const PLANES: Plane[] = ["axial", "sagittal", "coronal"];
 export type Action =
   | { do: "set"; part: Partial<State> }
   | { do: "open"; series: string }
+  /** a series without pictures: its facts, in a cell of the stacks */
+  | { do: "read"; series: string }
   | { do: "source"; series: string }
   | { do: "layout"; layout: Layout; rows: SeriesRow[] }
-  | { do: "compare"; before: string; after: string };
+  | { do: "compare"; before: string; after: string; mode?: CompareMode };
 
 export function cellCount(layout: Layout): number {
   return layout === "two" ? 2 : layout === "four" ? 4 : 1;
@@ -90,6 +92,11 @@ export function reduce(state: State, action: Action): State {
       if (state.layout === "compare") return { ...state, layout: "one", active: 0, cells: [action.series, ...state.cells.slice(1)], fusion };
       return { ...state, cells, fusion, preset: state.cells[index] === action.series ? state.preset : "" };
     }
+    case "read": {
+      const stack = cellCount(state.layout) > 1 || state.layout === "one";
+      const start: State = stack ? state : { ...state, layout: "one", active: 0 };
+      return reduce(start, { do: "open", series: action.series });
+    }
     case "source": {
       const visible =
         state.layout === "compare"
@@ -122,7 +129,7 @@ export function reduce(state: State, action: Action): State {
         ...state,
         layout: "compare",
         active: 1,
-        compare: { before: action.before, after: action.after, mode: state.compare?.mode ?? "swipe" },
+        compare: { before: action.before, after: action.after, mode: action.mode ?? state.compare?.mode ?? "swipe" },
       };
   }
 }

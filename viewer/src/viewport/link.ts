@@ -25,8 +25,8 @@ function matching(source: Types.IStackViewport, target: Types.IStackViewport): n
   return best.index;
 }
 
-/** Link while `key` is not empty. */
-export function useLinked(first: string, second: string, key: string): void {
+/** Link while `key` is not empty; windows only where both series mean the same by their values. */
+export function useLinked(first: string, second: string, key: string, windows: boolean): void {
   useEffect(() => {
     const engine = currentEngine();
     const a = engine?.getViewport(first) as Types.IStackViewport | undefined;
@@ -59,7 +59,7 @@ export function useLinked(first: string, second: string, key: string): void {
       const { CAMERA_MODIFIED, STACK_NEW_IMAGE, VOI_MODIFIED } = Enums.Events;
       from.element.addEventListener(CAMERA_MODIFIED, camera);
       from.element.addEventListener(STACK_NEW_IMAGE, image);
-      from.element.addEventListener(VOI_MODIFIED, voi);
+      if (windows) from.element.addEventListener(VOI_MODIFIED, voi);
       return () => {
         from.element.removeEventListener(CAMERA_MODIFIED, camera);
         from.element.removeEventListener(STACK_NEW_IMAGE, image);
@@ -69,10 +69,10 @@ export function useLinked(first: string, second: string, key: string): void {
     const index = matching(a, b);
     void b.setImageIdIndex(index).then(() => {
       const range = a.getProperties().voiRange;
-      if (range) b.setProperties({ voiRange: range });
+      if (range && windows) b.setProperties({ voiRange: range });
       b.render();
     });
     const stops = [follow(a, b), follow(b, a)];
     return () => stops.forEach((stop) => stop());
-  }, [first, second, key]);
+  }, [first, second, key, windows]);
 }

@@ -1,0 +1,50 @@
+/** How a result was made: the operations in its provenance, newest last. */
+
+import { type Dataset, text } from "../dicom/json";
+
+interface Step {
+  operation?: string;
+  name?: string;
+  params?: Record<string, unknown>;
+}
+
+/** Steps in the provenance of our private block (group 5353, creator SOMASCOPE). */
+export function stepsOf(ds: Dataset | undefined): Step[] {
+  for (let block = 0x10; block <= 0x1f; block++) {
+    const creator = `535300${block.toString(16)}`.toUpperCase();
+    if (text(ds, creator) !== "SOMASCOPE") continue;
+    try {
+      const parsed: unknown = JSON.parse(text(ds, `5353${block.toString(16)}01`.toUpperCase()));
+      const steps = (parsed as { steps?: Step[] }).steps;
+      return Array.isArray(steps) ? steps : [];
+    } catch {
+      return [];
+    }
+  }
+  return [];
+}
+
+function said(value: unknown): string {
+  if (value === null) return "automatic";
+  if (typeof value === "number") return String(Number(value.toPrecision(5)));
+  return Array.isArray(value) ? value.map(said).join(" × ") : String(value);
+}
+
+export function History({ dataset }: { dataset: Dataset | undefined }) {
+  const steps = stepsOf(dataset);
+  if (steps.length === 0) return null;
+  return (
+    <ol className="history" aria-label="Operations that made this series">
+      {steps.map((step, i) => (
+        <li key={i}>
+          <b>{step.operation ?? step.name ?? "step"}</b>
+          <span className="dim">
+            {Object.entries(step.params ?? {})
+              .map(([name, value]) => `${name.replaceAll("_", " ")} ${said(value)}`)
+              .join(", ")}
+          </span>
+        </li>
+      ))}
+    </ol>
+  );
+}
