@@ -68,7 +68,7 @@ class NUFFT:
     Parameters
     ----------
     points
-        Cycles per field of view, shape ``(..., d)`` with d = 2 or 3, axes in the order of ``shape``.
+        Cycles per field of view, ``(..., d)`` with d = 2 or 3, axes in the order of ``shape``.
     shape
         Image shape, d numbers.
     tolerance
@@ -78,8 +78,8 @@ class NUFFT:
 
     Notes
     -----
-    ``forward`` maps ``(*batch, *shape)`` to ``(*batch, *points.shape[:-1])``, ``adjoint`` back. Both
-    keep single or double precision. No normalisation: `adjoint` is the exact adjoint, not an
+    ``forward`` maps ``(*batch, *shape)`` to ``(*batch, *points.shape[:-1])``, ``adjoint`` back;
+    both keep single or double precision. No normalisation: `adjoint` is the exact adjoint, not an
     inverse.
     """
 
@@ -209,7 +209,9 @@ class Toeplitz:
         from scipy import fft
 
         axes = tuple(range(len(twice)))
-        transfer = fft.fftn(fft.ifftshift(kernel), axes=axes, workers=cores()).real * scale
+        shifted: Any = np.fft.ifftshift(kernel)
+        spectrum: Any = fft.fftn(shifted, axes=axes, workers=cores())
+        transfer = spectrum.real * scale
         real = np.float32 if np.dtype(dtype) == np.complex64 else np.float64
         self.transfer = np.ascontiguousarray(transfer, real)
 
@@ -228,14 +230,15 @@ class Toeplitz:
         from scipy import fft
 
         workers, d = cores(), len(self.shape)
+        parts: Any = x
         # Axis by axis, so that rows that are all zero, or cut away after, are not transformed.
         for axis, n in zip(range(-1, -d - 1, -1), self.shape[::-1], strict=True):
-            x = fft.fft(x, 2 * n, axis=axis, workers=workers, overwrite_x=axis != -1)
-        x *= self.transfer
+            parts = fft.fft(parts, 2 * n, axis=axis, workers=workers, overwrite_x=axis != -1)
+        parts *= self.transfer
         for axis, n in zip(range(-d, 0), self.shape, strict=True):
-            x = fft.ifft(x, axis=axis, workers=workers, overwrite_x=True)
-            x = x[(..., slice(0, n)) + (slice(None),) * (-axis - 1)]
-        return np.ascontiguousarray(x)
+            parts = fft.ifft(parts, axis=axis, workers=workers, overwrite_x=True)
+            parts = parts[(..., slice(0, n), *(slice(None),) * (-axis - 1))]
+        return np.ascontiguousarray(parts)
 
     def adjoint(self, y: Array) -> Array:
         """The operator is its own adjoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,22 +15,22 @@ def to_kspace(x: Array, *, axes: Sequence[int]) -> Array:
     """k-space of an image, both centred; unitary. Precision is kept."""
     from scipy import fft
 
-    x = fft.ifftshift(x, axes=axes)
-    x = fft.fftn(x, axes=axes, norm="ortho", workers=cores(), overwrite_x=True)
-    return fft.fftshift(x, axes=axes)
+    shifted: Any = fft.ifftshift(x, axes=axes)
+    y = fft.fftn(shifted, axes=axes, norm="ortho", workers=cores(), overwrite_x=True)
+    return fft.fftshift(np.asarray(y), axes=axes)
 
 
 def to_image(y: Array, *, axes: Sequence[int]) -> Array:
     """Image of a k-space, both centred; the inverse and adjoint of `to_kspace`."""
     from scipy import fft
 
-    y = fft.ifftshift(y, axes=axes)
-    y = fft.ifftn(y, axes=axes, norm="ortho", workers=cores(), overwrite_x=True)
-    return fft.fftshift(y, axes=axes)
+    shifted: Any = fft.ifftshift(y, axes=axes)
+    x = fft.ifftn(shifted, axes=axes, norm="ortho", workers=cores(), overwrite_x=True)
+    return fft.fftshift(np.asarray(x), axes=axes)
 
 
 def centre(outer: Sequence[int], inner: Sequence[int]) -> tuple[slice, ...]:
-    """Where an array of ``inner`` lies in one of ``outer`` with their centres ``n // 2`` together."""
+    """Where ``inner`` lies in ``outer`` with their centres ``n // 2`` on each other."""
     return tuple(
         slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(outer, inner, strict=True)
     )
