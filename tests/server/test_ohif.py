@@ -1,81 +1,36 @@
 """A viewer by others against our DICOMweb: the ready-built OHIF, same-origin, in Chromium.
 
-OHIF is not part of this project. Get its static site once (48 MB) and name its folder::
-
-    npm pack @ohif/app@3.12.10
-    tar xf ohif-app-3.12.10.tgz            # package/dist is the site
-    export SOMASCOPE_OHIF_DIST=$PWD/package/dist
-
-Without the variable these tests are skipped: they pass by themselves, but at the end of a whole run
-of the suite the three planes of OHIF have been seen not to come up in time. Screenshots are kept
-in the folder that SOMASCOPE_SCREENSHOTS names.
+OHIF is not part of this project; without it these tests are skipped. How to get its site and name
+it in SOMASCOPE_OHIF_DIST is told in `benchmarks.viewer.ohif`. Screenshots are kept in the folder
+that SOMASCOPE_SCREENSHOTS names.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import uvicorn
-from starlette.responses import FileResponse, Response
+
+from benchmarks.viewer import ohif as ohif_site
+from tests.screen import open_browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(280)]
 
-VERSION = "3.12.10"
-CONFIG = """
-window.config = {
-  routerBasename: null, extensions: [], modes: [], showStudyList: true,
-  maxNumberOfWebWorkers: 2, showWarningMessageForCrossOrigin: false,
-  showCPUFallbackMessage: false, showLoadingIndicator: true, strictZSpacingForVolumeViewport: true,
-  investigationalUseDialog: { option: 'never' },
-  defaultDataSourceName: 'somascope',
-  dataSources: [{
-    namespace: '@ohif/extension-default.dataSourcesModule.dicomweb', sourceName: 'somascope',
-    configuration: {
-      friendlyName: 'Somascope', name: 'somascope',
-      wadoUriRoot: '/wado', qidoRoot: '/dicom-web', wadoRoot: '/dicom-web',
-      qidoSupportsIncludeField: true, supportsReject: false, supportsStow: true,
-      imageRendering: 'wadors', thumbnailRendering: 'wadors', enableStudyLazyLoad: true,
-      supportsFuzzyMatching: true, supportsWildcard: true, singlepart: 'bulkdata,video',
-      bulkDataURI: { enabled: true, relativeResolution: 'studies' },
-      omitQuotationForMultipartRequest: true,
-    },
-  }],
-};
-"""
-FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
-
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    return found
-
-
+@pytest.fixture(scope="module")
 def dist() -> Path:
-    folder = Path(os.environ.get("SOMASCOPE_OHIF_DIST", "no-such-folder"))
-    if not (folder / "index.html").is_file():
-        pytest.skip(f"no OHIF {VERSION} at {folder} (SOMASCOPE_OHIF_DIST); see the head")
+    folder = ohif_site.dist()
+    if folder is None:
+        pytest.skip(f"{ohif_site.VARIABLE} names no OHIF {ohif_site.VERSION}; see the head")
     return folder
 
 
@@ -127,50 +82,37 @@ def serving(app) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def ohif(archive) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+def ohif(archive, dist) -> Iterator[tuple[str, list[ohif_site.Asked]]]:
     """Its URL, and the DICOMweb requests that it made with their answers' status."""
     from somascope.server.app import create_app
     from somascope.server.settings import Settings
 
-    site, ours = dist(), create_app(archive, settings=Settings())
-    asked: list[tuple[str, int]] = []
-
-    async def front(scope, receive, send) -> None:
-        path = scope["path"]
-        if path.startswith(("/dicom-web", "/wado")):
-
-            async def noted(message) -> None:
-                if message["type"] == "http.response.start":
-                    asked.append((f"{scope['method']} {path}", message["status"]))
-                await send(message)
-
-            await ours(scope, receive, noted)
-            return
-        if path == "/app-config.js":
-            answer = Response(CONFIG, media_type="text/javascript")
-        else:
-            file = (site / path.lstrip("/")).resolve()
-            inside = file.is_relative_to(site.resolve()) and file.is_file()
-            answer = FileResponse(file if inside else site / "index.html")
-        await answer(scope, receive, send)
-
-    with serving(front) as url:
+    asked: list[ohif_site.Asked] = []
+    ours = ohif_site.noted(create_app(archive, settings=Settings()), asked)
+    with serving(ohif_site.site(dist, ours)) as url:
         yield url, asked
 
 
 @pytest.fixture(scope="module")
-def page(ohif):
-    from playwright.sync_api import sync_playwright
+def browser() -> Iterator[Any]:
+    with open_browser() as found:
+        yield found
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        context = browser.new_context(
-            service_workers="block", viewport={"width": 1280, "height": 800}
-        )
-        opened = context.new_page()
-        opened.set_default_timeout(150_000)
-        yield opened
-        browser.close()
+
+@pytest.fixture
+def page(browser, ohif) -> Iterator[Any]:
+    """A page of its own for each test: nothing remembered, and what it complained of is told."""
+    context = browser.new_context(service_workers="block", viewport={"width": 1280, "height": 800})
+    opened, heard = context.new_page(), []
+    opened.set_default_timeout(150_000)
+    opened.on("pageerror", lambda e: heard.append(f"error: {e}"))
+    opened.on("console", lambda m: m.type != "log" and heard.append(f"{m.type}: {m.text}"))
+    opened.on("requestfailed", lambda r: heard.append(f"failed: {r.url} {r.failure}"))
+    del ohif[1][:]
+    yield opened
+    print("\n".join(heard[-40:]))  # pytest shows it where the test failed
+    print("\n".join(map(str, ohif[1][-20:])))
+    context.close()
 
 
 def shoot(page, name: str) -> np.ndarray:
@@ -183,26 +125,35 @@ def shoot(page, name: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=float)
 
 
-def wait_for(condition, what: str, *, seconds: float = 150) -> None:
+def wait_for(page, condition, what: str, *, seconds: float = 150) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, f"{what} did not happen within {seconds:g} s"
-        time.sleep(0.25)
+        if time.monotonic() > until:
+            shoot(page, "failed")
+            pytest.fail(f"{what} did not happen within {seconds:g} s")
+        page.wait_for_timeout(250)
+
+
+def all_good(asked: list[ohif_site.Asked]) -> None:
+    assert asked
+    bad = [r for r in asked if r[1] not in (200, 204, 304)]
+    assert not bad
 
 
 def test_the_study_is_listed(page, ohif):
     page.goto(f"{ohif[0]}/")
     page.get_by_text("Ohif").first.wait_for()
     shoot(page, "list")
-    assert any(r == ("GET /dicom-web/studies", 200) for r in ohif[1])
+    assert any(r[:2] == ("GET /dicom-web/studies", 200) for r in ohif[1])
+    all_good(ohif[1])
 
 
-def test_it_opens_and_scrolls(page, ohif, make_slice):
+def test_it_opens_and_scrolls(page, ohif):
     url, asked = ohif
     study = "1.2.826.0.1.3680043.10.1743.7"
     page.goto(f"{url}/viewer?StudyInstanceUIDs={study}")
     page.locator(".cornerstone-canvas").first.wait_for()
-    wait_for(lambda: sum("/frames/" in r for r, _ in asked) >= 40, "fetching the frames")
+    wait_for(page, lambda: sum("/frames/" in r[0] for r in asked) >= 40, "fetching the frames")
     page.get_by_text("Skip all").click()  # the tour of OHIF darkens what we want to see
     box = page.locator(".cornerstone-canvas").first.bounding_box()
     rows = slice(int(box["y"] + box["height"] * 0.3), int(box["y"] + box["height"] * 0.7))
@@ -211,19 +162,22 @@ def test_it_opens_and_scrolls(page, ohif, make_slice):
     def middle(name: str) -> np.ndarray:
         return shoot(page, name)[rows, columns]
 
-    wait_for(lambda: middle("stack").std() > 10, "drawing a slice")
+    wait_for(page, lambda: middle("stack").std() > 10, "drawing a slice")
     first = middle("stack")
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     for _ in range(20):
         page.mouse.wheel(0, 100)
-        time.sleep(0.1)
-    wait_for(lambda: np.abs(first - middle("scrolled")).mean() > 3, "scrolling to another slice")
+        page.wait_for_timeout(100)
+    wait_for(
+        page, lambda: np.abs(first - middle("scrolled")).mean() > 3, "scrolling to another slice"
+    )
+    all_good(asked)
 
 
 def test_mpr(page, ohif):
     study = "1.2.826.0.1.3680043.10.1743.7"
     page.goto(f"{ohif[0]}/viewer?StudyInstanceUIDs={study}&hangingProtocolId=mpr")
-    wait_for(lambda: page.locator(".cornerstone-canvas").count() == 3, "three viewports")
+    wait_for(page, lambda: page.locator(".cornerstone-canvas").count() == 3, "three viewports")
 
     def drawn() -> bool:
         """Whether every plane shows something."""
@@ -238,11 +192,5 @@ def test_mpr(page, ohif):
             spreads.append(shown[rows, columns].std())
         return min(spreads) > 10
 
-    wait_for(drawn, "drawing three planes")
-
-
-def test_every_answer_was_good(ohif):
-    asked = ohif[1]
-    assert len(asked) > 40
-    bad = [r for r in asked if r[1] not in (200, 204, 304)]
-    assert not bad
+    wait_for(page, drawn, "drawing three planes")
+    all_good(ohif[1])

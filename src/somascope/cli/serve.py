@@ -23,10 +23,17 @@ def serve(
     executor: Annotated[
         str, typer.Option(help="What runs jobs: local or ray.", envvar="SOMASCOPE_EXECUTOR")
     ] = "local",
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make a token, show it once; ends all sessions.")
+    ] = False,
 ) -> None:
     """Serve an archive: viewer, DICOMweb, DICOM and the application API in one process tree."""
     from somascope.server.supervise import Plan, supervise
 
+    if new_token:
+        from somascope.server import credentials
+
+        typer.echo(f"token    {credentials.new_token(archive)}   (shown once; keep it)")
     plan = Plan(
         root=archive, host=host, port=port, aet=aet, dicom_port=dicom_port,
         workers=workers, acceptors=acceptors, executor=executor,

@@ -36,6 +36,7 @@ from somascope.core.errors import (
     SomascopeError,
 )
 from somascope.server import pages
+from somascope.server.credentials import Credentials
 from somascope.server.dicomweb.door import Door
 from somascope.server.dicomweb.service import ALIAS, PREFIX, openapi_paths, routes, wado_route
 from somascope.server.gate import Gate
@@ -79,6 +80,8 @@ def create_app(
     """
     settings = settings or Settings.load(archive.root)
     check_bind(archive.root, host, settings=settings)
+    credentials = Credentials(archive.root, settings)
+    guard = Guard(settings, host=host, credentials=credentials)
     threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="dicomweb")
     door = Door(archive, settings, threads)
 
@@ -114,7 +117,7 @@ def create_app(
             Route("/docs", docs),
             Route("/{path:path}", _Viewer(static)),
         ],
-        middleware=[Middleware(Gate, settings=settings, guard=Guard(settings, host=host))],
+        middleware=[Middleware(Gate, settings=settings, guard=guard)],
         exception_handlers=_handlers(),
         lifespan=lifespan,
     )

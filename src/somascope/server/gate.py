@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
+from somascope.server.attempts import Attempts
 from somascope.server.limits import BoundedBody, Message, Receive, content_length, too_large
 from somascope.server.pages import LOGIN
 from somascope.server.security import COOKIE, HEADERS, SAFE_METHODS, Guard
@@ -34,6 +37,7 @@ class Gate:
         self._app = app
         self._settings = settings
         self._guard = guard
+        self._attempts = Attempts(each=settings.login_attempts, total=settings.login_attempts_total)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request (ASGI)."""
@@ -43,7 +47,10 @@ class Gate:
             return
         headers = Headers(scope=scope)
         if kind == "websocket":
-            if self._websocket_allowed(scope, headers):
+            allowed = False
+            with contextlib.suppress(HTTPException):  # it guessed too often
+                allowed = self._websocket_allowed(scope, headers)
+            if allowed:
                 await self._app(scope, receive, send)
             else:
                 await send({"type": "websocket.close", "code": 1008})
@@ -66,7 +73,7 @@ class Gate:
         scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "ws"), "http")
         return (
             self._guard.host_allowed(headers.get("host", ""))
-            and self._guard.authenticated(headers)
+            and self._authenticated(scope, headers)
             and not self._guard.cross_site(headers, scheme=scheme)
         )
 
@@ -80,7 +87,7 @@ class Gate:
             )
         method, path = scope["method"], scope["path"]
         preflight = cors and method == "OPTIONS"
-        if path not in OPEN and not preflight and not self._guard.authenticated(headers):
+        if path not in OPEN and not preflight and not self._authenticated(scope, headers):
             raise HTTPException(401, "a token is needed", _challenge(headers))
         if method not in SAFE_METHODS and self._guard.cross_site(headers, scheme=scope["scheme"]):
             raise HTTPException(403, "another site's page may not change anything here")
@@ -99,6 +106,26 @@ class Gate:
             if length > limit:
                 raise HTTPException(413, too_large(limit))
         return BoundedBody(receive, limit=limit, seconds=self._settings.body_seconds)
+
+    def _authenticated(self, scope: Scope, headers: Headers) -> bool:
+        """Whether the request may go on; HTTP 429 where its sender guessed too often."""
+        guesses = self._guard.locked and "authorization" in headers
+        if guesses:
+            self._demand_patience(scope)
+        good = self._guard.authenticated(headers)
+        if guesses:
+            self._count(scope, good=good)
+        return good
+
+    def _demand_patience(self, scope: Scope) -> None:
+        wait = self._attempts.wait(_address(scope))
+        if wait:
+            raise HTTPException(
+                429, f"too many wrong tokens; try again in {wait} s", {"retry-after": str(wait)}
+            )
+
+    def _count(self, scope: Scope, *, good: bool) -> None:
+        (self._attempts.succeeded if good else self._attempts.failed)(_address(scope))
 
     async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
         flags = "; Path=/; HttpOnly; SameSite=Strict"
@@ -121,13 +148,28 @@ class Gate:
         except HTTPException as refusal:
             await _refuse(scope, Headers(scope=scope), send, refusal)
             return
+        try:
+            self._demand_patience(scope)
+        except HTTPException as refusal:
+            note = f"<p role='alert'>{html.escape(str(refusal.detail))}.</p>"
+            given = [(k.encode(), v.encode()) for k, v in (refusal.headers or {}).items()]
+            page = LOGIN.replace("<!--note-->", note).encode()
+            await _answer(send, refusal.status_code, page, [_HTML, *given])
+            return
         token = parse_qs(body[:4096].decode("utf-8", "replace")).get("token", [""])[0]
-        if not self._guard.token_matches(token):
+        good = self._guard.token_matches(token)
+        self._count(scope, good=good)
+        if not good:
             note = "<p role='alert'>That is not the token of this server.</p>"
             await _answer(send, 401, LOGIN.replace("<!--note-->", note).encode(), [_HTML])
             return
         session = f"{COOKIE}={self._guard.new_session()}{flags}".encode()
         await _answer(send, 303, b"", [(b"location", b"/"), (b"set-cookie", session)])
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 _HTML = (b"content-type", b"text/html; charset=utf-8")

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from somascope.core.errors import Refused
+from somascope.server.credentials import Credentials, read
 from somascope.server.settings import FILE, Settings
 
 COOKIE = "somascope_session"
@@ -59,11 +60,13 @@ def check_bind(root: Path | str, host: str, *, settings: Settings | None = None)
             f"{SHORTEST_TOKEN}, e.g. what `python -c 'import secrets; "
             "print(secrets.token_urlsafe())'` prints"
         )
-    if not is_loopback(host) and not (settings.token or settings.token_sha256):
+    kept = read(root)  # refuses what others can read, wherever we listen
+    known = settings.token or settings.token_sha256 or (kept is not None and kept.token_sha256)
+    if not is_loopback(host) and not known:
         raise Refused(
             f"host {host!r} can be reached from other machines and no token is configured; "
-            f"set SOMASCOPE_TOKEN or `token` under [http] in {Path(root) / FILE}, "
-            "or listen on 127.0.0.1"
+            f"make one with --new-token, set SOMASCOPE_TOKEN or `token` under [http] in "
+            f"{Path(root) / FILE}, or listen on 127.0.0.1"
         )
 
 
@@ -71,15 +74,18 @@ class Guard:
     """Decides about one request's head; knows nothing of what is behind.
 
     ``host`` is the address the server is bound to; with a wildcard address (``0.0.0.0``) any
-    literal address is accepted in the Host header, since rebinding needs a name.
+    literal address is accepted in the Host header, since rebinding needs a name. ``credentials``
+    default to the settings' token and a key for sessions that ends with this process.
     """
 
-    def __init__(self, settings: Settings, *, host: str = "127.0.0.1") -> None:
-        digest = settings.token_sha256.lower()
-        if settings.token:
-            digest = hashlib.sha256(settings.token.encode()).hexdigest()
-        self._digest = digest
-        self._session_key = hashlib.sha256(b"somascope session " + digest.encode()).digest()
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        host: str = "127.0.0.1",
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._credentials = credentials or Credentials(None, settings)
         self._session_seconds = settings.session_hours * 3600
         self._origins = frozenset(o.rstrip("/").lower() for o in settings.cors_origins)
         names = {"localhost", "127.0.0.1", "::1", *settings.allowed_hosts}
@@ -93,7 +99,7 @@ class Guard:
     @property
     def locked(self) -> bool:
         """Whether a token is needed."""
-        return bool(self._digest)
+        return bool(self._credentials.digest)
 
     def host_allowed(self, host: str) -> bool:
         """Whether a Host header names this server (guards against DNS rebinding)."""
@@ -123,7 +129,8 @@ class Guard:
     def token_matches(self, token: str) -> bool:
         """Compare in constant time."""
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-        return self.locked and hmac.compare_digest(digest, self._digest)
+        known = self._credentials.digest
+        return bool(known) and hmac.compare_digest(digest, known)
 
     def authenticated(self, headers: Mapping[str, str]) -> bool:
         """Whether the request's Authorization or session cookie is good; true without a token."""
@@ -162,7 +169,8 @@ class Guard:
         return int(expires) > (time.time() if now is None else now)
 
     def _sign(self, expires: str) -> str:
-        return hmac.new(self._session_key, expires.encode(), hashlib.sha256).hexdigest()
+        key = self._credentials.session_key
+        return hmac.new(key, expires.encode(), hashlib.sha256).hexdigest()
 
     def cross_site(self, headers: Mapping[str, str], *, scheme: str) -> bool:
         """Whether a browser says that another site's page made this request.

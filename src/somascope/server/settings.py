@@ -29,6 +29,10 @@ class Settings:
     """The same as its SHA-256 in hexadecimal, so that the file holds no secret."""
     session_hours: float = 12.0
     """How long a login in the browser lasts."""
+    login_attempts: int = 10
+    """Wrong tokens within a minute after which an address has to wait."""
+    login_attempts_total: int = 100
+    """The same for all addresses together; those that gave the right one before do not wait."""
     allowed_hosts: tuple[str, ...] = ()
     """Names accepted in the Host header beside the loopback names and the bound address."""
     cors_origins: tuple[str, ...] = ()
