@@ -176,7 +176,7 @@ class TV:
                 iterations=self.iterations,
                 tolerance=self.tolerance,
                 low=low,
-                dual=None if held is None else held[i],
+                held=None if held is None else held[i],
             )
             if self.warm:
                 kept.append(dual)

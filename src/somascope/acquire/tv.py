@@ -12,59 +12,92 @@ import numpy as np
 
 from somascope.core.grid import Array
 
+PARALLEL_FROM = 1 << 17
+"""Number of values from which the work is worth more than one core."""
 
-@numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")
-def _primal(b: Array, r: Array, w: Array, step: float, low: float, x: Array) -> None:
-    """``x = max(b - step D^T r, low)``."""
-    nz, ny, nx, nc = b.shape
+
+@numba.njit(fastmath=True, cache=True, error_model="numpy")
+def _primal_row(j: int, b: Array, r: Array, w: Array, step: float, low: float, x: Array) -> None:
+    ny, nx, nc = b.shape[1:]
+    z = j // ny
+    y = j - z * ny
     wz, wy, wx = w[0], w[1], w[2]
-    for j in numba.prange(nz * ny):
-        z = j // ny
-        y = j - z * ny
-        rz, ry, rx = r[0, z, y], r[1, z, y], r[2, z, y]
-        up, above = r[1, z, max(y - 1, 0)], r[0, max(z - 1, 0), y]
-        fy = wy if y > 0 else wy * 0
-        fz = wz if z > 0 else wz * 0
-        source, out = b[z, y], x[z, y]
+    rz, ry, rx = r[0, z, y], r[1, z, y], r[2, z, y]
+    up, above = r[1, z, max(y - 1, 0)], r[0, max(z - 1, 0), y]
+    fy = wy if y > 0 else wy * 0
+    fz = wz if z > 0 else wz * 0
+    source, out = b[z, y], x[z, y]
+    for i in range(nx):
+        k = max(i - 1, 0)
+        fx = wx if i > 0 else wx * 0
         for c in range(nc):
-            before = rx[0, c] * 0
-            for i in range(nx):
-                # D^T r: what leaves through the near face minus what enters (far face is zero).
-                flow = wx * (before - rx[i, c])
-                flow += fy * up[i, c] - wy * ry[i, c] + fz * above[i, c] - wz * rz[i, c]
-                before = rx[i, c]
-                value = source[i, c] - step * flow
-                out[i, c] = max(low, value)
+            # D^T r: what enters through the near faces minus what leaves (far faces are zero).
+            flow = fx * rx[k, c] - wx * rx[i, c]
+            flow += fy * up[i, c] - wy * ry[i, c] + fz * above[i, c] - wz * rz[i, c]
+            out[i, c] = max(low, source[i, c] - step * flow)
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")
-def _dual(x: Array, w: Array, step: float, momentum: float, p: Array, r: Array) -> None:
-    """``p' = project(r + step D x)``, ``r = p' + momentum (p' - p)``, ``p = p'``."""
+@numba.njit(fastmath=True, cache=True, error_model="numpy")
+def _dual_row(j: int, x: Array, w: Array, step: float, momentum: float, p: Array, r: Array) -> None:
     nz, ny, nx, nc = x.shape
-    wz, wy, wx = w[0], w[1], w[2]
+    z = j // ny
+    y = j - z * ny
     one = step * 0 + 1
-    for j in numba.prange(nz * ny):
-        z = j // ny
-        y = j - z * ny
-        here, below = x[z, y], x[z, min(y + 1, ny - 1)]
-        behind = x[min(z + 1, nz - 1), y]
-        for i in range(nx):
-            k = i + 1 if i + 1 < nx else i
-            size = one * 0
-            for c in range(nc):
-                a = r[0, z, y, i, c] + step * wz * (behind[i, c] - here[i, c])
-                b = r[1, z, y, i, c] + step * wy * (below[i, c] - here[i, c])
-                d = r[2, z, y, i, c] + step * wx * (here[k, c] - here[i, c])
-                r[0, z, y, i, c] = a
-                r[1, z, y, i, c] = b
-                r[2, z, y, i, c] = d
-                size += a * a + b * b + d * d
-            scale = one / np.sqrt(size) if size > one else one
-            for e in range(3):
-                for c in range(nc):
-                    new = r[e, z, y, i, c] * scale
-                    r[e, z, y, i, c] = new + momentum * (new - p[e, z, y, i, c])
-                    p[e, z, y, i, c] = new
+    wz, wy, wx = step * w[0], step * w[1], step * w[2]
+    here, below, behind = x[z, y], x[z, min(y + 1, ny - 1)], x[min(z + 1, nz - 1), y]
+    pz, py, px = p[0, z, y], p[1, z, y], p[2, z, y]
+    rz, ry, rx = r[0, z, y], r[1, z, y], r[2, z, y]
+    for i in range(nx):
+        k = min(i + 1, nx - 1)
+        size = one * 0
+        for c in range(nc):
+            rz[i, c] += wz * (behind[i, c] - here[i, c])
+            ry[i, c] += wy * (below[i, c] - here[i, c])
+            rx[i, c] += wx * (here[k, c] - here[i, c])
+            size += rz[i, c] * rz[i, c] + ry[i, c] * ry[i, c] + rx[i, c] * rx[i, c]
+        scale = one / np.sqrt(max(size, one))
+        for c in range(nc):
+            a, b, d = rz[i, c] * scale, ry[i, c] * scale, rx[i, c] * scale
+            rz[i, c] = a + momentum * (a - pz[i, c])
+            ry[i, c] = b + momentum * (b - py[i, c])
+            rx[i, c] = d + momentum * (d - px[i, c])
+            pz[i, c] = a
+            py[i, c] = b
+            px[i, c] = d
+
+
+@numba.njit(cache=True)
+def _primal_one(b: Array, r: Array, w: Array, step: float, low: float, x: Array) -> None:
+    for j in range(b.shape[0] * b.shape[1]):
+        _primal_row(j, b, r, w, step, low, x)
+
+
+@numba.njit(parallel=True, cache=True)
+def _primal_all(b: Array, r: Array, w: Array, step: float, low: float, x: Array) -> None:
+    for j in numba.prange(b.shape[0] * b.shape[1]):
+        _primal_row(j, b, r, w, step, low, x)
+
+
+@numba.njit(cache=True)
+def _dual_one(x: Array, w: Array, step: float, momentum: float, p: Array, r: Array) -> None:
+    for j in range(x.shape[0] * x.shape[1]):
+        _dual_row(j, x, w, step, momentum, p, r)
+
+
+@numba.njit(parallel=True, cache=True)
+def _dual_all(x: Array, w: Array, step: float, momentum: float, p: Array, r: Array) -> None:
+    for j in numba.prange(x.shape[0] * x.shape[1]):
+        _dual_row(j, x, w, step, momentum, p, r)
+
+
+def primal(b: Array, r: Array, w: Array, *, step: float, low: float, x: Array) -> None:
+    """``x = max(b - step D^T r, low)``."""
+    (_primal_all if b.size >= PARALLEL_FROM else _primal_one)(b, r, w, step, low, x)
+
+
+def dual(x: Array, w: Array, *, step: float, momentum: float, p: Array, r: Array) -> None:
+    """``p' = project(r + step D x)``, ``r = p' + momentum (p' - p)``, ``p = p'``."""
+    (_dual_all if x.size >= PARALLEL_FROM else _dual_one)(x, w, step, momentum, p, r)
 
 
 @numba.njit(fastmath=True, cache=True, error_model="numpy")
@@ -97,16 +130,17 @@ def denoise(
     iterations: int,
     tolerance: float,
     low: float,
-    dual: Array | None = None,
+    held: Array | None = None,
 ) -> tuple[Array, Array]:
     """``argmin_x 1/2 |x - b|^2 + weight TV(x)``, ``x >= low``, and the dual that proves it.
 
     Fast gradient projection (Beck and Teboulle, IEEE TIP 18, 2009) of Chambolle's dual;
-    ``dual`` ``(3, nz, ny, nx, c)`` starts it. Ends when ``x`` changes by less than ``tolerance``
+    ``held`` ``(3, nz, ny, nx, c)`` is a dual to start from. Ends when ``x`` changes by less than
+    ``tolerance``
     relative, looked at every eighth iteration.
     """
     kind = b.dtype.type
-    p = np.zeros((3, *b.shape), b.dtype) if dual is None else dual.copy()
+    p = np.zeros((3, *b.shape), b.dtype) if held is None else held.copy()
     if weight <= 0:
         return np.maximum(b, kind(low)), p
     r, x = p.copy(), np.empty_like(b)
@@ -116,7 +150,7 @@ def denoise(
     step = kind(1.0 / (4.0 * max(active, 1e-12) * weight))
     t, kept = 1.0, None
     for i in range(iterations):
-        _primal(b, r, w, kind(weight), kind(low), x)
+        primal(b, r, w, step=kind(weight), low=kind(low), x=x)
         if i % 8 == 7 and tolerance > 0:
             if kept is not None:
                 gap = float(np.linalg.norm((x - kept).ravel()))
@@ -124,7 +158,7 @@ def denoise(
                     break
             kept = x.copy()
         ahead = (1 + np.sqrt(1 + 4 * t * t)) / 2
-        _dual(x, w, step, kind((t - 1) / ahead), p, r)
+        dual(x, w, step=step, momentum=kind((t - 1) / ahead), p=p, r=r)
         t = ahead
-    _primal(b, p, w, kind(weight), kind(low), x)
+    primal(b, p, w, step=kind(weight), low=kind(low), x=x)
     return x, p
