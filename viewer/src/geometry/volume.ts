@@ -10,19 +10,6 @@ export type Volume =
 
 const no = (reason: string): Volume => ({ ok: false, reason });
 
-/** Split frames that share a place (time, echo, b-value) into groups that do not, in phase order. */
-export function phases(frames: Frame[]): Frame[][] {
-  const named = new Map<string, Frame[]>();
-  for (const frame of frames) {
-    named.set(frame.phase, [...(named.get(frame.phase) ?? []), frame]);
-  }
-  const groups = [...named.values()];
-  if (groups.length > 1 && groups.every((g) => g.length > 1 && g.length === groups[0]?.length)) {
-    return groups;
-  }
-  return [frames];
-}
-
 export function volumeOf(frames: Frame[]): Volume {
   const first = frames[0];
   if (!first) return no("The series has no images.");

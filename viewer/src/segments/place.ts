@@ -16,6 +16,7 @@ export interface Placed {
 }
 
 const TOLERANCE = 0.1;
+const SAME = 1e-3;
 
 function sameGrid(seg: SegFrame, frame: Frame): boolean {
   if (!seg.position || !frame.position || !seg.row || !frame.row || !seg.column || !frame.column) {
@@ -38,14 +39,17 @@ function sameGrid(seg: SegFrame, frame: Frame): boolean {
 function slicesFor(seg: SegFrame, frames: Frame[], gap: number): Frame[] {
   const { position } = seg;
   if (position) {
-    let best: { frame: Frame; distance: number } | undefined;
-    for (const frame of frames) {
+    let least = Infinity;
+    const distances = frames.map((frame) => {
       const n = normal(frame);
-      if (!n || !frame.position) continue;
-      const distance = Math.abs(dot(sub(position, frame.position), n));
-      if (!best || distance < best.distance) best = { frame, distance };
-    }
-    return best && best.distance <= Math.max(TOLERANCE, gap / 2) ? [best.frame] : [];
+      const away = n && frame.position ? Math.abs(dot(sub(position, frame.position), n)) : Infinity;
+      least = Math.min(least, away);
+      return away;
+    });
+    // Several images at one place are time points or echoes of it: it lies over all of them.
+    return least > Math.max(TOLERANCE, gap / 2)
+      ? []
+      : frames.filter((_, i) => (distances[i] ?? Infinity) < least + SAME);
   }
   return frames.filter((f) => f.sop === seg.source && f.number === seg.sourceFrame);
 }
@@ -79,7 +83,7 @@ export function place(
   for (const seg of segmentation.frames) {
     const targets = slicesFor(seg, frames, gap);
     if (targets.length === 0) placed.unplaced += 1;
-    for (const frame of targets) {
+    for (const [nth, frame] of targets.entries()) {
       const size = frame.rows * frame.columns;
       const labels = placed.labels.get(frame.imageId) ?? new Uint8Array(size);
       placed.labels.set(frame.imageId, labels);
@@ -92,8 +96,9 @@ export function place(
         const index = indexOf.get(seg.segment ?? value);
         if (index === undefined) continue;
         const before = labels[i] ?? 0;
-        if (before !== 0 && before !== index) placed.overlaps += 1;
         labels[i] = index;
+        if (nth > 0) continue;
+        if (before !== 0 && before !== index) placed.overlaps += 1;
         placed.counts.set(index, (placed.counts.get(index) ?? 0) + 1);
       }
     }

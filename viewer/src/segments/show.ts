@@ -5,7 +5,7 @@ import { Enums, segmentation } from "@cornerstonejs/tools";
 
 import type { Series } from "../study/series";
 import { currentEngine } from "../viewport/engine";
-import { volumeId } from "../viewport/volumes";
+import { isVolumeOf } from "../viewport/volumes";
 
 const { Labelmap } = Enums.SegmentationRepresentations;
 
@@ -47,14 +47,14 @@ function addStack(id: string, series: Series, labels: Labels, indices: Iterable<
   ]);
 }
 
-function addVolume(id: string, series: Series, labels: Labels, indices: Iterable<number>): void {
+function addVolume(id: string, volume: string, labels: Labels, indices: Iterable<number>): void {
   if (known(id)) return;
-  const source = cache.getVolume(volumeId(series));
+  const source = cache.getVolume(volume);
   if (!source) return;
-  const volume = volumeLoader.createAndCacheDerivedLabelmapVolume(source.volumeId, { volumeId: id });
+  const made = volumeLoader.createAndCacheDerivedLabelmapVolume(source.volumeId, { volumeId: id });
   source.imageIds.forEach((imageId, i) => {
     const values = labels.get(imageId);
-    const derived = volume.imageIds[i];
+    const derived = made.imageIds[i];
     const image = derived ? cache.getImage(derived) : undefined;
     if (values) image?.voxelManager?.getScalarData().set(values);
   });
@@ -74,7 +74,7 @@ function panes(series: Series): Pane[] {
   const all: unknown[] = currentEngine()?.getViewports() ?? [];
   return all.filter((v): v is Pane => {
     if (v instanceof StackViewport) return ids.has(v.getImageIds()[0] ?? "");
-    return v instanceof VolumeViewport && v.getActors().length > 0 && v.getVolumeId() === volumeId(series);
+    return v instanceof VolumeViewport && v.getActors().length > 0 && isVolumeOf(series, v.getVolumeId());
   });
 }
 
@@ -95,9 +95,10 @@ export function show(id: string, series: Series, labels: Labels, look: Look): nu
   const list = panes(series);
   for (const viewport of list) {
     const stack = viewport instanceof StackViewport;
-    const name = `${id}:${stack ? "stack" : "volume"}`;
+    const volume = stack ? "" : (viewport.getVolumeId() ?? "");
+    const name = `${id}:${stack ? "stack" : volume.split(":").at(-1)}`;
     if (stack) addStack(name, series, labels, look.colours.keys());
-    else addVolume(name, series, labels, look.colours.keys());
+    else addVolume(name, volume, labels, look.colours.keys());
     if (!known(name)) continue;
     const there = segmentation.state.getSegmentationRepresentations(viewport.id, { segmentationId: name });
     if (!there || there.length === 0) {
@@ -119,9 +120,8 @@ export function show(id: string, series: Series, labels: Labels, look: Look): nu
 
 /** Take a segmentation off every pane and out of memory. */
 export function hide(id: string): void {
-  for (const kind of ["stack", "volume"]) {
-    const name = `${id}:${kind}`;
-    if (!known(name)) continue;
+  for (const { segmentationId: name } of [...segmentation.state.getSegmentations()]) {
+    if (!name.startsWith(`${id}:`)) continue;
     segmentation.removeSegmentation(name);
     if (cache.getVolume(name)) cache.removeVolumeLoadObject(name);
   }

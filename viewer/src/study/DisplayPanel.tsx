@@ -4,7 +4,8 @@ import { useEffect, useReducer } from "react";
 
 import { setColormap, setWindow } from "../viewport/commands";
 import { COLORMAPS, gradient } from "../viewport/colormaps";
-import { PRESETS } from "../viewport/VolumePane";
+import { looksFor } from "../render/presets";
+import { lookOf } from "../viewport/VolumePane";
 import { useReadout, viewportOf } from "../viewport/readout";
 import { level, prettyUnit } from "../tools/lines";
 import { defaultWindow } from "../viewport/volumes";
@@ -66,6 +67,7 @@ export function DisplayPanel(props: PanelProps) {
           </section>
         )
       )}
+      {pictures && series.phases.length > 1 && state.layout !== "compare" && <Phase {...props} series={series} />}
       {pictures && !series.colour && state.layout !== "volume" && (
         <section>
           <h3>Colours</h3>
@@ -145,19 +147,59 @@ function Figure(props: { label: string; value: number; onSet: (v: number) => voi
   );
 }
 
-function Rendering({ preset, dispatch }: PanelProps) {
+/** One of several volumes of a series: a time point, an echo, a b-value. */
+function Phase({ state, series, dispatch }: PanelProps & { series: Series }) {
+  const flat = state.layout !== "mpr" && state.layout !== "volume";
+  const phase = state.phase ?? (flat ? undefined : 0);
+  const set = (next: number | undefined) => dispatch({ do: "set", part: { phase: next } });
+  return (
+    <section>
+      <h3>Phase</h3>
+      <select
+        aria-label="Phase"
+        value={phase ?? ""}
+        onChange={(e) => set(e.target.value === "" ? undefined : Number(e.target.value))}
+      >
+        {flat && <option value="">All {series.phases.length}, one after the other</option>}
+        {series.phaseNames.map((name, i) => (
+          <option key={i} value={i}>
+            {i + 1}: {name}
+          </option>
+        ))}
+      </select>
+      <label className="slider">
+        <span className="dim">Move</span>
+        <input
+          type="range"
+          min={0}
+          max={series.phases.length - 1}
+          value={phase ?? 0}
+          aria-label="Phase slider"
+          onChange={(e) => set(Number(e.target.value))}
+        />
+        <output>
+          {phase === undefined ? "all" : `${phase + 1} / ${series.phases.length}`}
+        </output>
+      </label>
+    </section>
+  );
+}
+
+function Rendering({ state, series, dispatch }: PanelProps) {
+  if (!series) return null;
+  const chosen = lookOf(series, state.preset).id;
   return (
     <section>
       <h3>Volume rendering</h3>
       <div className="chips">
-        {PRESETS.map((p) => (
+        {looksFor(series.row.modality, series.unit).map((look) => (
           <button
-            key={p}
-            data-preset={p}
-            aria-pressed={p === preset}
-            onClick={() => dispatch({ do: "set", part: { preset: p } })}
+            key={look.id}
+            data-preset={look.id}
+            aria-pressed={look.id === chosen}
+            onClick={() => dispatch({ do: "set", part: { preset: look.id } })}
           >
-            {p}
+            {look.label}
           </button>
         ))}
       </div>
@@ -221,7 +263,7 @@ function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
                 fusion: e.target.value
                   ? {
                       series: e.target.value,
-                      opacity: fusion?.opacity ?? 0.8,
+                      opacity: fusion?.opacity ?? 0.6,
                       colormap: fusion?.colormap ?? "soma-hotiron",
                     }
                   : undefined,

@@ -24,7 +24,6 @@ export interface PanelProps {
   /** the active series: its row in the list, and itself once it is read */
   row: SeriesRow | undefined;
   series: Series | undefined;
-  preset: string;
   dispatch: Dispatch<Action>;
   reload: () => Promise<SeriesRow[]>;
 }

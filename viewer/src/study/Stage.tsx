@@ -16,7 +16,6 @@ import { useMemo } from "react";
 export interface StageProps {
   state: State;
   rows: SeriesRow[];
-  preset: string;
   dispatch: Dispatch<Action>;
   onReady: (id: string) => void;
 }
@@ -81,6 +80,7 @@ function Cell(props: StageProps & { index: number }) {
         <StackPane
           id={`stack-${index}`}
           series={series}
+          phase={state.active === index ? state.phase : undefined}
           active={state.active === index}
           overlay={state.overlay}
           onActivate={activate}
@@ -97,9 +97,8 @@ function VolumeStage(props: StageProps) {
   const { series, error } = useSeries(row);
   const over = useSeries(rows.find((r) => r.uid === state.fusion?.series)).series;
   if (!series) return <Wait error={error} text="" />;
-  if (!series.volume.ok) {
-    return <Wait error="" text={`Shown as a stack only. ${series.volume.reason}`} />;
-  }
+  const volume = series.volumes[state.phase ?? 0] ?? series.volume;
+  if (!volume.ok) return <Wait error="" text={`Shown as a stack only. ${volume.reason}`} />;
   return <Planes {...props} series={series} over={over} />;
 }
 
@@ -117,7 +116,7 @@ function Planes(props: StageProps & { series: Series; over: Series | undefined }
     return (
       <div className="cells one">
         <div className="cell">
-          <VolumePane id="volume-main" series={series} preset={props.preset} active onReady={onReady} />
+          <VolumePane id="volume-main" series={series} phase={state.phase ?? 0} preset={state.preset} tool={state.tool} active onReady={onReady} />
         </div>
       </div>
     );
@@ -130,6 +129,7 @@ function Planes(props: StageProps & { series: Series; over: Series | undefined }
             id={`mpr-${plane}`}
             plane={plane}
             series={series}
+            phase={state.phase ?? 0}
             fusion={fusion}
             active={state.active === index}
             overlay={state.overlay}

@@ -34,6 +34,7 @@ export const KEYS: Section[] = [
       ["↑ ↓", "previous, next slice"],
       ["PgUp PgDn", "ten slices"],
       ["Space", "cine: play, pause"],
+      [", .", "previous, next phase (time, echo, b-value)"],
       ["[ ]", "previous, next series"],
     ],
   },

@@ -5,7 +5,8 @@ import { request } from "../api/http";
 import type { Content } from "../dicom/content";
 import { type Dataset, text } from "../dicom/json";
 import { type Frame, framesOf, ordered } from "../geometry/frames";
-import { type Volume, phases, volumeOf } from "../geometry/volume";
+import { phaseNames, phases } from "../geometry/phases";
+import { type Volume, volumeOf } from "../geometry/volume";
 import { register } from "../viewport/provider";
 
 export interface Series {
@@ -15,6 +16,9 @@ export interface Series {
   frames: Frame[];
   /** frames that share a place, told apart: time points, echoes, b-values */
   phases: Frame[][];
+  phaseNames: string[];
+  /** the volume of each phase; `volume` is the first */
+  volumes: Volume[];
   volume: Volume;
   unit: string;
   colour: boolean;
@@ -63,14 +67,16 @@ async function read(row: SeriesRow): Promise<Series> {
     register(frames);
   }
   const groups = phases(frames).map(ordered);
-  const sorted = groups.length > 1 ? groups.flat() : ordered(frames);
+  const volumes = groups.map(volumeOf);
   return {
     row,
     kind,
     metadata,
-    frames: sorted,
+    frames: groups.flat(),
     phases: groups,
-    volume: volumeOf(groups[0] ?? []),
+    phaseNames: phaseNames(groups),
+    volumes,
+    volume: volumes[0] ?? volumeOf([]),
     unit: frames[0]?.unit ?? "",
     colour: /RGB|YBR|PALETTE/.test(text(first, "00280004")),
   };

@@ -21,6 +21,8 @@ export interface State {
   crosshair: boolean;
   fusion: { series: string; opacity: number; colormap: string } | undefined;
   preset: string;
+  /** which time point, echo or b-value; all of them (stack) or the first (planes) if undefined */
+  phase: number | undefined;
   /** SEG series shown over its source */
   segmentation: string | undefined;
   compare: { before: string; after: string; mode: CompareMode } | undefined;
@@ -38,6 +40,7 @@ export const INITIAL: State = {
   crosshair: true,
   fusion: undefined,
   preset: "",
+  phase: undefined,
   segmentation: undefined,
   compare: undefined,
 };
@@ -89,8 +92,9 @@ export function reduce(state: State, action: Action): State {
       const index = stack ? state.active : 0;
       const cells = state.cells.map((c, i) => (i === index ? action.series : c));
       const fusion = state.fusion?.series === action.series ? undefined : state.fusion;
-      if (state.layout === "compare") return { ...state, layout: "one", active: 0, cells: [action.series, ...state.cells.slice(1)], fusion };
-      return { ...state, cells, fusion, preset: state.cells[index] === action.series ? state.preset : "" };
+      if (state.layout === "compare") return { ...state, layout: "one", active: 0, cells: [action.series, ...state.cells.slice(1)], fusion, phase: undefined };
+      const same = state.cells[index] === action.series;
+      return { ...state, cells, fusion, preset: same ? state.preset : "", phase: same ? state.phase : undefined };
     }
     case "read": {
       const stack = cellCount(state.layout) > 1 || state.layout === "one";

@@ -102,6 +102,14 @@ function press(key: string, c: KeyContext): boolean {
       if (next) dispatch({ do: "open", series: next.uid });
       return true;
     }
+    case ",":
+    case ".": {
+      const count = series?.phases.length ?? 1;
+      if (count < 2) return false;
+      const step = key === "." ? 1 : count - 1;
+      dispatch({ do: "set", part: { phase: ((state.phase ?? (key === "." ? -1 : 0)) + step + count) % count } });
+      return true;
+    }
     case "Delete":
     case "Backspace":
       removeSelected();

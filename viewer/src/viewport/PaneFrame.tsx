@@ -14,12 +14,12 @@ export function PaneFrame(props: {
   error: string;
   failures?: string[];
   onActivate?: () => void;
-  /** draw half as many pixels each way, for rays cast without a GPU */
-  coarse?: boolean;
+  /** part done of a preparation of its own, beside the loading of a series */
+  progress?: number;
   children: ReactNode;
 }) {
   const loading = useSyncExternalStore(watchLoading, loadingNow).get(props.loadingKey);
-  const part = loading && loading.loaded < loading.total ? loading.loaded / loading.total : 1;
+  const part = loading && loading.loaded < loading.total ? loading.loaded / loading.total : (props.progress ?? 1);
   const failures = props.failures ?? [];
   return (
     <div
@@ -31,7 +31,7 @@ export function PaneFrame(props: {
       onPointerDownCapture={props.onActivate}
     >
       <div
-        className={props.coarse ? "picture coarse" : "picture"}
+        className="picture"
         ref={props.attach}
         tabIndex={0}
         role="img"

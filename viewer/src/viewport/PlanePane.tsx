@@ -1,7 +1,7 @@
 /** One plane of a volume (MPR), with slab, and an optional second series fused over it. */
 
 import { Enums, type Types, setVolumesForViewports } from "@cornerstonejs/core";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { says } from "../api/http";
 import type { Series } from "../study/series";
@@ -84,6 +84,8 @@ export function PlanePane(props: {
   id: string;
   plane: Plane;
   series: Series;
+  /** which of the series' volumes */
+  phase: number;
   active: boolean;
   overlay: boolean;
   slab: Slab;
@@ -92,7 +94,7 @@ export function PlanePane(props: {
   onActivate?: () => void;
   onReady?: (id: string) => void;
 }) {
-  const { id, plane, series, fusion, slab, thickness, onReady } = props;
+  const { id, plane, series, phase, fusion, slab, thickness, onReady } = props;
   const { attach, element, ready } = useViewport(id, Enums.ViewportType.ORTHOGRAPHIC, "mpr", {
     orientation: ORIENTATION[plane],
   });
@@ -100,29 +102,39 @@ export function PlanePane(props: {
   const [error, setError] = useState("");
   const [shown, setShown] = useState(false);
   const over = fusion?.series;
+  const before = useRef<Series | undefined>(undefined);
 
   useEffect(() => {
     const engine = ready ? currentEngine() : undefined;
     if (!engine) return;
     let live = true;
-    setShown(false);
+    const stay = before.current === series;
+    if (!stay) setShown(false);
     setError("");
     const begin = async () => {
-      const base = await ensureVolume(series);
+      const base = await ensureVolume(series, phase);
       const second = over ? await ensureVolume(over) : undefined;
       if (!live) return;
+      const viewport = engine.getViewport(id) as Types.IVolumeViewport;
+      // Another phase of the same series is seen as the last one was.
+      const kept = stay && viewport.getActors().length > 0;
+      const camera = kept ? viewport.getCamera() : undefined;
+      const look = kept ? viewport.getProperties() : undefined;
       await setVolumesForViewports(
         engine,
         [{ volumeId: base }, ...(second ? [{ volumeId: second }] : [])],
         [id],
       );
       if (!live) return;
-      const viewport = engine.getViewport(id) as Types.IVolumeViewport;
-      const range = startWindow(series);
+      const range = look?.voiRange ?? startWindow(series);
       if (range) viewport.setProperties({ voiRange: range }, base);
       const overRange = over ? startWindow(over) : undefined;
       if (second && overRange) viewport.setProperties({ voiRange: overRange }, second);
+      if (camera) viewport.setCamera(camera);
+      if (look?.colormap?.name) viewport.setProperties({ colormap: { name: look.colormap.name } }, base);
+      if (look?.invert) viewport.setProperties({ invert: true }, base);
       viewport.render();
+      before.current = series;
       setShown(true);
       onReady?.(id);
     };
@@ -130,7 +142,7 @@ export function PlanePane(props: {
     return () => {
       live = false;
     };
-  }, [ready, series, over, id, onReady]);
+  }, [ready, series, phase, over, id, onReady]);
 
   useEffect(() => {
     const viewport = shown ? (currentEngine()?.getViewport(id) as Types.IVolumeViewport) : undefined;
@@ -140,7 +152,7 @@ export function PlanePane(props: {
     else viewport.setSlabThickness(thickness);
     if (fusion) overlay(viewport, fusion);
     viewport.render();
-  }, [shown, slab, thickness, id, fusion]);
+  }, [shown, phase, slab, thickness, id, fusion]);
 
   const overRange =
     shown && fusion
@@ -157,7 +169,7 @@ export function PlanePane(props: {
     <PaneFrame
       {...props}
       attach={attach}
-      loadingKey={volumeId(series)}
+      loadingKey={volumeId(series, phase)}
       waiting={!shown && !error}
       error={error}
       kind={plane}
@@ -168,6 +180,7 @@ export function PlanePane(props: {
         shown={props.overlay}
         plane={`${plane[0]?.toUpperCase()}${plane.slice(1)}${slabText}`}
         patient={plane === "axial"}
+        phase={plane === "axial" && series.phases.length > 1 ? series.phaseNames[phase] : undefined}
         legend={plane === "axial" ? legend : undefined}
       />
     </PaneFrame>

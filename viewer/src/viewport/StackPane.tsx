@@ -20,8 +20,8 @@ export interface StackPaneProps {
   series: Series;
   active: boolean;
   overlay: boolean;
-  /** frames to show in place of all of the series, e.g. one phase */
-  imageIds?: string[];
+  /** show only this time point, echo or b-value of the series */
+  phase?: number | undefined;
   note?: string;
   onActivate?: () => void;
   onReady?: (id: string) => void;
@@ -35,6 +35,12 @@ function nameOf(imageId: string): string {
   return frame.frames > 1 ? `${which}, frame ${frame.number}` : which;
 }
 
+/** Which phase an image belongs to, where there are several. */
+function phaseName(series: Series, imageId: string | undefined): string | undefined {
+  if (series.phases.length < 2 || !imageId) return undefined;
+  return series.phaseNames[series.phases.findIndex((p) => p.some((f) => f.imageId === imageId))];
+}
+
 export function StackPane(props: StackPaneProps) {
   const { id, series, onReady } = props;
   const { attach, element, ready } = useViewport(id, Enums.ViewportType.STACK, "stack");
@@ -43,7 +49,7 @@ export function StackPane(props: StackPaneProps) {
   const [failures, setFailures] = useState<string[]>([]);
   const [shown, setShown] = useState(false);
   const fetching = useRef<Prefetch | undefined>(undefined);
-  const given = props.imageIds;
+  const only = props.phase === undefined ? undefined : series.phases[props.phase];
 
   const failed = useCallback((imageId: string, reason: string) => {
     setFailures((list) => [...list.filter((l) => !l.startsWith(nameOf(imageId))), `${nameOf(imageId)}: ${reason}`]);
@@ -56,12 +62,13 @@ export function StackPane(props: StackPaneProps) {
     setError("");
     setFailures([]);
     setShown(false);
-    const imageIds = given ?? series.frames.map((f) => f.imageId);
+    const imageIds = (only ?? series.frames).map((f) => f.imageId);
     if (imageIds.length === 0) {
       setError("This series has no images to show.");
       return;
     }
-    const start = series.volume.ok ? Math.floor(imageIds.length / 2) : 0;
+    const middle = Math.floor((only ?? series.phases[0] ?? imageIds).length / 2);
+    const start = series.volume.ok ? middle : 0;
     performance.mark(`stack-start:${series.row.uid}`);
     const begin = async () => {
       await viewport.setStack(imageIds, start);
@@ -96,7 +103,7 @@ export function StackPane(props: StackPaneProps) {
       element?.removeEventListener(Enums.Events.STACK_NEW_IMAGE, moved);
       element?.removeEventListener(Enums.Events.IMAGE_LOAD_ERROR, broken);
     };
-  }, [ready, series, id, given, element, failed, onReady]);
+  }, [ready, series, id, only, element, failed, onReady]);
 
   return (
     <PaneFrame
@@ -112,6 +119,7 @@ export function StackPane(props: StackPaneProps) {
         series={series}
         readout={shown ? readout : undefined}
         shown={props.overlay}
+        phase={phaseName(series, readout?.imageId)}
         {...(props.note ? { note: props.note } : {})}
       />
     </PaneFrame>

@@ -3,6 +3,7 @@
 import { StackViewport, type Types, VolumeViewport, VolumeViewport3D, cache } from "@cornerstonejs/core";
 
 import { text } from "../dicom/json";
+import { ownView } from "../render/views";
 import { frameOf } from "./provider";
 import { viewportOf } from "./readout";
 import { currentEngine } from "./engine";
@@ -63,6 +64,7 @@ export function rotate(id: string, degrees: number): void {
 }
 
 export function zoomBy(id: string, factor: number): void {
+  ownView(id)?.zoom(factor);
   one(id, (v) => v.setZoom(v.getZoom() * factor));
 }
 
@@ -85,6 +87,7 @@ export function fit(id: string): void {
 
 /** Camera, window, colours as when the series was opened. */
 export function reset(id: string): void {
+  ownView(id)?.reset();
   one(id, (v) => {
     v.setViewPresentation({ rotation: 0, flipHorizontal: false, flipVertical: false });
     v.resetCamera();

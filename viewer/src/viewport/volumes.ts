@@ -36,16 +36,22 @@ export function forgetLoading(): void {
   tell();
 }
 
+/** Every volume of a series, whatever its phase. */
+export function isVolumeOf(series: Series, id: string | undefined): boolean {
+  return id?.startsWith(`cornerstoneStreamingImageVolume:${series.row.uid}:`) ?? false;
+}
+
 export function volumeId(series: Series, phase = 0): string {
   return `cornerstoneStreamingImageVolume:${series.row.uid}:${phase}`;
 }
 
 /** Create the volume and start its stream if it is not there yet. */
-export async function ensureVolume(series: Series): Promise<string> {
-  const id = volumeId(series);
-  if (!series.volume.ok) throw new Error(series.volume.reason);
+export async function ensureVolume(series: Series, phase = 0): Promise<string> {
+  const id = volumeId(series, phase);
+  const wanted = series.volumes[phase] ?? series.volume;
+  if (!wanted.ok) throw new Error(wanted.reason);
   if (cache.getVolume(id)) return id;
-  const imageIds = series.volume.frames.map((f) => f.imageId);
+  const imageIds = wanted.frames.map((f) => f.imageId);
   const volume = (await volumeLoader.createAndCacheVolume(id, {
     imageIds,
   })) as Types.IStreamingImageVolume & { load: (heard: (event: unknown) => void) => void };
