@@ -5,8 +5,7 @@ import { useCallback, useEffect, useMemo, useReducer, useState } from "react";
 import { type SeriesRow, type StudyRow, getStudy } from "../api/dicomweb";
 import { date, number, personName } from "../dicom/json";
 import { choose } from "../tools/groups";
-import { release } from "../viewport/engine";
-import { defaultPreset } from "../viewport/VolumePane";
+import { release, start } from "../viewport/engine";
 import { forgetLoading } from "../viewport/volumes";
 import { Stage } from "./Stage";
 import { SeriesStrip } from "./SeriesStrip";
@@ -27,6 +26,7 @@ export default function StudyScreen({ uid }: { uid: string }) {
 
   useEffect(() => {
     getStudy(uid).then(setStudy, () => undefined);
+    void start(); // while the answers are on their way
     return () => {
       // After React has taken the panes down.
       queueMicrotask(() => {
@@ -66,7 +66,6 @@ export default function StudyScreen({ uid }: { uid: string }) {
   useEffect(() => choose(state.tool, state.crosshair), [state.tool, state.crosshair, state.layout, panesReady]);
   useKeys({ state, pane, rows: images, series: active.series, reason, cine, dispatch });
 
-  const preset = state.preset || defaultPreset(row?.modality ?? "");
   const shown = new Set(state.cells.filter((c): c is string => c !== undefined));
 
   return (
@@ -114,7 +113,6 @@ export default function StudyScreen({ uid }: { uid: string }) {
           <Stage
             state={state}
             rows={rows ?? []}
-            preset={preset}
             dispatch={dispatch}
             onReady={onReady}
           />
@@ -127,7 +125,6 @@ export default function StudyScreen({ uid }: { uid: string }) {
         row={row}
         series={active.series}
         error={active.error}
-        preset={preset}
         panes={panesReady}
         dispatch={dispatch}
         reload={reload}
