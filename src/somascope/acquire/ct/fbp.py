@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.fan import FanScan
 from somascope.acquire.ct.filters import Kernel, response
 from somascope.acquire.ct.fourier import FourierSlice
 from somascope.acquire.ct.hounsfield import calibrated, chosen_mu_water
 from somascope.acquire.ct.parallel import ParallelScan
+from somascope.acquire.ct.rebin import rebin
 from somascope.core import QUIET, Acquisition, Grid, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, UnitError
 from somascope.core.grid import Array, Float
@@ -119,6 +121,31 @@ def _parallel(
     return mu
 
 
+def fan_fbp(
+    sinogram: Array, scan: FanScan, grid: Grid, *, kernel: Kernel = "ram-lak", cutoff: float = 1.0
+) -> Array:
+    """Rebin a fan to parallel rays and invert: ``(slices, views, bins)`` to mu in 1/mm.
+
+    Full, short and half-fan scans, flat or curved detectors; see `rebin`.
+    """
+    to, engine = scan.engine(grid)
+    lines = rebin(sinogram, scan.fan(), to)
+    return parallel_fbp(lines, engine, to.angles, kernel=kernel, cutoff=cutoff)
+
+
+def _fan(
+    acquisition: Acquisition, scan: FanScan, grid: Grid, *, kernel: Kernel, cutoff: float,
+    progress: Progress,
+) -> Array:  # fmt: skip
+    sinogram = scan.slices(line_integrals(acquisition, operation_name="acquire.ct.fbp"))
+    mu = np.empty(grid.shape, np.float32)
+    for k in progress.over(range(grid.shape[0]), "rebinning and back projecting"):
+        mu[k] = fan_fbp(sinogram[k : k + 1], scan, grid, kernel=kernel, cutoff=cutoff)[0]
+    to = scan.engine(grid)[0]
+    mu[:, outside(grid, scan.isocentre, (to.bins - 1) / 2 * to.spacing)] = 0
+    return mu
+
+
 @operation("acquire.ct.fbp")
 def fbp(
     acquisition: Acquisition,
@@ -153,12 +180,12 @@ def fbp(
     scan: Any = acquisition.operator
     water = chosen_mu_water(mu_water, acquisition.calibration)
     kind = getattr(scan, "kind", type(scan).__name__)
-    if isinstance(scan, ParallelScan):
-        grid = target_grid(scan.grid, size=size, field_of_view=field_of_view)
-        mu = _parallel(acquisition, scan, grid, kernel=kernel, cutoff=cutoff, progress=progress)
-    else:
+    how = {ParallelScan: _parallel, FanScan: _fan}.get(type(scan))
+    if how is None:
         raise GeometryError(
             f"acquire.ct.fbp reconstructs ct.parallel, ct.fan and ct.helical; this is a {kind} "
             "scan (cone beams: acquire.ct.fdk)"
         )
+    grid = target_grid(scan.grid, size=size, field_of_view=field_of_view)
+    mu = how(acquisition, scan, grid, kernel=kernel, cutoff=cutoff, progress=progress)
     return as_image(acquisition, mu, grid, kernel=kernel, water=water, unit=unit)

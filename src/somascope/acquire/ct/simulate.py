@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from somascope.acquire.ct.arrange import arrange
 from somascope.acquire.ct.hounsfield import ENERGY, image_mu, mu_water
 from somascope.acquire.ct.parallel import ParallelScan
 from somascope.acquire.ct.spectrum import attenuation, effective_mu, tungsten
@@ -56,9 +57,9 @@ def counts_of(
     return counts.astype(np.float32)
 
 
-def logarithm(counts: Array, photons: float) -> Array:
-    """Line integrals of counts; fewer than half a photon count as half a one."""
-    return -np.log(np.maximum(counts, 0.5) / photons).astype(np.float32)
+def logarithm(counts: Array, photons: float, *, least: float = 0.5) -> Array:
+    """Line integrals of counts; fewer than ``least`` photons count as that many."""
+    return -np.log(np.maximum(counts, least) / photons).astype(np.float32)
 
 
 def measure(
@@ -94,23 +95,51 @@ def measure(
 def simulate(
     image: Image,
     *,
-    views: Annotated[int, Param("Projections", minimum=1, maximum=20000)] = 720,
+    geometry: Annotated[
+        Literal["parallel", "fan", "cone", "helical"],
+        Param("Parallel rays, a fan or a cone turning once, or a cone on a helix"),
+    ] = "parallel",
+    views: Annotated[
+        int, Param("Projections; of one turn for a helix", minimum=1, maximum=20000)
+    ] = 720,
     arc: Annotated[
         float | None, Param("Angle over which the views are spread; 180 for parallel beams, 360 "
-                            "for others, if not given", unit="deg", minimum=1.0, maximum=36000.0)
+                            "for others if not given; a helix covers the image",
+                            unit="deg", minimum=1.0, maximum=360.0)
     ] = None,
+    start: Annotated[
+        float, Param("Angle of the first view", unit="deg", minimum=-360.0, maximum=360.0,
+                     advanced=True)
+    ] = 0.0,
     bins: Annotated[
         int | None, Param("Detector columns; as many as cover the image if not given",
                           minimum=8, maximum=16384)
     ] = None,
+    rows: Annotated[
+        int | None, Param("Detector rows of a cone or helix; as many as cover the image (64 for a "
+                          "helix) if not given", minimum=1, maximum=16384)
+    ] = None,
     spacing: Annotated[
-        float | None, Param("Distance of detector columns; the pixel size if not given",
-                            unit="mm", minimum=0.0001, maximum=20.0)
+        float | None, Param("Distance of detector columns at the isocentre; the pixel size if not "
+                            "given", unit="mm", minimum=0.0001, maximum=20.0)
     ] = None,
     offset: Annotated[
-        float, Param("Detector's centre off the central ray", unit="mm", minimum=-1000.0,
-                     maximum=1000.0, advanced=True)
+        float, Param("Detector's centre off the central ray, at the isocentre (half-fan)",
+                     unit="mm", minimum=-1000.0, maximum=1000.0, advanced=True)
     ] = 0.0,
+    curved: Annotated[
+        bool, Param("Detector on an arc about the source, as in clinical scanners; else flat")
+    ] = True,
+    source: Annotated[
+        float, Param("Source to isocentre", unit="mm", minimum=10.0, maximum=10000.0)
+    ] = 570.0,
+    detector: Annotated[
+        float, Param("Source to detector", unit="mm", minimum=10.0, maximum=20000.0)
+    ] = 1040.0,
+    pitch: Annotated[
+        float, Param("Table feed per turn over the detector's height at the isocentre (helix)",
+                     minimum=0.1, maximum=1.5, step=0.05)
+    ] = 0.9,
     isocentre: Annotated[
         tuple[float, float, float] | None,
         Param("Centre of rotation (L, P, S); the image's centre if not given", unit="mm",
@@ -154,34 +183,30 @@ def simulate(
         raise ParameterError(
             f"electronic noise of {electronic} photons means nothing without a number of photons"
         )
+    if result == "counts" and photons is None:
+        raise ParameterError("counts need a number of photons per ray; give photons, such as 1e5")
     water = mu_water(energy)
     mu = image_mu(image, water)
-    nz, ny, nx = image.grid.shape
-    middle = image.grid.to_world([(nz - 1) / 2, (ny - 1) / 2, (nx - 1) / 2])
-    l, p, s = middle if isocentre is None else isocentre
-    centre = (float(l), float(p), float(s))
-    step = min(image.grid.spacing[1:]) if spacing is None else spacing
-    turn = np.deg2rad(180.0 if arc is None else arc)
-    if bins is None:
-        from somascope.acquire.ct.geometry import reach
-
-        bins = 2 * int(np.ceil((reach(image.grid, centre) + abs(offset)) / step)) + 2
-    scan = ParallelScan(
-        grid=image.grid, angles=np.arange(views) * (turn / views), bins=bins, spacing=step,
-        offset=offset, isocentre=centre,
+    scan = arrange(
+        image.grid, geometry, views=views, arc=arc, start=start, bins=bins, rows=rows,
+        spacing=spacing, offset=offset, curved=curved, source=source, detector=detector,
+        pitch=pitch, isocentre=isocentre,
     )  # fmt: skip
-    counts = measure(
-        scan.with_changes(projector="joseph"), mu, water=water, photons=photons,
-        electronic=electronic, kvp=kvp, energy=energy, seed=seed, progress=progress,
-    )  # fmt: skip
+    rays = scan.with_changes(projector="joseph") if isinstance(scan, ParallelScan) else scan
     i0 = 1.0 if photons is None else photons
+    signal = measure(
+        rays, mu, water=water, photons=photons, electronic=electronic, kvp=kvp, energy=energy,
+        seed=seed, progress=progress,
+    )  # fmt: skip
     calibration: dict[str, Array] = {
         "mu_water": np.array(water if kvp is None else effective_mu("water", kvp))
     }
+    samples = signal
     if result == "counts":
         row = scan.range[1:]
         calibration |= {"flat": np.full(row, i0, np.float32), "dark": np.zeros(row, np.float32)}
-    samples = counts if result == "counts" else logarithm_or_exact(counts, i0, photons is None)
+    else:
+        samples = logarithm(signal, i0, least=1e-30 if photons is None else 0.5)
     progress(1.0, "scanned")
     return Acquisition(
         samples=samples,
@@ -192,10 +217,3 @@ def simulate(
         provenance=image.provenance,
         attributes={**image.attributes, **({} if kvp is None else {"KVP": kvp})},
     )
-
-
-def logarithm_or_exact(counts: Array, photons: float, noiseless: bool) -> Array:  # noqa: FBT001
-    """Line integrals; without noise no count is too small."""
-    if noiseless:
-        return -np.log(np.maximum(counts, np.float32(1e-30)) / np.float32(photons))
-    return logarithm(counts, photons)

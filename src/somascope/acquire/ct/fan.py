@@ -1,0 +1,153 @@
+"""`ct.fan`: rays of a view meet in a point source, slice by slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from somascope.acquire.ct import geometry
+from somascope.acquire.ct.fourier import FourierSlice, for_grid
+from somascope.acquire.ct.parallel import Point, floating
+from somascope.acquire.ct.projectors import PlaneRays
+from somascope.acquire.ct.rebin import Fan, Target, target
+from somascope.core.errors import GeometryError
+from somascope.core.grid import Array, Grid
+
+
+class FanScan:
+    """Line integrals of a fan turning about the isocentre, flat or curved detector.
+
+    ``domain`` is ``grid.shape``; ``range`` is ``(views, bins)`` for one slice and
+    ``(views, nz, bins)`` for a stack of slices that are scanned one by one.
+
+    Parameters
+    ----------
+    grid
+        Slices perpendicular to S.
+    angles
+        Of the source in radians, ``(views,)``; see `geometry`.
+    bins, spacing
+        Detector columns; their distance in mm at the detector (along the arc where curved).
+    source, detector
+        Source to isocentre and source to detector in mm.
+    offset
+        mm at the detector by which its centre lies off the central ray (half-fan).
+    curved
+        Columns at equal angles about the source.
+    isocentre
+        LPS mm.
+    """
+
+    kind = "ct.fan"
+
+    def __init__(
+        self,
+        *,
+        grid: Grid,
+        angles: ArrayLike,
+        bins: int,
+        spacing: float,
+        source: float,
+        detector: float,
+        offset: float = 0.0,
+        curved: bool = False,
+        isocentre: Point = (0.0, 0.0, 0.0),
+    ) -> None:
+        if bins < 1 or not spacing > 0:
+            raise GeometryError(
+                f"the detector has {bins} bins of {spacing} mm; give positive numbers"
+            )
+        self._grid = grid
+        self.angles = geometry.checked_angles(angles)
+        self.bins, self.spacing = int(bins), float(spacing)
+        self.source, self.detector = float(source), float(detector)
+        self.offset, self.curved = float(offset), bool(curved)
+        self.isocentre = (float(isocentre[0]), float(isocentre[1]), float(isocentre[2]))
+        self._plane = geometry.plane(grid, isocentre, kind=self.kind)
+        if geometry.reach(grid, isocentre) >= source:
+            raise GeometryError(
+                f"the grid reaches {geometry.reach(grid, isocentre):.0f} mm from the axis, beyond "
+                f"the source at {source:.0f} mm; take a smaller grid or a larger distance"
+            )
+        self._view_vectors = self.views()  # checks the distances
+        self._joseph: PlaneRays | None = None
+        self._engine: tuple[Grid, Target, FourierSlice] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where the image is."""
+        return self._grid
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """``(nz, ny, nx)``."""
+        return self._grid.shape
+
+    @property
+    def range(self) -> tuple[int, ...]:
+        """``(views, bins)``, or ``(views, nz, bins)`` for a stack."""
+        nz = self._grid.shape[0]
+        views = len(self.angles)
+        return (views, self.bins) if nz == 1 else (views, nz, self.bins)
+
+    def describe(self) -> dict[str, Any]:
+        """The keyword arguments that make it again."""
+        return {
+            "grid": self._grid, "angles": self.angles, "bins": self.bins, "spacing": self.spacing,
+            "source": self.source, "detector": self.detector, "offset": self.offset,
+            "curved": self.curved, "isocentre": self.isocentre,
+        }  # fmt: skip
+
+    def views(self) -> geometry.Views:
+        """Source, detector and axes of every view, in the plane of the first slice."""
+        return geometry.circular(
+            self.angles, rows=1, columns=self.bins, spacing=(1.0, self.spacing),
+            source=self.source, detector=self.detector, curved=self.curved,
+            shift=self.offset / self.spacing, isocentre=self.isocentre,
+        )  # fmt: skip
+
+    def fan(self) -> Fan:
+        """What rebinning needs."""
+        return Fan(
+            self.angles, self.bins, self.spacing, self.offset / self.spacing, self.source,
+            self.detector, self.curved,
+        )  # fmt: skip
+
+    def slices(self, y: Array) -> Array:
+        """Samples as ``(nz, views, bins)``."""
+        return y[None] if y.ndim == 2 else np.ascontiguousarray(y.swapaxes(0, 1))
+
+    def forward(self, x: Array) -> Array:
+        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+        rays = self._rays()
+        slices = np.stack([rays.forward(a) for a in floating(x, self.domain, what="the image")])
+        return slices[0] if len(slices) == 1 else np.ascontiguousarray(slices.swapaxes(0, 1))
+
+    def adjoint(self, y: Array) -> Array:
+        """The transpose of `forward`."""
+        rays = self._rays()
+        slices = self.slices(floating(y, self.range, what="the sinogram"))
+        return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in slices])
+
+    def engine(self, grid: Grid) -> tuple[Target, FourierSlice]:
+        """The parallel scan that this one is rebinned to, and its Fourier engine on ``grid``."""
+        if self._engine is None or self._engine[0] != grid:
+            to = target(self.fan())
+            made = for_grid(
+                grid, self.isocentre, angles=to.angles, bins=to.bins, spacing=to.spacing, offset=0.0
+            )
+            self._engine = (grid, to, made)
+        return self._engine[1:]
+
+    def _rays(self) -> PlaneRays:
+        if self._joseph is None:
+            first, down, across = self._plane
+            inverse = np.linalg.inv(np.stack([down, across], axis=1))
+            ends = [
+                (e[:, 0, :, :2] - self.isocentre[:2] - first) @ inverse.T
+                for e in self._view_vectors.rays()
+            ]
+            self._joseph = PlaneRays(ends[0], ends[1], down, across)
+        return self._joseph
