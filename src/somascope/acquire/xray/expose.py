@@ -37,6 +37,35 @@ class Beam:
 
 
 @dataclass(frozen=True)
+class Collimator:
+    """Four blades: how far each covers the detector (top, bottom, left, right), in mm.
+
+    The blades let ``transmission`` through; their edge is blurred by the focal spot over
+    ``penumbra`` mm.
+    """
+
+    margins: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    transmission: float = 0.002
+    penumbra: float = 1.0
+
+    def open(self, shape: tuple[int, int], pitch: tuple[float, float]) -> Float:
+        """Transmission of every pixel ``(ny, nx)``."""
+        sides = []
+        for n, size, before, after in zip(
+            shape, pitch, self.margins[0::2], self.margins[1::2], strict=True
+        ):
+            at = (np.arange(n) + 0.5) * size
+            width = max(self.penumbra, 1e-6)
+            ramp = np.ones(n)
+            if before > 0:
+                ramp = ramp * np.clip((at - before) / width + 0.5, 0.0, 1.0)
+            if after > 0:
+                ramp = ramp * np.clip((n * size - after - at) / width + 0.5, 0.0, 1.0)
+            sides.append(ramp)
+        return np.maximum(sides[0][:, None] * sides[1][None, :], self.transmission)
+
+
+@dataclass(frozen=True)
 class AntiScatterGrid:
     """A stationary grid's shadow: lines per mm along the rows, and their relative amplitude."""
 
@@ -91,6 +120,7 @@ def expose(
     detector: Detector,
     scatter: Scatter | None = None,
     grid: AntiScatterGrid | None = None,
+    collimator: Collimator | None = None,
     noise: bool = True,
     seed: int = 0,
     progress: Progress = QUIET,
@@ -126,6 +156,8 @@ def expose(
     signal = signal.reshape(dose.shape) * area * dose
     square = square.reshape(dose.shape) * area * dose
     per_quantum = square / signal
+    if collimator is not None:
+        signal = signal * collimator.open(projection.shape, pitch)
     primary = signal
     if scatter is not None:
         signal = signal + np.stack(

@@ -57,3 +57,17 @@ def one_plane(image: Image, operation: str) -> None:
             f"{operation}: {bad} pixels are NaN or infinite; correct the raw data "
             "(acquire.xray.correct) or fill them first"
         )
+
+
+def real_plane(image: Image, operation: str) -> None:
+    """Refuse complex and missing values, and colour; any shape."""
+    import numpy as np
+
+    if image.data.dtype.kind == "c" or "channel" in image.axis_names:
+        raise ParameterError(
+            f"{operation} needs grey values and this image is {image.data.dtype} with axes "
+            f"{' '.join(image.axis_names)}"
+        )
+    if image.data.dtype.kind == "f" and not np.isfinite(image.data).all():
+        bad = int((~np.isfinite(image.data)).sum())
+        raise ParameterError(f"{operation}: {bad} pixels are NaN or infinite; fill them first")

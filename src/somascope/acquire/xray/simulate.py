@@ -59,6 +59,15 @@ def simulate(
     grid_contrast: Annotated[
         float, Param("Amplitude of the grid's lines", minimum=0.0, maximum=0.5, advanced=True)
     ] = 0.05,
+    blades: Annotated[
+        tuple[float, float, float, float],
+        Param(
+            "How far the collimator covers the top, bottom, left and right",
+            unit="mm",
+            minimum=0.0,
+            maximum=2000.0,
+        ),
+    ] = (0.0, 0.0, 0.0, 0.0),
     blur: Annotated[
         float, Param("Width of the light spread", unit="mm", minimum=0.0, maximum=5.0)
     ] = 0.25,
@@ -93,7 +102,7 @@ def simulate(
         Not one volume, NaN, or distances in the wrong order.
     """
     from somascope.acquire.xray.detector import Detector
-    from somascope.acquire.xray.expose import AntiScatterGrid, Beam, expose
+    from somascope.acquire.xray.expose import AntiScatterGrid, Beam, Collimator, expose
     from somascope.acquire.xray.scattering import Scatter
 
     _hounsfield(image)
@@ -118,6 +127,7 @@ def simulate(
         image.data, projection, beam=beam, detector=detector,
         scatter=Scatter(scatter) if scatter else None,
         grid=AntiScatterGrid(grid_lines, grid_contrast if grid_lines else 0.0),
+        collimator=Collimator(blades) if any(blades) else None,
         noise=noise, seed=seed, progress=progress,
     )  # fmt: skip
     progress(1.0, "exposed")
