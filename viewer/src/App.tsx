@@ -9,7 +9,7 @@ import { JobsButton } from "./jobs/JobsButton";
 import { go, studyOf, usePath } from "./router";
 import { Worklist } from "./worklist/Worklist";
 
-// The list is there at once; what draws pictures follows, and is fetched while the list is read.
+// The list is there at once; what draws pictures follows, and is made ready while the list is read.
 const opening = () => import("./study/StudyScreen");
 const StudyScreen = lazy(opening);
 
@@ -21,7 +21,6 @@ export function App() {
 
   useEffect(() => {
     getSystem().then(setSystem, () => undefined);
-    const timer = window.setTimeout(() => void opening(), 600);
     const onKey = (event: KeyboardEvent) => {
       const typing = event.target instanceof Element && event.target.closest("input,textarea,select");
       if (event.key === "?" && !typing) setHelp((shown) => !shown);
@@ -29,10 +28,18 @@ export function App() {
     };
     window.addEventListener("keydown", onKey);
     return () => {
-      window.clearTimeout(timer);
       window.removeEventListener("keydown", onKey);
     };
   }, []);
+
+  useEffect(() => {
+    if (study) return;
+    const timer = window.setTimeout(() => {
+      void opening();
+      void import("./viewport/ahead").then(({ warm }) => warm());
+    }, 200);
+    return () => window.clearTimeout(timer);
+  }, [study]);
 
   return (
     <>
