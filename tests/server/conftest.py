@@ -112,11 +112,11 @@ class Web:
 
 
 @contextmanager
-def running(archive, settings, *, host: str = "127.0.0.1") -> Iterator[str]:
+def running(archive, settings, *, host: str = "127.0.0.1", decoders=None) -> Iterator[str]:
     """The server in a thread of this process; yields its URL."""
     from somascope.server.app import web_server
 
-    server = web_server(archive, settings=settings, host=host)
+    server = web_server(archive, settings=settings, host=host, decoders=decoders)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import signal
@@ -37,6 +38,7 @@ from somascope.core.errors import (
 )
 from somascope.server import pages
 from somascope.server.credentials import Credentials
+from somascope.server.decode import Decoders
 from somascope.server.dicomweb.door import Door
 from somascope.server.dicomweb.service import ALIAS, PREFIX, openapi_paths, routes, wado_route
 from somascope.server.gate import Gate
@@ -70,12 +72,14 @@ def create_app(
     settings: Settings | None = None,
     host: str = "127.0.0.1",
     static: Path = STATIC,
+    decoders: Decoders | None = None,
 ) -> Starlette:
     """The whole HTTP side of an archive as an ASGI application.
 
     DICOMweb at ``/dicom-web`` (and ``/dicomweb``), WADO-URI at ``/wado``, the application
     interface at ``/api`` where it is installed, ``/docs``, and the viewer at ``/``. ``host`` is
-    the address it will be bound to; it decides which Host headers are good. Raises `Refused` for
+    the address it will be bound to; it decides which Host headers are good. ``decoders`` end with
+    the application; by default they are made of the settings. Raises `Refused` for
     an address that others reach while ``settings`` holds no token.
     """
     settings = settings or Settings.load(archive.root)
@@ -83,11 +87,13 @@ def create_app(
     credentials = Credentials(archive.root, settings)
     guard = Guard(settings, host=host, credentials=credentials)
     threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="dicomweb")
-    door = Door(archive, settings, threads)
+    decoders = decoders or _decoders(settings)
+    door = Door(archive, settings, threads, decoders)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
+        await asyncio.to_thread(decoders.close)
         threads.shutdown(wait=True, cancel_futures=True)
 
     service = Router(routes=routes(door), redirect_slashes=False, default=_no_such_route)
@@ -123,6 +129,12 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _decoders(settings: Settings) -> Decoders:
+    return Decoders(
+        workers=settings.decoders, seconds=settings.decode_seconds, memory=settings.decode_bytes
+    )
 
 
 def _api(archive: Archive, settings: Settings) -> FastAPI:
@@ -206,12 +218,17 @@ class _Viewer:
 
 
 def web_server(
-    archive: Archive, *, settings: Settings, host: str = "127.0.0.1", port: int = 0
+    archive: Archive,
+    *,
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    decoders: Decoders | None = None,
 ) -> uvicorn.Server:
     """The server that `serve_http` runs; ``port`` 0 takes a free one."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(archive, settings=settings, host=host),
+            create_app(archive, settings=settings, host=host, decoders=decoders),
             host=host,
             port=port,
             http=protocol(settings),
@@ -240,7 +257,9 @@ def serve_http(
     check_bind(root, host, settings=settings)
     archive = Archive.open(root)
     try:
-        server = web_server(archive, settings=settings, host=host, port=port)
+        decoders = _decoders(settings)
+        decoders.warm()  # the first picture need not wait for it
+        server = web_server(archive, settings=settings, host=host, port=port, decoders=decoders)
         # uvicorn repeats the signal after its graceful end; with this the process then ends
         # normally, and the archive is closed.
         for number in (signal.SIGTERM, signal.SIGINT):

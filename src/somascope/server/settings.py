@@ -14,6 +14,7 @@ from somascope.core.errors import ParameterError
 FILE = "somascope.toml"
 SECTION = "http"
 MIB = 1 << 20
+DECODERS = max(2, min(8, os.cpu_count() or 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,13 @@ class Settings:
     page: int = 10_000
     """Most results of one search; more are announced by a Warning header."""
     threads: int = 8
-    """Threads for searching, storing and decoding."""
+    """Threads for searching and storing."""
+    decoders: int = DECODERS
+    """Processes that decode pixels, begun when needed."""
+    decode_seconds: float = 30.0
+    """Time for one frame, picture or file; then its decoder is killed."""
+    decode_bytes: int = 4 * 1024 * MIB
+    """Memory that a decoder may take."""
     thumbnail_cache_bytes: int = 64 * MIB
     """Memory for thumbnails."""
 

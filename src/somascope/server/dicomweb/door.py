@@ -10,13 +10,16 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from somascope.archive import Archive, FrameRange, Instance
 from somascope.core.errors import CorruptFile, NotFound, UnsupportedFormat
+from somascope.server.decode import Decoders
+from somascope.server.dicomweb.picture import Options
 from somascope.server.security import is_loopback
 from somascope.server.settings import Settings
 
@@ -95,6 +98,7 @@ class Door:
     archive: Archive
     settings: Settings
     threads: Executor
+    decoders: Decoders
     local: bool = False
     """Whether a look-up in the index needs no network: it may then be made in the event loop."""
 
@@ -115,16 +119,20 @@ class Door:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, partial(function, *args, **kwargs))
 
-    async def decoded(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`in_thread` for what decodes pixels.
+    async def decoded(self, task: str, *arguments: Any) -> bytes:
+        """A task of `decode.tasks` on what others sent, in a process that may crash.
 
         An instance is kept as it was sent, even where its sender spoilt the pixels. That is no
         fault of the server (HTTP 500, `CorruptFile`): it cannot be given in this form (406).
         """
         try:
-            return await self.in_thread(function, *args, **kwargs)
+            return await self.decoders.ask(task, *arguments)
         except CorruptFile as error:
             raise UnsupportedFormat(f"cannot be decoded: {error}") from error
+
+    async def picture(self, path: Path, number: int, options: Options) -> bytes:
+        """Frame ``number`` (from 1) of a stored instance as a JPEG or PNG file."""
+        return await self.decoded("render", str(path), number, options.to_json())
 
     async def instance(self, study: str, series: str, sop: str) -> Instance:
         """The instance at this place; `NotFound` where it is not."""

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from somascope.archive import FrameRange
 from somascope.core.errors import NotFound
-from somascope.server.dicomweb import multipart, transcode
+from somascope.server.dicomweb import multipart
 from somascope.server.dicomweb.door import Door
 from somascope.server.dicomweb.files import read_into
 from somascope.server.dicomweb.negotiation import (
@@ -133,7 +133,7 @@ class Frames:
     ) -> bytes | bytearray:
         """One frame between ``head`` and ``tail``, in one buffer so that it is copied only once."""
         if not form.stored:
-            data = await self._door.decoded(transcode.frame_bytes, place, number)
+            data = await self._door.decoded("frame", str(place.path), number)
             return b"".join((head, data, tail))
         if place.deflated_at is not None or place.shift or place.bits % 8:
             return b"".join((head, await self._door.in_thread(place.read), tail))

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from somascope.archive import FrameRange
 from somascope.core.errors import NotFound
 from somascope.io.dicom import header, header_bulk, pixels
 from somascope.io.dicom.header_bulk import Place
-from somascope.io.dicom.header_tables import BIG_ENDIAN, GE_PRIVATE
+from somascope.io.dicom.header_tables import BIG_ENDIAN, EXPLICIT, GE_PRIVATE
 from somascope.io.dicom.pixelformat import PixelFormat
-from somascope.server.dicomweb.negotiation import EXPLICIT
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -60,9 +58,9 @@ def _little_endian(frame: Array) -> bytes:
     return np.ascontiguousarray(frame).astype(frame.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def frame_bytes(place: FrameRange, number: int) -> bytes:
+def frame_bytes(path: Path, number: int) -> bytes:
     """One frame decoded, as Explicit VR Little Endian holds it; colour as RGB by pixel."""
-    return _little_endian(_indexed(pixels.open_instance(place.path)).frame(number))
+    return _little_endian(_indexed(pixels.open_instance(path)).frame(number))
 
 
 def explicit_file(path: Path) -> bytes:

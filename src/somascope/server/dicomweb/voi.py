@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.exceptions import HTTPException
+
+from somascope.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,19 +33,19 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """``center,width,function`` of PS3.18 8.3.5.1.4; HTTP 400 where it is not that."""
+        """``center,width,function`` of PS3.18 8.3.5.1.4; `ParameterError` where it is not that."""
         items = text.split(",")
         number = re.compile(r"[+-]?(\d{1,12}(\.\d{0,12})?|\.\d{1,12})([eE][+-]?\d{1,2})?")
         if len(items) not in (2, 3) or not all(number.fullmatch(i.strip()) for i in items[:2]):
-            raise HTTPException(400, f"window={text[:60]!r}; give center,width,function")
+            raise ParameterError(f"window={text[:60]!r}; give center,width,function")
         function = items[2].strip().upper().replace("-", "_") if len(items) == 3 else "LINEAR"
         if function not in FUNCTIONS:
-            raise HTTPException(400, f"window function {items[2][:20]!r}; there is {FUNCTIONS}")
+            raise ParameterError(f"window function {items[2][:20]!r}; there is {FUNCTIONS}")
         centre, width = float(items[0]), float(items[1])
         if max(abs(centre), width) > LARGEST:
-            raise HTTPException(400, f"window={text[:60]!r}; numbers up to {LARGEST:g} are taken")
+            raise ParameterError(f"window={text[:60]!r}; numbers up to {LARGEST:g} are taken")
         if width <= 0 or (function == "LINEAR" and width < 1):
-            raise HTTPException(400, f"window width {width:g}; give at least 1")
+            raise ParameterError(f"window width {width:g}; give at least 1")
         return cls(centre, width, function)
 
     def apply(self, values: Array) -> Array:

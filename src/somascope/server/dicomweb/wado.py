@@ -112,7 +112,7 @@ class Instances:
         yield tail
 
     async def _explicit(self, instance: Instance) -> bytes:
-        return await self._door.decoded(transcode.explicit_file, instance.path)
+        return await self._door.decoded("explicit", str(instance.path))
 
 
 class Metadata:
@@ -162,7 +162,7 @@ class Bulk:
         place = await door.in_thread(transcode.place, instance.path, where["path"])
         data = b""
         if place is None:
-            data = await door.decoded(transcode.bulk, instance.path, where["path"])
+            data = await door.decoded("bulk", str(instance.path), where["path"])
         total = len(data) if place is None else place.length
         kind = OCTETS
         head = tail = b""

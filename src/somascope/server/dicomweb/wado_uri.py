@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from somascope.server.dicomweb import rendered, transcode
+from somascope.server.dicomweb import picture
 from somascope.server.dicomweb.door import Door, check_uid
 from somascope.server.dicomweb.files import pieces
 from somascope.server.dicomweb.frames import frame_list
@@ -38,12 +38,12 @@ class WadoUri:
         for media in wanted:
             if media == "application/dicom":
                 return await self._object(request, instance)
-            if media in (rendered.JPEG, rendered.PNG, "image/*", "*/*") and instance.frames:
+            if media in (picture.JPEG, picture.PNG, "image/*", "*/*") and instance.frames:
                 number = frame_list(query.get("frameNumber", "1"), count=instance.frames)[0]
                 options = self._options(
-                    request, rendered.PNG if media == rendered.PNG else rendered.JPEG
+                    request, picture.PNG if media == picture.PNG else picture.JPEG
                 )
-                body = await self._door.decoded(rendered.render, instance.path, number, options)
+                body = await self._door.picture(instance.path, number, options)
                 return Answer(body, options.media, headers=(("cache-control", IMMUTABLE),))
         raise HTTPException(
             406, f"contentType={text[:60]!r}; give application/dicom, image/jpeg or image/png"
@@ -64,9 +64,9 @@ class WadoUri:
             raise HTTPException(
                 406, f"this object is given in {instance.transfer_syntax} or {EXPLICIT}"
             )
-        return Answer(await self._door.decoded(transcode.explicit_file, instance.path), kind)
+        return Answer(await self._door.decoded("explicit", str(instance.path)), kind)
 
-    def _options(self, request: Request, media: str) -> rendered.Options:
+    def _options(self, request: Request, media: str) -> picture.Options:
         query = request.query_params
         window = None
         if "windowCenter" in query or "windowWidth" in query:
@@ -74,14 +74,14 @@ class WadoUri:
         quality = query.get("imageQuality", "90")
         sides: list[int] = []
         for name in ("columns", "rows"):
-            side = query.get(name, str(rendered.LARGEST))
-            if not (side.isascii() and side.isdigit() and 1 <= int(side[:9]) <= rendered.LARGEST):
-                raise HTTPException(400, f"{name}={side[:20]!r}; give 1 to {rendered.LARGEST}")
+            side = query.get(name, str(picture.LARGEST))
+            if not (side.isascii() and side.isdigit() and 1 <= int(side[:9]) <= picture.LARGEST):
+                raise HTTPException(400, f"{name}={side[:20]!r}; give 1 to {picture.LARGEST}")
             sides.append(int(side))
         if not (quality.isascii() and quality.isdigit() and 1 <= int(quality[:4]) <= 100):
             raise HTTPException(400, f"imageQuality={quality[:20]!r}; give 1 to 100")
         given = "columns" in query or "rows" in query
-        return rendered.Options(
+        return picture.Options(
             media=media,
             window=window,
             quality=int(quality),

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from somascope.server.decode import Decoders
 from somascope.server.dimse import pdu
 from somascope.server.dimse.ended import AssociationEnded, Released
 from somascope.server.dimse.fsm import Evt, Sta
@@ -80,6 +81,7 @@ class Acceptor:
         self._threads: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._wake, self._woken = socket.socketpair()
+        self._decoders = Decoders()  # begun when a peer does not take what is stored
         self._stopping = False
         self._paused_until = 0.0
 
@@ -314,6 +316,7 @@ class Acceptor:
             calling=rq.calling,
             address=address,
             peer=agreed.peer,
+            decoders=self._decoders,
         )
         try:
             session.serve()
@@ -334,6 +337,7 @@ class Acceptor:
         until = time.monotonic() + 5.0
         for thread in running:
             thread.join(max(until - time.monotonic(), 0.0))
+        self._decoders.close()
         self._wake.close()
         self._woken.close()
 

@@ -21,6 +21,7 @@ from somascope.server.dimse.upper_layer import Buffer
 
 if TYPE_CHECKING:
     from somascope.archive.records import Instance
+    from somascope.server.decode import Decoders
 
 log = logging.getLogger("somascope.dimse")
 
@@ -105,15 +106,25 @@ def store_rq(
     return values
 
 
-def _send(exchange: Exchange, context: int, values: dict[Tag, int | str], item: Item) -> None:
+def _send(
+    exchange: Exchange,
+    context: int,
+    values: dict[Tag, int | str],
+    item: Item,
+    decoders: Decoders | None,
+) -> None:
     transfer = exchange.contexts[context].transfer_syntax
     if transfer == item.transfer_syntax:
         with dataset_of(item) as view:
             exchange.send(context, values, view)
         return
-    from somascope.server.dimse.transcode import plain
+    data: Buffer
+    if decoders is not None and isinstance(item.source, Path):
+        data = decoders.work("plain", str(item.source), transfer)
+    else:
+        from somascope.server.dimse.transcode import plain
 
-    data: Buffer = plain(item.source, transfer_syntax=transfer)
+        data = plain(item.source, transfer_syntax=transfer)
     exchange.send(context, values, data)
 
 
@@ -136,8 +147,11 @@ def send(
     scp: bool = False,
     originator: tuple[str, int] | None = None,
     other: Callable[[Message], bool] | None = None,
+    decoders: Decoders | None = None,
 ) -> tuple[Outcome, int, str]:
     """Send one instance and wait for its C-STORE-RSP.
+
+    ``decoders`` decode what the peer does not take as it is stored; without them it is done here.
 
     Returns
     -------
@@ -154,7 +168,8 @@ def send(
     if chosen is None:
         return "failed", Status.SOP_CLASS_NOT_SUPPORTED, "no presentation context accepted"
     try:
-        _send(exchange, chosen[0], store_rq(item, message_id, originator=originator), item)
+        values = store_rq(item, message_id, originator=originator)
+        _send(exchange, chosen[0], values, item, decoders)
     except AssociationEnded:
         raise
     except Exception as error:  # files and codecs can fail in any way

@@ -200,6 +200,7 @@ def get(session: Session, message: Message) -> None:
             wait=session.settings.limits.network * 2,
             scp=True,
             other=other,
+            decoders=session.decoders,
         )
         if outcome == "failed":
             log.warning("C-GET of %s: %04x %s", item.sop_uid, status, why)
@@ -266,7 +267,7 @@ def _move_batch(
     try:
         with associate(remote, outbound.proposals_for(batch)) as association:
             for item in batch:
-                outcome = _send_one(association, item, originator)
+                outcome = _send_one(session, association, item, originator)
                 done += 1
                 if not after(outcome, item):
                     return
@@ -279,7 +280,9 @@ def _move_batch(
                 return
 
 
-def _send_one(association: Association, item: Item, originator: tuple[str, int]) -> Outcome:
+def _send_one(
+    session: Session, association: Association, item: Item, originator: tuple[str, int]
+) -> Outcome:
     outcome, status, why = outbound.send(
         association.exchange,
         association.contexts,
@@ -287,6 +290,7 @@ def _send_one(association: Association, item: Item, originator: tuple[str, int])
         message_id=association.next_message(),
         wait=association.remote.answer,
         originator=originator,
+        decoders=session.decoders,
     )
     if outcome == "failed":
         log.warning("C-MOVE of %s: %04x %s", item.sop_uid, status, why)

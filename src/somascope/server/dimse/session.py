@@ -18,6 +18,7 @@ from somascope.server.dimse.status import Status
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
+    from somascope.server.decode import Decoders
 
 log = logging.getLogger("somascope.dimse")
 
@@ -33,6 +34,7 @@ class Session:
     calling: str
     address: str
     peer: Peer | None
+    decoders: Decoders | None = None
 
     @property
     def origin(self) -> str:
