@@ -1,0 +1,1 @@
+"""Raw data of scanners, read into acquisitions: vendors' formats and open ones."""
