@@ -109,7 +109,7 @@ def test_a_radial_scan_is_solved():
                  axes=(-2, -1))  # fmt: skip
     y = scan.forward(x).astype(np.complex64)
     image = sense(Acquisition(y, scan, "MR"), iterations=40, part="complex")
-    assert error(image.data, x) < 0.02
+    assert error(image.data, x) < 0.05
     again = scan.forward(image.data)
     assert error(again, y) < 0.01
 

@@ -9,7 +9,7 @@ from somascope.core.grid import Array
 
 LANES = 16
 ITERATIONS = 60
-TOLERANCE = np.float32(1e-7)
+TOLERANCE = 1e-7
 
 
 @njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
@@ -138,5 +138,5 @@ def dominant(
     values = np.empty((ny, wide), np.float32)
     _power(real, imag, coils, ITERATIONS, TOLERANCE, vectors, values)
     out = np.empty((coils, ny, nx), np.complex64)
-    _finish(vectors, values, reference, np.float32(crop), out)
+    _finish(vectors, values, reference, crop, out)
     return out

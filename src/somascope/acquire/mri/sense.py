@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 import numpy as np
 
 from somascope.acquire.mri.espirit import sensitivities
-from somascope.acquire.mri.normal import SenseNormal, normal_operator
+from somascope.acquire.mri.normal import normal_operators
 from somascope.acquire.mri.results import MriScan, Part, image_of, scan_of
-from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
+from somascope.acquire.operators import Identity, Scale, Sum
+from somascope.acquire.solvers import cg
+from somascope.core import QUIET, Acquisition, Image, Operator, Param, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array
 
@@ -84,47 +86,24 @@ def solve(
     progress: Progress = QUIET,
 ) -> Array:
     """Least-squares image ``(*leading, nz, ny, nx)``, complex64, of a scan with sensitivities."""
-    backprojected = scan.adjoint(samples).astype(np.complex64, copy=False)
-    flat = backprojected.reshape(-1, *scan.grid.shape)
-    out = np.empty_like(flat)
-    varying = getattr(scan, "mask", None) is not None and scan.mask.ndim > 3  # pyright: ignore
-    operator: SenseNormal | None = None
-    for i, b in enumerate(flat):
-        if operator is None or varying:
-            operator = normal_operator(scan, index=i)
-        out[i] = _cg(operator, b, iterations, regularisation, tolerance,
-                     progress, i / len(flat), 1 / len(flat))  # fmt: skip
-    progress(1.0, "reconstructed")
-    return out.reshape(backprojected.shape)
-
-
-def _cg(
-    operator: SenseNormal,
-    b: Array,
-    iterations: int,
-    regularisation: float,
-    tolerance: float,
-    progress: Progress,
-    start: float,
-    share: float,
-) -> Array:
-    x = np.zeros_like(b)
-    r = b.copy()
-    p = r.copy()
-    rr = float(np.vdot(r, r).real)
-    stop = tolerance**2 * rr
-    for k in range(iterations):
-        if rr <= stop or rr == 0:
-            break
-        q = operator.forward(p)
+    back = scan.adjoint(samples).astype(np.complex64, copy=False)
+    flat = back.reshape(-1, *scan.grid.shape)
+    out = np.zeros_like(flat)
+    for i, (b, gram) in enumerate(zip(flat, normal_operators(scan), strict=True)):
+        if not b.any():  # a repetition without samples
+            continue
+        operator: Operator = gram
         if regularisation:
-            q += np.float32(regularisation) * p
-        alpha = np.float32(rr / float(np.vdot(p, q).real))
-        x += alpha * p
-        r -= alpha * q
-        new = float(np.vdot(r, r).real)
-        p *= np.float32(new / rr)
-        p += r
-        rr = new
-        progress(start + share * (k + 1) / (iterations + 1), "conjugate gradients")
-    return x
+            operator = Sum(gram, Scale(Identity(gram.domain), regularisation))
+        found = cg(
+            operator, b, iterations=iterations, tolerance=tolerance,
+            progress=share(progress, i, len(flat)),
+        )  # fmt: skip
+        out[i] = found.x
+    progress(1.0, "reconstructed")
+    return out.reshape(back.shape)
+
+
+def share(progress: Progress, index: int, count: int) -> Progress:
+    """The part of ``progress`` that one of ``count`` equal jobs reports to."""
+    return Progress(lambda f, message: progress((index + f) / count, message))

@@ -1,0 +1,320 @@
+"""Eight Fourier transforms at a time, one per vector lane, inside compiled kernels.
+
+With as many coils as a vector has lanes, every butterfly of an FFT is plain vector arithmetic: no
+shuffles, no transposes, and the twiddle factors are loaded once for all coils. A line is an array
+``(n, 2, 8)`` of float32: real and imaginary parts of eight coils, one cache line per sample.
+
+The forward transform decimates in frequency and leaves its result in digit-reversed order; the
+inverse decimates in time and takes that order. In between there is only a multiplication, whose
+factors are put into that order once (`order`), so nothing is ever reordered. Neither is normalised.
+Gentleman and Sande 1966; mixed radix 2, 3, 4, 5.
+
+The butterflies are written as LLVM vectors, because a loop over eight lanes is not recognised as
+one: a compiler must assume that rows of the same array overlap. LLVM lowers them to what the
+processor has (AVX, NEON, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from somascope.core.grid import Array
+
+LANES = 8
+RADICES = (4, 2, 3, 5)
+
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_FAST = ("fast",)
+
+
+class _Vectors:
+    """Complex arithmetic on pairs of LLVM vectors."""
+
+    def __init__(self, builder: Any, sign: int) -> None:
+        self.b = builder
+        self.sign = sign  # -1 forward, +1 inverse
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(_VECTOR, [float(np.float32(value))] * LANES)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return tuple(self.b.fadd(p, q, flags=_FAST) for p, q in zip(x, y, strict=True))
+
+    def sub(self, x: Any, y: Any) -> Any:
+        return tuple(self.b.fsub(p, q, flags=_FAST) for p, q in zip(x, y, strict=True))
+
+    def scaled(self, x: Any, factor: float) -> Any:
+        return tuple(self.b.fmul(p, self.constant(factor), flags=_FAST) for p in x)
+
+    def times(self, x: Any, w: Any) -> Any:
+        mul, b = self.b.fmul, self.b
+        return (
+            b.fsub(mul(x[0], w[0], flags=_FAST), mul(x[1], w[1], flags=_FAST), flags=_FAST),
+            b.fadd(mul(x[0], w[1], flags=_FAST), mul(x[1], w[0], flags=_FAST), flags=_FAST),
+        )
+
+    def turned(self, x: Any) -> Any:
+        """``x`` times ``sign * i``."""
+        zero = self.constant(0.0)
+        negative = self.b.fsub(zero, x[1] if self.sign > 0 else x[0], flags=_FAST)
+        return (negative, x[0]) if self.sign > 0 else (x[1], negative)
+
+    def dft(self, x: list[Any]) -> list[Any]:
+        """Transform of 2, 3, 4 or 5 values."""
+        if len(x) == 2:
+            return [self.add(*x), self.sub(*x)]
+        if len(x) == 4:
+            even, odd = self.dft([x[0], x[2]]), self.dft([x[1], x[3]])
+            turned = self.turned(odd[1])
+            return [
+                self.add(even[0], odd[0]), self.add(even[1], turned),
+                self.sub(even[0], odd[0]), self.sub(even[1], turned),
+            ]  # fmt: skip
+        # Odd lengths: x[p] and x[r - p] meet in sums (cosines) and differences (sines).
+        r = len(x)
+        half = range(1, (r + 1) // 2)
+        sums = {p: self.add(x[p], x[r - p]) for p in half}
+        gaps = {p: self.turned(self.sub(x[p], x[r - p])) for p in half}
+        out: list[Any] = [x[0]] * r
+        for p in half:
+            out[0] = self.add(out[0], sums[p])
+        for k in half:
+            even, odd = x[0], None
+            for p in half:
+                angle = 2 * math.pi * k * p / r
+                even = self.add(even, self.scaled(sums[p], math.cos(angle)))
+                part = self.scaled(gaps[p], math.sin(angle))
+                odd = part if odd is None else self.add(odd, part)
+            out[k], out[r - k] = self.add(even, odd), self.sub(even, odd)
+        return out
+
+
+def _butterfly(radix: int, *, inverse: bool) -> Any:
+    """Compiled ``f(line, row, step, twiddles, t)``: one butterfly on rows ``row + p step``."""
+
+    def typed(_context: Any, line: Any, _row: Any, _step: Any, twiddles: Any, _t: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            table = cgutils.create_struct_proxy(signature.args[3])(context, builder, value=args[3])
+            row, step, start = args[1], args[2], args[4]
+            number = row.type
+            v = _Vectors(builder, 1 if inverse else -1)
+            places: list[tuple[Any, Any]] = []
+            for _ in range(radix):
+                places.append(_row(builder, signature.args[0], args[0], row, context))
+                row = builder.add(row, step)
+
+            def factor(p: int) -> Any:
+                pair: list[Any] = []
+                for k in range(2):
+                    at = builder.add(start, ir.Constant(number, 2 * (p - 1) + k))
+                    one = builder.load(builder.gep(table.data, [at]))
+                    if inverse and k:
+                        one = builder.fneg(one)
+                    pair.append(_filled(builder, one))
+                return tuple(pair)
+
+            x = [tuple(builder.load(p, align=4) for p in pair) for pair in places]
+            if inverse:
+                x = v.dft([x[0], *(v.times(x[p], factor(p)) for p in range(1, radix))])
+            else:
+                y = v.dft(x)
+                x = [y[0], *(v.times(y[p], factor(p)) for p in range(1, radix))]
+            for pair, value in zip(places, x, strict=True):
+                for place, part in zip(pair, value, strict=True):
+                    builder.store(part, place, align=4)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(line, integer, integer, twiddles, integer), generate
+
+    return intrinsic(typed)
+
+
+def _row(builder: Any, array: Any, value: Any, index: Any, context: Any) -> tuple[Any, Any]:
+    """Pointers to the real and imaginary vectors of row ``index`` of an ``(n, 2, 8)`` array."""
+    data = cgutils.create_struct_proxy(array)(context, builder, value=value).data
+    width = ir.Constant(index.type, 2 * LANES)
+    first = builder.gep(data, [builder.mul(index, width)])
+    second = builder.gep(first, [ir.Constant(index.type, LANES)])
+    return tuple(builder.bitcast(p, _VECTOR.as_pointer()) for p in (first, second))
+
+
+def _filled(builder: Any, scalar: Any) -> Any:
+    empty = ir.Constant(_VECTOR, ir.Undefined)
+    seeded = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(seeded, empty, lanes)
+
+
+def _spread(_context: Any, line: Any, _i: Any, maps: Any, _j: Any, _real: Any, _imag: Any) -> Any:
+    """``line[i] = maps[j] * (real + 1j imag)`` in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to = _row(builder, signature.args[0], args[0], args[1], context)
+        of = _row(builder, signature.args[2], args[2], args[3], context)
+        v = _Vectors(builder, 1)
+        factor = tuple(_filled(builder, a) for a in args[4:])
+        value = v.times(tuple(builder.load(p, align=4) for p in of), factor)
+        for place, part in zip(to, value, strict=True):
+            builder.store(part, place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(line, types.intp, maps, types.intp, types.float32, types.float32), generate
+
+
+def _gather(_context: Any, line: Any, _i: Any, maps: Any, _j: Any) -> Any:
+    """Sum over lanes of ``conj(maps[j]) * line[i]``, real and imaginary part."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x = [
+            builder.load(p, align=4)
+            for p in _row(builder, signature.args[0], args[0], args[1], context)
+        ]
+        s = [
+            builder.load(p, align=4)
+            for p in _row(builder, signature.args[2], args[2], args[3], context)
+        ]
+        v = _Vectors(builder, 1)
+        negative = builder.fsub(v.constant(0.0), s[1], flags=_FAST)
+        sums: list[Any] = []
+        for part in v.times(x, (s[0], negative)):
+            width, rest = LANES, part
+            while width > 1:  # halves onto each other
+                width //= 2
+                kind = ir.VectorType(ir.IntType(32), width)
+                low, high = (
+                    builder.shuffle_vector(rest, rest, ir.Constant(kind, list(range(a, a + width))))
+                    for a in (0, width)
+                )
+                rest = builder.fadd(low, high, flags=_FAST)
+            sums.append(builder.extract_element(rest, ir.Constant(ir.IntType(32), 0)))
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    both = types.UniTuple(types.float32, 2)
+    return both(line, types.intp, maps, types.intp), generate
+
+
+def _scale(_context: Any, line: Any, _i: Any, _factor: Any) -> Any:
+    """``line[i] *= factor`` in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        factor = _filled(builder, args[2])
+        for p in _row(builder, signature.args[0], args[0], args[1], context):
+            value = builder.fmul(builder.load(p, align=4), factor, flags=_FAST)
+            builder.store(value, p, align=4)
+        return context.get_dummy_value()
+
+    return types.void(line, types.intp, types.float32), generate
+
+
+def _move(_context: Any, to: Any, _i: Any, of: Any, _j: Any) -> Any:
+    """``to[i] = of[j]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        places = _row(builder, signature.args[0], args[0], args[1], context)
+        sources = _row(builder, signature.args[2], args[2], args[3], context)
+        for p, q in zip(places, sources, strict=True):
+            builder.store(builder.load(q, align=4), p, align=4)
+        return context.get_dummy_value()
+
+    return types.void(to, types.intp, of, types.intp), generate
+
+
+# Called from compiled code only; a type checker sees functions of the typing context.
+spread: Any = intrinsic(_spread)
+gather: Any = intrinsic(_gather)
+scale: Any = intrinsic(_scale)
+move: Any = intrinsic(_move)
+_f2, _f3, _f4, _f5 = (_butterfly(r, inverse=False) for r in (2, 3, 4, 5))
+_i2, _i3, _i4, _i5 = (_butterfly(r, inverse=True) for r in (2, 3, 4, 5))
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def forward(line: Array, n: int, radices: Array, twiddles: Array) -> None:
+    """Transform ``line[:n]`` in place into digit-reversed order."""
+    length, blocks, t = n, 1, 0
+    for s in range(radices.size):
+        r = radices[s]
+        m = length // r
+        for j in range(m):
+            for b in range(blocks):
+                i = b * length + j
+                if r == 4:
+                    _f4(line, i, m, twiddles, t)
+                elif r == 2:
+                    _f2(line, i, m, twiddles, t)
+                elif r == 3:
+                    _f3(line, i, m, twiddles, t)
+                else:
+                    _f5(line, i, m, twiddles, t)
+            t += 2 * (r - 1)
+        blocks *= r
+        length = m
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def inverse(line: Array, n: int, radices: Array, twiddles: Array) -> None:
+    """Transform ``line[:n]`` back, from digit-reversed order; ``n`` times the values."""
+    length, blocks, t = 1, n, twiddles.size
+    for s in range(radices.size - 1, -1, -1):
+        r = radices[s]
+        m = length
+        length *= r
+        blocks //= r
+        t -= 2 * (r - 1) * m
+        at = t
+        for j in range(m):
+            for b in range(blocks):
+                i = b * length + j
+                if r == 4:
+                    _i4(line, i, m, twiddles, at)
+                elif r == 2:
+                    _i2(line, i, m, twiddles, at)
+                elif r == 3:
+                    _i3(line, i, m, twiddles, at)
+                else:
+                    _i5(line, i, m, twiddles, at)
+            at += 2 * (r - 1)
+
+
+def factors(n: int) -> tuple[int, ...] | None:
+    """Radices of ``n``, or None where it has another prime factor than 2, 3 and 5."""
+    found: list[int] = []
+    for r in RADICES:
+        while n % r == 0:
+            found.append(r)
+            n //= r
+    return tuple(found) if n == 1 else None
+
+
+def order(n: int) -> Array:
+    """Frequency (``0 .. n - 1``) that stands at each place after `forward`."""
+    index = np.zeros(1, np.int64)
+    length = 1
+    # Splitting n = r m puts the frequencies p + r q into block p, at the place of q below.
+    for r in reversed(factors(n) or ()):
+        index = np.concatenate([p + r * index for p in range(r)])
+        length *= r
+    return index
+
+
+def plan(n: int) -> tuple[Array, Array]:
+    """Radices (int64) and twiddle factors (float32 pairs) of a transform of ``n``."""
+    radices = factors(n)
+    if radices is None:
+        raise ValueError(f"{n} has other prime factors than 2, 3 and 5")
+    parts: list[Array] = [np.empty(0)]
+    length = n
+    for r in radices:
+        m = length // r
+        angle = -2 * np.pi * np.outer(np.arange(m), np.arange(1, r)) / length
+        parts.append(np.stack([np.cos(angle), np.sin(angle)], -1).ravel())
+        length = m
+    return np.array(radices, np.int64), np.concatenate(parts).astype(np.float32)
