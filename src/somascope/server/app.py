@@ -153,7 +153,10 @@ def _api(archive: Archive, settings: Settings) -> FastAPI:
         from somascope.server.api import create_router
         from somascope.server.api.upload import Limits
 
-        limits = Limits(file_bytes=settings.part_bytes, files=settings.parts)
+        limits = Limits(
+            file_bytes=settings.part_bytes, files=settings.parts,
+            convert_bytes=settings.convert_bytes, convert_seconds=settings.convert_seconds,
+        )  # fmt: skip
         api.include_router(create_router(archive, Jobs(archive), limits=limits))
     return api
 

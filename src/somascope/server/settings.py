@@ -70,6 +70,10 @@ class Settings:
     """Time for one frame, picture or file; then its decoder is killed."""
     decode_bytes: int = 4 * 1024 * MIB
     """Memory that a decoder may take."""
+    convert_seconds: float = 900.0
+    """Time in which the files of one upload must be converted to DICOM."""
+    convert_bytes: int = 16 * 1024 * MIB
+    """Memory that their conversion may take."""
     thumbnail_cache_bytes: int = 64 * MIB
     """Memory for thumbnails."""
 

@@ -207,3 +207,24 @@ def test_a_crash_costs_one_frame_of_one_request(bad, tmp_path, pydicom_files, mo
                 headers={"accept": f'multipart/related; type="{OCTETS}"; transfer-syntax=*'},
             )
             assert stored.status_code == 200  # what is not decoded is served
+
+
+def test_a_conversion_has_limits_too(tmp_path):
+    import numpy as np
+
+    from somascope.core import Grid, Image
+    from somascope.io import write
+    from somascope.server.decode.convert import convert
+
+    values = np.arange(8 * 64 * 64, dtype=np.int16).reshape(8, 64, 64)
+    image = Image(values, Grid.from_spacing(values.shape, (2, 1, 1)), "MR", "1")
+    write(image, tmp_path / "good.nii.gz")
+    (tmp_path / "junk.xyz").write_bytes(b"no image at all")
+    files = [tmp_path / "good.nii.gz", tmp_path / "junk.xyz"]
+    report = convert(files, tmp_path / "a", memory=4 << 30, seconds=120)
+    assert [len(m.files) for m in report.made] == [8]
+    assert len(report.skipped) + len(report.problems) == 1
+    with pytest.raises(UnsupportedFormat, match="stopped after"):
+        convert(files, tmp_path / "b", memory=4 << 30, seconds=0.05)
+    with pytest.raises(UnsupportedFormat, match="ended with"):
+        convert(files, tmp_path / "c", memory=4 << 30, seconds=60, module="somascope.none")

@@ -17,9 +17,8 @@ from starlette.requests import ClientDisconnect
 
 from somascope.archive import Archive, Stored
 from somascope.core.errors import SomascopeError
-from somascope.io import read_all
 from somascope.io.read import HEAD, is_dicom
-from somascope.jobs.run import encode
+from somascope.server.decode.convert import convert
 from somascope.server.dicomweb.multipart import Part, boundary_of, parts
 
 _ZIP = b"PK\x03\x04"
@@ -28,10 +27,13 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one upload: bytes of a file, and number of files."""
+    """Of one upload: bytes of a file, number of files, what converting them may take."""
 
     file_bytes: int = 4 << 30
     files: int = 10_000
+    convert_bytes: int = 16 << 30
+    """Memory that a conversion may take."""
+    convert_seconds: float = 900.0
 
 
 @dataclass(kw_only=True)
@@ -81,7 +83,7 @@ class Uploads:
                         await run_in_threadpool(batch.take, part, name)
             if batch.others:
                 async with self._converting:
-                    await run_in_threadpool(batch.convert)
+                    await run_in_threadpool(batch.convert, self._limits)
         except ClientDisconnect:
             raise HTTPException(400, "the client left before the end of its request") from None
         finally:
@@ -123,17 +125,30 @@ class Batch:
             else:
                 self.others[path] = name
 
-    def convert(self) -> None:
+    def convert(self, limits: Limits) -> None:
         """Read what is no DICOM, write it as DICOM, store it."""
-        report = read_all(list(self.others))
         names = {path.name: name for path, name in self.others.items()}
         left = set(self.others.values())
-        for noun in report.nouns:
-            found = {names.get(s.name, s.name) for s in noun.provenance.sources} or {"image"}
+        try:
+            report = convert(
+                list(self.others), self.folder / "made", memory=limits.convert_bytes,
+                seconds=limits.convert_seconds,
+            )  # fmt: skip
+        except SomascopeError as error:
+            for name in sorted(left):
+                self._reject(name, _reason(error))
+            return
+        for made in report.made:
+            found = {names.get(s, s) for s in made.sources} or {"image"}
             left -= found
             name = ", ".join(sorted(found))
+            if made.reason:
+                self._reject(name, made.reason.removeprefix("the instance: "))
+                continue
             try:
-                stored = [self._archive.store(f, origin="upload:converted") for f in encode(noun)]
+                stored = [
+                    self._archive.store_file(f, origin="upload:converted") for f in made.files
+                ]
                 self.outcomes.append(_told(name, stored))
             except SomascopeError as error:
                 self._reject(name, _reason(error))

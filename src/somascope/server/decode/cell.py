@@ -15,12 +15,13 @@ import struct
 import sys
 
 _DENIED = """
-41 42 43 44 46 49 50 57 58 59 62 76 77 82 83 84 85 86 87 88 90 91 92 93 94 101 133 165 200 248 250
-258 259 260 263 264 265 266 268 272 280 288 298 308 310 311 316 321 322 323 425 434 438
+41 42 43 44 46 49 50 57 58 59 62 86 88 101 133 165 200 248 250 259 265 266 272 288 298 308 310 311
+321 322 323 425 434 438
 """
-"""x86-64 numbers of: sockets, fork, vfork, exec, kill, truncate, rename, mkdir, rmdir, creat, link,
-unlink, symlink, chmod, chown, ptrace, mknod, mount, tkill, keys, their newer forms, unshare,
-utimensat, perf, setns, process_vm, bpf, userfaultfd, io_uring, pidfd."""
+"""x86-64 numbers of: sockets, fork, vfork, exec, kill, link, symlink, ptrace, mknod, mount, tkill,
+keys, their newer forms, unshare, perf, setns, process_vm, bpf, userfaultfd, io_uring, pidfd."""
+_CHANGES = "76 77 82 83 84 85 87 90 91 92 93 94 258 260 263 264 268 280 316"
+"""Of: truncate, rename, mkdir, rmdir, creat, unlink, chmod, chown, utimensat, newer forms."""
 _OPEN, _OPENAT, _CLONE, _CLONE3, _OPENAT2, _SECCOMP = 2, 257, 56, 435, 437, 317
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x10000
@@ -28,10 +29,11 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 
 
-def confine(*, memory: int) -> bool:
+def confine(*, memory: int, writes: bool = False) -> bool:
     """Give up for ever what decoding does not need; true where system calls are filtered, too.
 
-    ``memory`` is how many bytes more than now the process may take. Call it when all is imported.
+    ``memory`` is how many bytes more than now the process may take; ``writes``: it may still write
+    files. Call it when all is imported.
     """
     try:
         import resource
@@ -39,10 +41,11 @@ def confine(*, memory: int) -> bool:
         return False
     _lower(resource.RLIMIT_AS, _size() + memory)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, 0)
+    if not writes:
+        _lower(resource.RLIMIT_FSIZE, 0)
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
-    return _filter()
+    return _filter(writes=writes)
 
 
 def spend(seconds: float) -> None:
@@ -89,9 +92,9 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
 
 
-def _filter() -> bool:
+def _filter(*, writes: bool) -> bool:
     """Install the filter in all threads; false where the kernel has none."""
-    code = _compiled()
+    code = _compiled(writes=writes)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -101,7 +104,7 @@ def _filter() -> bool:
     return libc.syscall(_SECCOMP, mode_filter, in_all_threads, ctypes.byref(program)) == 0
 
 
-def _compiled() -> bytes:
+def _compiled(*, writes: bool = False) -> bytes:
     """The filter as BPF: 8 bytes an instruction (code, jump if true, jump if false, operand)."""
     lines: list[bytes] = []
 
@@ -117,13 +120,16 @@ def _compiled() -> bytes:
     put(_LOAD, 0)  # number
     put(_AT_LEAST, 0x40000000, no=1)  # the x32 interface
     refuse(errno.EPERM)
-    for number in map(int, _DENIED.split()):
+    denied = _DENIED if writes else f"{_DENIED} {_CHANGES}"
+    for number in map(int, denied.split()):
         put(_EQUAL, number, no=1)
         refuse(errno.EPERM)
     for number in (_CLONE3, _OPENAT2):  # the C library goes back to the older call
         put(_EQUAL, number, no=1)
         refuse(errno.ENOSYS)
     for number, argument, bits in ((_OPEN, 1, _WRITES), (_OPENAT, 2, _WRITES)):
+        if writes:
+            break
         put(_EQUAL, number, no=4)
         put(_LOAD, 16 + 8 * argument)
         put(_ANY_BIT, bits, no=1)

@@ -216,7 +216,7 @@ class Decoders:
             [sys.executable, "-P", "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(),
+            env=environment(),
         )
         process = _Process(popen, self._memory)
         assert popen.stdin is not None
@@ -274,7 +274,7 @@ def _error(name: str, message: str) -> SomascopeError:
     return SomascopeError(f"a decoder failed: {message}")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours without what a decoder has no business to know, and with one thread per process."""
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("SOMASCOPE_")}
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
