@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -97,6 +98,18 @@ class Screen:
     def wait_corner(self, pane: str, which: str, text: str) -> None:
         self.page.wait_for_selector(f"[data-pane='{pane}'] .corner.{which}:has-text('{text}')")
 
+    def still(self, pane: str) -> np.ndarray:
+        """The pane as shown, once two looks in a row are the same."""
+        last = self.picture(pane)
+        deadline = time.monotonic() + PATIENCE / 1000
+        while time.monotonic() < deadline:
+            self.page.wait_for_timeout(150)
+            now = self.picture(pane)
+            if now.shape == last.shape and np.array_equal(now, last):
+                return now
+            last = now
+        raise AssertionError(f"{pane} never came to rest")
+
     def letters(self, pane: str) -> str:
         return "".join(
             self.page.inner_text(f"[data-pane='{pane}'] .letter.{side}") for side in "tlrb"
@@ -124,9 +137,15 @@ class Screen:
         with Image.open(BytesIO(shot)) as image:
             return np.asarray(image.convert("RGB"))
 
+    def until_picture(self, pane: str, holds: Callable[[np.ndarray], Any]) -> None:
+        """Wait until the pane as shown satisfies ``holds``."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not holds(self.picture(pane)):
+            assert time.monotonic() < deadline, f"{pane} never came to look as awaited"
+            self.page.wait_for_timeout(100)
+
     def shot(self, name: str) -> Path:
         SHOTS.mkdir(exist_ok=True)
         path = SHOTS / f"{name}.png"
-        self.page.wait_for_timeout(400)
         self.page.screenshot(path=path)
         return path

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from io import BytesIO
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser.studies import fill, thorax
 from tests.screen import Screen, chromium, open_browser
 
 FILES = (
@@ -35,78 +35,6 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def changed(part10: bytes, change: Callable[[Any], None]) -> bytes:
-    import pydicom
-
-    ds = pydicom.dcmread(BytesIO(part10))
-    change(ds)
-    out = BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    return out.getvalue()
-
-
-def thorax(shape: tuple[int, int, int], *, noise: float = 0.0) -> Any:
-    from somascope import phantoms
-
-    nz, ny, nx = shape
-    grid = phantoms.thorax_grid(shape, (384 / nz, 384 / ny, 384 / nx))
-    return phantoms.thorax_ct(grid, noise_hu=noise)
-
-
-def study_of_its_own(instances: list[bytes], name: str) -> list[bytes]:
-    from pydicom.uid import generate_uid
-
-    study, series = (generate_uid(entropy_srcs=[name, k]) for k in ("study", "series"))
-
-    def change(ds: Any) -> None:
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
-        ds.SOPInstanceUID = generate_uid(entropy_srcs=[name, ds.SOPInstanceUID])
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-        ds.PatientName, ds.PatientID = f"Broken^{name}", name.upper()
-        ds.StudyDescription = ds.SeriesDescription = name
-
-    return [changed(i, change) for i in instances]
-
-
-def damage(ds: Any) -> None:
-    """Pixel data that claims to be JPEG 2000 and is not."""
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import JPEG2000Lossless
-
-    ds.PixelData = encapsulate([bytes(range(200))])
-    ds["PixelData"].is_undefined_length = True
-    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
-
-
-def fill(root: Path, files: Path) -> None:
-    from somascope import phantoms
-    from somascope.archive import Archive
-    from somascope.io.dicom import seg, write
-
-    archive = Archive.open(root)
-    try:
-        ct = thorax((48, 128, 128))
-        slices = write.instances(ct)
-        pet = phantoms.thorax_pet(phantoms.thorax_grid((40, 48, 48), (8.0, 8.0, 8.0)))
-        made = [
-            *slices,
-            *write.instances(pet),
-            *seg.instances(phantoms.thorax_mask(ct.grid), slices, series_number=9),
-            *write.instances(phantoms.heart_us(frames=12, size=128), multiframe=True),
-            *write.instances(phantoms.thorax_dx((256, 256))),
-        ]
-        few = slices[20:28]
-        made += study_of_its_own([s for i, s in enumerate(few) if i != 3], "gap")
-        broken = study_of_its_own(few, "undecodable")
-        made += [changed(s, damage) if i == 5 else s for i, s in enumerate(broken)]
-        for part10 in made:
-            archive.store(part10)
-        for name in FILES:
-            archive.store((files / name).read_bytes())
-    finally:
-        archive.close()
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, pydicom_files: Path) -> Iterator[str]:
     """Address of a running server over a small archive."""
@@ -116,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, pydicom_files: Path) -> Ite
         pytest.skip("the viewer is not built: python build_viewer.py")
     chromium()
     root = tmp_path_factory.mktemp("viewer") / "archive"
-    fill(root, pydicom_files)
+    fill(root, pydicom_files, FILES)
     port = free_port()
     log = (root.parent / "server.log").open("wb")
     process = subprocess.Popen(

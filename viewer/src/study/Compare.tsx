@@ -4,7 +4,7 @@ import { type Dispatch, useCallback, useEffect, useRef, useState } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
 import { StackPane } from "../viewport/StackPane";
-import { fit } from "../viewport/commands";
+import { fit, isSized } from "../viewport/commands";
 import { useLinked } from "../viewport/link";
 import { seriesName } from "./series";
 import type { Action, State } from "./state";
@@ -41,9 +41,16 @@ export function Compare(props: {
 
   // The panes change size with the mode; linked cameras would each follow the other's new zoom.
   useEffect(() => {
-    const timer = window.setTimeout(() => ["compare-before", "compare-after"].forEach(fit), 300);
-    return () => window.clearTimeout(timer);
-  }, [compare.mode]);
+    if (ready.length < 2) return;
+    const panes = ["compare-before", "compare-after"];
+    let frame = 0;
+    const settled = () => {
+      if (panes.every(isSized)) panes.forEach(fit);
+      else frame = requestAnimationFrame(settled);
+    };
+    frame = requestAnimationFrame(settled);
+    return () => cancelAnimationFrame(frame);
+  }, [compare.mode, ready]);
 
   const move = (event: React.PointerEvent) => {
     if (event.buttons !== 1 || !box.current) return;

@@ -80,6 +80,18 @@ export function scrollTo(id: string, index: number): void {
   else viewport.scroll(index - viewport.getSliceIndex());
 }
 
+/** Whether a pane is drawn at the size its element has now. */
+export function isSized(id: string): boolean {
+  const viewport = viewportOf(id);
+  if (!viewport) return false;
+  const ratio = window.devicePixelRatio || 1;
+  const { element, canvas } = viewport;
+  return (
+    Math.abs(canvas.width - element.clientWidth * ratio) < 2 &&
+    Math.abs(canvas.height - element.clientHeight * ratio) < 2
+  );
+}
+
 /** Fit the picture to its pane. */
 export function fit(id: string): void {
   one(id, (v) => v.resetCamera());

@@ -1,0 +1,207 @@
+"""Studies that the browser tests look at: small phantoms, each with one difficulty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+
+def changed(part10: bytes, change: Callable[[Any], None]) -> bytes:
+    import pydicom
+
+    ds = pydicom.dcmread(BytesIO(part10))
+    change(ds)
+    out = BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def thorax(shape: tuple[int, int, int], *, noise: float = 0.0) -> Any:
+    from somascope import phantoms
+
+    nz, ny, nx = shape
+    grid = phantoms.thorax_grid(shape, (384 / nz, 384 / ny, 384 / nx))
+    return phantoms.thorax_ct(grid, noise_hu=noise)
+
+
+def patient(noun: Any, name: str) -> Any:
+    """The same values in a study of their own, of a patient called ``name``."""
+    from pydicom.uid import generate_uid
+
+    own = {
+        "PatientName": f"Browser^{name}",
+        "PatientID": name.upper(),
+        "StudyDescription": name,
+        "StudyInstanceUID": str(generate_uid(entropy_srcs=["browser", name])),
+    }
+    return replace(noun, attributes={**noun.attributes, **own})
+
+
+def study_of_its_own(instances: list[bytes], name: str) -> list[bytes]:
+    from pydicom.uid import generate_uid
+
+    study, series = (generate_uid(entropy_srcs=[name, k]) for k in ("study", "series"))
+
+    def change(ds: Any) -> None:
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
+        ds.SOPInstanceUID = generate_uid(entropy_srcs=[name, ds.SOPInstanceUID])
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        ds.PatientName, ds.PatientID = f"Broken^{name}", name.upper()
+        ds.StudyDescription = ds.SeriesDescription = name
+
+    return [changed(i, change) for i in instances]
+
+
+def damage(ds: Any) -> None:
+    """Pixel data that claims to be JPEG 2000 and is not."""
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000Lossless
+
+    ds.PixelData = encapsulate([bytes(range(200))])
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+
+
+def ramp(name: str, photometric: str, *, spacing: bool) -> bytes:
+    """A picture 200 by 100 without a place in space: 0 at its left, 199 at its right."""
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    assert pydicom
+    ds = Dataset()
+    uids = [str(generate_uid(entropy_srcs=["ramp", name, part])) for part in ("a", "b", "c")]
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = uids
+    ds.SOPClassUID = SecondaryCaptureImageStorage
+    ds.PatientName, ds.PatientID, ds.StudyDescription = f"Ramp^{name}", name.upper(), name
+    ds.StudyDate, ds.StudyTime, ds.Modality, ds.ConversionType = "20250101", "080000", "OT", "WSD"
+    ds.SeriesNumber = ds.InstanceNumber = 1
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, photometric
+    ds.Rows, ds.Columns, ds.BitsAllocated, ds.BitsStored, ds.HighBit = 100, 200, 8, 8, 7
+    ds.PixelRepresentation = 0
+    ds.WindowCenter, ds.WindowWidth = 100, 200
+    if spacing:
+        ds.PixelSpacing = [1, 1]
+    ds.PixelData = np.tile(np.arange(200, dtype=np.uint8), (100, 1)).tobytes()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    out = BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def b_values() -> list[bytes]:
+    """One series that holds three volumes: diffusion weighting dims all tissue alike."""
+    from somascope import phantoms
+    from somascope.core import Grid
+    from somascope.core.image import Axis
+    from somascope.io.dicom import write
+
+    whole = phantoms.brain_mr("T2")
+    affine = whole.grid.affine.copy()
+    affine[:3, :3] *= 4
+    data = np.asarray(whole.data[::4, ::4, ::4], np.float32)
+    grid = Grid(data.shape, affine, whole.grid.frame_of_reference)
+    b = (0.0, 500.0, 1000.0)
+    image = replace(
+        patient(whole, "diffusion"),
+        data=np.stack([data * np.exp(-v * 1e-3) for v in b]).astype(np.float32),
+        grid=grid,
+        axes=(Axis("b", b, "s/mm2"),),
+    )
+    return write.instances(image, series_description="Diffusion", series_number=1)
+
+
+def raw_scan() -> list[bytes]:
+    """Detector samples of three slices: no pixels."""
+    from somascope.acquire.ct.simulate import simulate
+    from somascope.io.dicom import raw
+
+    scan = simulate(patient(thorax((3, 64, 64)), "sinogram"), views=60)
+    return raw.instances(scan, series_description="Sinogram, 60 views", series_number=1)
+
+
+BOXES = {
+    "Low": (slice(2, 10), slice(8, 20), slice(8, 20)),
+    "High": (slice(6, 14), slice(14, 26), slice(14, 26)),
+}
+"""Two boxes (z, y, x) that share 4 x 6 x 6 voxels."""
+
+
+def segmentations() -> list[bytes]:
+    """A CT with every kind of segmentation of it, one series each."""
+    from somascope.core import Mask
+    from somascope.core.finding import Segment
+    from somascope.io.dicom import seg, write
+
+    ct = patient(thorax((16, 32, 32)), "segments")
+    slices = write.instances(ct, series_description="Small CT", series_number=1)
+    planes = np.zeros((2, *ct.grid.shape), bool)
+    for plane, box in zip(planes, BOXES.values(), strict=True):
+        plane[box] = True
+    names = tuple(Segment(number=n + 1, label=label) for n, label in enumerate(BOXES))
+    apart = planes[0].astype(np.uint8)
+    apart[planes[1] & ~planes[0]] = 2
+    likely = np.where(planes, np.float32(0.8), np.float32(0.3))
+
+    def mask(data: Any) -> Any:
+        return Mask(data=data, grid=ct.grid, segments=names, attributes=ct.attributes)
+
+    def made(number: int, name: str, data: Any, kind: Any) -> list[bytes]:
+        return seg.instances(
+            mask(data), slices, kind=kind, series_description=name, series_number=number
+        )
+
+    def packed(part10: bytes) -> bytes:
+        from pydicom.uid import RLELossless
+
+        return changed(part10, lambda ds: ds.compress(RLELossless, generate_instance_uid=False))
+
+    return [
+        *slices,
+        *made(11, "Overlapping", planes, "binary"),
+        *made(12, "Labelmap", apart, "labelmap"),
+        *made(13, "Fractional", likely, "fractional"),
+        *[packed(p) for p in made(14, "Compressed", likely * np.float32(0.99), "fractional")],
+    ]
+
+
+def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
+    """An archive of all of these, and of ``names`` in ``files``."""
+    from somascope import phantoms
+    from somascope.archive import Archive
+    from somascope.io.dicom import seg, write
+
+    archive = Archive.open(root)
+    try:
+        ct = thorax((48, 128, 128))
+        slices = write.instances(ct)
+        pet = phantoms.thorax_pet(phantoms.thorax_grid((40, 48, 48), (8.0, 8.0, 8.0)))
+        made = [
+            *slices,
+            *write.instances(pet),
+            *seg.instances(phantoms.thorax_mask(ct.grid), slices, series_number=9),
+            *write.instances(phantoms.heart_us(frames=12, size=128), multiframe=True),
+            *write.instances(phantoms.thorax_dx((256, 256))),
+            *b_values(),
+            *raw_scan(),
+            *segmentations(),
+            ramp("unspaced", "MONOCHROME2", spacing=False),
+            ramp("filler", "MONOCHROME1", spacing=True),
+        ]
+        few = slices[20:28]
+        made += study_of_its_own([s for i, s in enumerate(few) if i != 3], "gap")
+        broken = study_of_its_own(few, "undecodable")
+        made += [changed(s, damage) if i == 5 else s for i, s in enumerate(broken)]
+        for part10 in made:
+            archive.store(part10)
+        for name in names:
+            archive.store((files / name).read_bytes())
+    finally:
+        archive.close()
