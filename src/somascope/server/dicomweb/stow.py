@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
+import re
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,23 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from somascope.archive.records import OutOfSpace
+from somascope.archive.records import OutOfSpace, Stored
 from somascope.core.errors import (
     Conflict,
     CorruptFile,
     ReadError,
     SomascopeError,
     UnsupportedFormat,
+)
+from somascope.server.dicomweb.assemble import (
+    JSON_TYPES,
+    MOST_BYTES,
+    MOST_METADATA,
+    MOST_PARTS,
+    assemble,
+    location,
+    named,
+    objects,
 )
 from somascope.server.dicomweb.door import Door, base_url, check_uid
 from somascope.server.dicomweb.multipart import Body, Part, boundary_of, parts
@@ -32,6 +45,8 @@ CLASS_NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
 OTHER_STUDY = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+_LOG = logging.getLogger("somascope.server.dicomweb")
+_TYPE = re.compile(r';\s*type\s*=\s*(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -115,6 +130,9 @@ class Store:
     async def _receive(
         self, request: Request, study: str | None, tally: _Tally, tasks: asyncio.TaskGroup
     ) -> None:
+        if self._is_metadata(request):
+            await self._assemble(request, study, tally)
+            return
         slots = self._door.storing
 
         async def keep(number: int, part: Part) -> None:
@@ -129,6 +147,77 @@ class Store:
             number += 1
             tasks.create_task(keep(number, part))
 
+    def _is_metadata(self, request: Request) -> bool:
+        """Whether it is DICOM JSON with bulk data; HTTP 415 for XML, which is not read here."""
+        content_type = request.headers.get("content-type", "")
+        match = _TYPE.search(content_type)
+        inner = (match[1] or match[2] or "").lower() if match else ""
+        if inner in ("application/dicom+xml", "application/xml") or "xml" in content_type[:60]:
+            raise HTTPException(
+                415,
+                "metadata as XML is not taken; send application/dicom+json with bulk data, or "
+                "application/dicom",
+            )
+        return content_type.lower().startswith("multipart/related") and inner in JSON_TYPES
+
+    async def _assemble(self, request: Request, study: str | None, tally: _Tally) -> None:
+        """Metadata and bulk data: all parts are needed before the first instance is whole."""
+        settings = self._door.settings
+        with ExitStack() as stack:
+            listed: list[Part] = []
+            bulk: dict[str, Part] = {}
+            total = 0
+            async for part in parts(
+                request.stream(),
+                boundary_of(request.headers.get("content-type", "")),
+                folder=self._folder,
+                part_bytes=min(settings.part_bytes, MOST_BYTES),
+                most=min(settings.parts, MOST_PARTS),
+            ):
+                stack.enter_context(part)
+                total += len(part.data)
+                if total > MOST_BYTES:
+                    raise HTTPException(
+                        413, f"more than {MOST_BYTES} bytes; send them as application/dicom"
+                    )
+                if part.content_type in JSON_TYPES:
+                    if len(part.data) > MOST_METADATA:
+                        raise HTTPException(413, f"more than {MOST_METADATA} bytes of metadata")
+                    listed.append(part)
+                else:
+                    bulk[location(part)] = part
+            async with self._door.storing:
+                found = [
+                    one for p in listed for one in await self._door.in_thread(self._objects, p)
+                ]
+                for number, one in enumerate(found, 1):
+                    tally.outcomes[number] = await self._door.in_thread(
+                        self._join, one, bulk, study
+                    )
+
+    def _objects(self, part: Part) -> list[dict[str, Any]]:
+        try:
+            return objects(part.data if isinstance(part.data, bytearray) else bytes(part.data))
+        except CorruptFile as error:
+            raise HTTPException(400, str(error)) from error
+
+    def _join(self, found: dict[str, Any], bulk: dict[str, Part], study: str | None) -> Outcome:
+        names = Outcome(
+            named(found, "00080016"), named(found, "00080018"), named(found, "0020000D"),
+            named(found, "0020000E"),
+        )  # fmt: skip
+        try:
+            if study is not None and names.study != study:
+                return _failed(names, OTHER_STUDY, "is of another study")
+            made = assemble(found, bulk)
+            stored = self._door.archive.store_dataset(
+                made.dataset, sop_class=made.sop_class, sop_uid=made.sop_uid,
+                transfer_syntax=made.transfer_syntax, origin="STOW-RS",
+            )  # fmt: skip
+        except Exception as error:
+            return _failed(names, _reason(error), str(error))
+        return _outcome(stored)
+
     def _parts(self, request: Request) -> AsyncIterator[Part]:
         content_type = request.headers.get("content-type", "")
         media = content_type.partition(";")[0].strip().lower()
@@ -138,7 +227,8 @@ class Store:
             raise HTTPException(
                 415,
                 f"Content-Type {media[:60]!r}; send multipart/related with parts of type "
-                "application/dicom, or one instance as application/dicom",
+                "application/dicom (or application/dicom+json and bulk data), or one instance as "
+                "application/dicom",
             )
         settings = self._door.settings
         return parts(
@@ -178,13 +268,20 @@ class Store:
                 if not named.sop_uid:
                     named = _name_if_possible(part)
                 return _failed(named, _reason(error), str(error))
-        outcome = Outcome(stored.sop_class, stored.sop_uid, stored.study, stored.series)
-        if stored.outcome == "conflict":
-            return _failed(outcome, CONFLICT, stored.reason or "is stored with other content")
-        return outcome
+        return _outcome(stored)
+
+
+def _outcome(stored: Stored) -> Outcome:
+    outcome = Outcome(stored.sop_class, stored.sop_uid, stored.study, stored.series)
+    if stored.outcome == "conflict":
+        return _failed(outcome, CONFLICT, stored.reason or "is stored with other content")
+    return outcome
 
 
 def _failed(named: Outcome, failure: int, reason: str) -> Outcome:
+    """A refused part. The answer has room for 64 characters, the log for all."""
+    _LOG.warning("STOW-RS of %r refused: %.500r", named.sop_uid, reason)
+    reason = reason.removeprefix(f"instance {named.sop_uid}: ").removeprefix("the instance: ")
     return Outcome(named.sop_class, named.sop_uid, named.study, named.series, failure, reason[:64])
 
 
