@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.cone import HelicalScan
 from somascope.acquire.ct.fan import FanScan
 from somascope.acquire.ct.filters import Kernel, response
 from somascope.acquire.ct.fourier import FourierSlice
+from somascope.acquire.ct.helical import Helix
 from somascope.acquire.ct.hounsfield import calibrated, chosen_mu_water
 from somascope.acquire.ct.parallel import ParallelScan
 from somascope.acquire.ct.rebin import rebin
@@ -146,6 +148,17 @@ def _fan(
     return mu
 
 
+def _helical(
+    acquisition: Acquisition, scan: HelicalScan, grid: Grid, *, kernel: Kernel, cutoff: float,
+    progress: Progress,
+) -> Array:  # fmt: skip
+    data = line_integrals(acquisition, operation_name="acquire.ct.fbp")
+    engine = Helix(scan, kernel=kernel, cutoff=cutoff)
+    mu = engine.volume(data, grid, progress=progress)
+    mu[:, outside(grid, scan.isocentre, engine.radius)] = 0
+    return mu
+
+
 @operation("acquire.ct.fbp")
 def fbp(
     acquisition: Acquisition,
@@ -180,7 +193,7 @@ def fbp(
     scan: Any = acquisition.operator
     water = chosen_mu_water(mu_water, acquisition.calibration)
     kind = getattr(scan, "kind", type(scan).__name__)
-    how = {ParallelScan: _parallel, FanScan: _fan}.get(type(scan))
+    how = {ParallelScan: _parallel, FanScan: _fan, HelicalScan: _helical}.get(type(scan))
     if how is None:
         raise GeometryError(
             f"acquire.ct.fbp reconstructs ct.parallel, ct.fan and ct.helical; this is a {kind} "

@@ -219,9 +219,9 @@ def reach(grid: Grid, isocentre: ArrayLike) -> float:
 def angular_weights(angles: ArrayLike, *, period: float = np.pi) -> Float:
     """Share of the half turn that each view stands for, in radians.
 
-    Half the gaps to its neighbours on the circle of ``period``; a gap of more than three usual ones
-    is not covered (limited angle) and counts as one usual gap. A half or full turn with equal
-    steps gives ``period / views``.
+    Half the gaps to its neighbours on the circle of ``period``. A gap of more than three times the
+    wide ones (the 95th percentile) and of 5 degrees is not covered (limited angle) and counts as a
+    usual one. A half or full turn with equal steps gives ``period / views``.
     """
     theta = np.mod(np.asarray(angles, np.float64), period)
     if theta.size == 1:
@@ -234,7 +234,8 @@ def angular_weights(angles: ArrayLike, *, period: float = np.pi) -> Float:
         return np.full(theta.shape, period / theta.size)
     position = places * (period * 1e-9)
     gaps = np.diff(np.append(position, position[0] + period))
-    usual = float(np.median(gaps))
-    gaps = np.where(gaps > 3 * usual, usual, gaps)
+    usual = float(np.quantile(gaps, 0.95, method="lower"))
+    missing = gaps > max(3 * usual, period / 36)
+    gaps = np.where(missing, np.median(gaps), gaps)
     cells = 0.5 * (gaps + np.roll(gaps, 1))
     return cells[back] / count[back]

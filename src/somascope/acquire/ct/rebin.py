@@ -99,7 +99,7 @@ def target(fan: Fan) -> Target:
     # The half turn in the middle of what the arc covers.
     spare = (len(fan.angles) - 1) * step - np.pi - (last - first)
     begin = start + max(spare, 0.0) / 2 - first if not is_full(fan) else 0.0
-    angles: Float = float(begin) + np.arange(views) * (np.pi / views)
+    angles = np.asarray(begin + np.arange(views) * (np.pi / views), np.float64)
     return Target(angles, 2 * half + 1, spacing)
 
 
@@ -159,8 +159,8 @@ def rebin(samples: Array, fan: Fan, to: Target) -> Array:
     weight = (weight / np.where(total > 0, total, 1)).astype(np.float32)
     out = np.empty((len(samples), len(to.angles), to.bins), np.float32)
     for k, one in enumerate(ordered):
-        knots = _knots(np.asarray(one, np.float32), periodic=full)
-        _read(knots, at.astype(np.float32), reading.astype(np.float32), weight, out[k])
+        knots = knots_of(np.asarray(one, np.float32), periodic=full)
+        read_knots(knots, at.astype(np.float32), reading.astype(np.float32), weight, out[k])
     return out
 
 
@@ -176,7 +176,7 @@ def _fade(gamma: Float, low: float, high: float, width: float) -> Float:
     return np.where(inside >= -tolerance, _smooth(inside / width) if width > 0 else 1.0, 0.0)
 
 
-def _knots(view: Array, *, periodic: bool) -> Array:
+def knots_of(view: Array, *, periodic: bool) -> Array:
     """Cubic B-spline coefficients, with a border for the kernel's reach."""
     from scipy import ndimage
 
@@ -189,10 +189,15 @@ def _knots(view: Array, *, periodic: bool) -> Array:
 
 
 @numba.njit(parallel=True, cache=True, fastmath=True, error_model="numpy", boundscheck=False)
-def _read(knots: Array, at: Array, column: Array, weight: Array, out: Array) -> None:
+def read_knots(knots: Array, at: Array, column: Array, weight: Array, out: Array) -> None:
+    """Weighted sum of spline values at fractional views and columns, float32.
+
+    ``at`` and ``weight`` are ``(views, readings, bins)``, ``column`` ``(readings, bins)``; ``out``
+    ``(views, bins)``. Places outside the data take the outermost value.
+    """
     rows, width = knots.shape
     flat = knots.reshape(-1)
-    views, _, bins = at.shape
+    views, twins, bins = at.shape
     one = np.float32(1)
     sixth = np.float32(1 / 6)
     top = np.float32(rows - 2 * _PAD)
@@ -201,7 +206,7 @@ def _read(knots: Array, at: Array, column: Array, weight: Array, out: Array) -> 
     for v in numba.prange(views):
         for j in range(bins):
             total = np.float32(0)
-            for twin in range(2):
+            for twin in range(twins):
                 w = weight[v, twin, j]
                 if w == 0:
                     continue
