@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -86,7 +85,7 @@ class Diagonal:
         """Shape of ``x``."""
         return tuple(self.weights.shape if self.shape is None else self.shape)
 
-    @cached_property
+    @property
     def range(self) -> Shape:
         """Shape of ``y``: the broadcast of both."""
         try:
