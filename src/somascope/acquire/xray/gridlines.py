@@ -16,6 +16,9 @@ from somascope.acquire.xray.present import densities
 from somascope.core import Image, Param, operation
 from somascope.core.grid import Array, Float
 
+PROMINENCE = 12.0
+"""How far a line's peak stands above the spectrum around it."""
+
 
 @operation("acquire.xray.gridlines")
 def gridlines(
@@ -45,11 +48,13 @@ def gridlines(
         found = find_lines(turned) if frequency is None else frequency
         if found is None or (frequency is not None and axis == 0):
             continue
-        lines = np.zeros_like(turned)
-        for k in range(1, harmonics + 1):
+        lines = line_pattern(turned, found)
+        frequencies, _, ratio = line_spectrum(turned)
+        for k in range(2, harmonics + 1):
             folded = _folded(k * found)
-            # A multiple too close to zero or to a lower one would take the image with it.
-            if folded > 0.05 and (k == 1 or abs(folded - found) > 0.02):
+            # Only a multiple that shows is taken away: elsewhere it would be the image's own.
+            here = np.abs(frequencies - folded) < 2 * frequencies[1]
+            if folded > 0.05 and abs(folded - found) > 0.02 and ratio[here].max() > PROMINENCE:
                 lines += line_pattern(turned - lines, folded)
         plane = plane - (lines if axis == 1 else lines.T)
     change = plane - log
@@ -61,32 +66,39 @@ def gridlines(
     return image.with_data(data[None].astype(np.float32))
 
 
-def find_lines(plane: Float, *, prominence: float = 12.0) -> float | None:
+def find_lines(plane: Float, *, prominence: float = PROMINENCE) -> float | None:
     """Frequency (per pixel) of lines along the columns of ``plane``, or None.
 
-    The rows' power spectra, after their slow part is removed, are averaged in bands of rows; a
-    line shows in all of them. A peak above 0.08 counts when it stands ``prominence`` times above
-    the median of its surroundings.
+    A peak above 0.08 counts when it stands ``prominence`` times above its surroundings.
     """
-    from scipy.ndimage import gaussian_filter1d, median_filter
-
-    ny, nx = plane.shape
-    slow = gaussian_filter1d(plane, 4.0, axis=1, mode="nearest")
-    window = np.hanning(nx)
-    spectrum = np.abs(np.fft.rfft((plane - slow) * window, 4 * nx, axis=1)) ** 2
-    bands = [spectrum[k * ny // 4 : (k + 1) * ny // 4] for k in range(4)]
-    power = np.min([np.median(b, axis=0) for b in bands if len(b)], axis=0)
-    frequencies = np.arange(len(power)) / (4 * nx)
-    around = median_filter(power, size=4 * max(nx // 12, 9) + 1, mode="reflect")
-    ratio = np.where(frequencies > 0.08, power / np.maximum(around, 1e-300), 0.0)
-    at = int(np.argmax(ratio))
+    frequencies, power, ratio = line_spectrum(plane)
+    at = int(np.argmax(np.where(frequencies > 0.08, ratio, 0.0)))
     if ratio[at] < prominence:
         return None
     if at + 1 >= len(power):
         return float(frequencies[at])
     a, b, c = np.log(np.maximum(power[at - 1 : at + 2], 1e-300))
     curve = a - 2 * b + c
-    return float(frequencies[at] + (0.5 * (a - c) / curve if curve < 0 else 0.0) / (4 * nx))
+    shift = 0.5 * (a - c) / curve if curve < 0 else 0.0
+    return float(frequencies[at] + shift * frequencies[1])
+
+
+def line_spectrum(plane: Float) -> tuple[Float, Float, Float]:
+    """Frequencies per pixel, power along the rows, and its ratio to the median of its surroundings.
+
+    The rows' power spectra, after their slow part is removed, are averaged in four bands of rows;
+    the smallest of the four counts, because lines show in all of them.
+    """
+    from scipy.ndimage import gaussian_filter1d, median_filter
+
+    ny, nx = plane.shape
+    slow = gaussian_filter1d(plane, 4.0, axis=1, mode="nearest")
+    spectrum = np.abs(np.fft.rfft((plane - slow) * np.hanning(nx), 4 * nx, axis=1)) ** 2
+    bands = [spectrum[k * ny // 4 : (k + 1) * ny // 4] for k in range(4)]
+    power = np.min([np.median(b, axis=0) for b in bands if len(b)], axis=0)
+    around = median_filter(power, size=4 * max(nx // 12, 9) + 1, mode="reflect")
+    frequencies = np.arange(len(power)) / (4.0 * nx)
+    return frequencies, power, power / np.maximum(around, 1e-300)
 
 
 def line_pattern(
