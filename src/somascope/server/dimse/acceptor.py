@@ -28,6 +28,7 @@ from somascope.server.dimse.negotiate import MIN_PDU, negotiate
 from somascope.server.dimse.pdu import AssociateRJ, AssociateRQ, InvalidPDU, PDUType
 from somascope.server.dimse.session import Session
 from somascope.server.dimse.settings import Settings
+from somascope.server.dimse.tls import TlsSocket
 from somascope.server.dimse.upper_layer import LINGER_BYTES, TICK, UpperLayer, set_timeouts
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class _Young:
     until: float
     data: bytearray = field(default_factory=bytearray)
     drained: int = 0
+    handshake: bool = False
+    """The TLS handshake is not over."""
 
 
 class Acceptor:
@@ -78,9 +81,10 @@ class Acceptor:
         self._selector = selectors.DefaultSelector()
         self._young: dict[_Young, None] = {}
         self._young_bytes = 0
-        self._threads: dict[threading.Thread, socket.socket] = {}
+        self._threads: dict[threading.Thread, socket.socket | TlsSocket] = {}
         self._lock = threading.Lock()
         self._wake, self._woken = socket.socketpair()
+        self._tls = settings.tls.server() if settings.tls else None
         self._decoders = Decoders()  # begun when a peer does not take what is stored
         self._stopping = False
         self._paused_until = 0.0
@@ -144,7 +148,7 @@ class Acceptor:
                 return
             sock.setblocking(False)
             layer = UpperLayer(
-                sock,
+                self._secured(sock),
                 max_pdu=self._limits.max_pdu,
                 network=self._limits.network,
                 artim=self._limits.artim,
@@ -152,10 +156,31 @@ class Acceptor:
             )
             layer.fire(Evt.TRANSPORT_INDICATION)
             young = _Young(layer, str(address[0]), time.monotonic() + self._limits.artim)
+            young.handshake = self._tls is not None
             self._young[young] = None
-            self._selector.register(sock, selectors.EVENT_READ, young)
+            self._selector.register(layer.sock, selectors.EVENT_READ, young)
             self._make_room()
             self._ledger.half_open(len(self._young))
+
+    def _secured(self, sock: socket.socket) -> socket.socket | TlsSocket:
+        """The same, or its TLS side before the handshake."""
+        if self._tls is None:
+            return sock
+        with_tls = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return TlsSocket(with_tls)
+
+    def _handshake(self, young: _Young) -> None:
+        """Go on with the TLS handshake; the ARTIM timer bounds it."""
+        sock = young.layer.sock
+        assert isinstance(sock, TlsSocket)
+        try:
+            events = sock.handshake()
+        except OSError as error:
+            log.warning("from %s: TLS: %s", young.address, error)
+            self._drop(young, Evt.TRANSPORT_CLOSED)
+            return
+        young.handshake = events is not None
+        self._selector.modify(sock, events or selectors.EVENT_READ, young)
 
     def _make_room(self) -> None:
         """Over budget: the oldest of the address that has the most half-open connections goes."""
@@ -179,6 +204,16 @@ class Acceptor:
     # ------------------------------------------------------------ Sta2 and Sta13
 
     def _readable(self, young: _Young) -> None:
+        if young in self._young and young.handshake:
+            self._handshake(young)
+            if young.handshake:
+                return
+        self._read(young)
+        sock = young.layer.sock
+        while young in self._young and isinstance(sock, TlsSocket) and sock.pending:
+            self._read(young)  # the selector does not know of what is decrypted already
+
+    def _read(self, young: _Young) -> None:
         if young not in self._young:
             return
         if young.layer.state is Sta.Sta13:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from somascope.server.dimse.pdu import (
     ProposedContext,
     Role,
 )
+from somascope.server.dimse.tls import TlsSocket
 from somascope.server.dimse.upper_layer import TICK, UpperLayer, set_timeouts
 
 Proposal = tuple[str, tuple[str, ...]]
@@ -43,6 +45,8 @@ class Remote:
     max_dataset: int = 32 << 30
     spool_folder: Path | None = None
     """Where a data set above 16 MiB is spooled (C-GET); None: the system's temporary folder."""
+    tls: ssl.SSLContext | None = None
+    """Speak TLS with this context (`dimse.tls.Tls.client`)."""
 
 
 @dataclass
@@ -101,6 +105,16 @@ def _accepted(rq: AssociateRQ, ac: AssociateAC) -> dict[int, Accepted]:
     return found
 
 
+def _secured(sock: socket.socket, remote: Remote) -> TlsSocket:
+    """The connected socket after its TLS handshake, which must be over in ``remote.connect`` s."""
+    assert remote.tls is not None
+    try:
+        return TlsSocket(remote.tls.wrap_socket(sock, server_hostname=remote.host))
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise TransportClosed(f"{remote.host}:{remote.port}: TLS: {error}") from error
+
+
 @contextlib.contextmanager
 def associate(
     remote: Remote, proposals: Sequence[Proposal], *, roles: Sequence[Role] = ()
@@ -116,11 +130,15 @@ def associate(
     """
     if not 0 < len(proposals) <= MAX_CONTEXTS:
         raise ParameterError(f"{len(proposals)} presentation contexts; 1 to {MAX_CONTEXTS} fit")
+    sock: socket.socket | TlsSocket
     try:
         sock = socket.create_connection((remote.host, remote.port), timeout=remote.connect)
     except OSError as error:
         raise TransportClosed(f"{remote.host}:{remote.port}: {error}") from error
-    sock.settimeout(None)
+    if remote.tls is not None:
+        sock = _secured(sock, remote)
+    else:
+        sock.settimeout(None)
     set_timeouts(sock, receive=TICK, send=remote.network)
     layer = UpperLayer(
         sock, max_pdu=remote.max_pdu, network=remote.network, artim=15.0, requestor=True

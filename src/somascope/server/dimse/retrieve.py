@@ -235,7 +235,10 @@ def move(session: Session, message: Message) -> None:
     if found is None:
         return
     count = _Count(len(found))
-    remote = Remote(host=peer.host, port=peer.port, aet=peer.aet, calling=session.settings.aet)
+    remote = Remote(
+        host=peer.host, port=peer.port, aet=peer.aet, calling=session.settings.aet,
+        tls=session.settings.tls.client() if peer.tls else None,
+    )  # fmt: skip
 
     stop = False
 

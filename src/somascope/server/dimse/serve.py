@@ -19,6 +19,7 @@ from types import FrameType
 from somascope.core.errors import Refused, SomascopeError
 from somascope.server.dimse.ledger import Ledger
 from somascope.server.dimse.settings import PEERS_FILE, Limits, Peer, Settings, load_peers
+from somascope.server.dimse.tls import Tls
 
 log = logging.getLogger("somascope.dimse")
 
@@ -95,6 +96,7 @@ def serve_dimse(
     known_peers_only: bool | None = None,
     unknown_storage: bool = True,
     limits: Limits | None = None,
+    tls: Tls | None = None,
     ready: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
@@ -116,6 +118,8 @@ def serve_dimse(
         Refuse other calling titles and addresses. None: unless ``host`` is a loopback address.
     unknown_storage
         Also store private SOP classes and those newer than our dictionary.
+    tls
+        Certificate and key of the port; None reads ``[dicom]`` of ``somascope.toml`` in ``root``.
     ready
         Called once with the port when all acceptors serve.
     stop
@@ -125,6 +129,8 @@ def serve_dimse(
     ------
     Refused
         The port cannot be had.
+    ParameterError
+        A certificate or key cannot be used.
     SomascopeError
         An acceptor does not start, or keeps dying.
     """
@@ -149,7 +155,10 @@ def serve_dimse(
         known_peers_only=known_peers_only,
         unknown_storage=unknown_storage,
         limits=limits or Limits(),
+        tls=Tls.load(root) if tls is None else tls,
     )
+    if settings.tls:
+        settings.tls.server()  # what is wrong with it is said here, once
     _supervise(settings, stop=stop, ready=ready)
 
 

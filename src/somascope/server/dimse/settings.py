@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from somascope.core.errors import ParameterError
+from somascope.server.dimse.tls import Tls
 
 PEERS_FILE = "dicom-peers.toml"
 """Looked for in the archive's folder when no peers are given."""
@@ -32,6 +33,8 @@ class Peer:
     """May ask for C-GET and C-MOVE."""
     destination: bool = True
     """May be named as the destination of a C-MOVE."""
+    tls: bool = False
+    """Its port speaks TLS; its certificate must name ``host``."""
 
     def __post_init__(self) -> None:
         """Check title and port."""
@@ -94,6 +97,7 @@ class Settings:
     unknown_storage: bool = True
     """Accept storage of private SOP classes and of those not yet known to our dictionary."""
     limits: Limits = field(default_factory=Limits)
+    tls: Tls = field(default_factory=Tls)
 
     @property
     def strict(self) -> bool:
@@ -116,6 +120,7 @@ class Settings:
         values: dict[str, Any] = json.loads(text)
         values["peers"] = tuple(Peer(**p) for p in values["peers"])
         values["limits"] = Limits(**values["limits"])
+        values["tls"] = Tls(**values["tls"])
         return cls(**values)
 
 

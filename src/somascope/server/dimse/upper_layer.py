@@ -16,15 +16,10 @@ from typing import Any, ClassVar
 
 from somascope.core.errors import SomascopeError
 from somascope.server.dimse import pdu
-from somascope.server.dimse.ended import (
-    Aborted,
-    Rejected,
-    Released,
-    TimedOut,
-    TransportClosed,
-)
+from somascope.server.dimse.ended import Aborted, Rejected, Released, TimedOut, TransportClosed
 from somascope.server.dimse.fsm import TABLE, Evt, Sta
 from somascope.server.dimse.pdu import AbortReason, InvalidPDU, PDUType
+from somascope.server.dimse.tls import TlsSocket
 
 Buffer = bytes | bytearray | memoryview
 
@@ -50,8 +45,11 @@ _BY_TYPE = {
 }
 
 
-def set_timeouts(sock: socket.socket, *, receive: float, send: float) -> None:
+def set_timeouts(sock: socket.socket | TlsSocket, *, receive: float, send: float) -> None:
     """Kernel timeouts of a blocking socket (SO_RCVTIMEO, SO_SNDTIMEO), seconds."""
+    if isinstance(sock, TlsSocket):
+        sock.timeouts(receive=receive, send=send)
+        return
     for option, seconds in ((socket.SO_RCVTIMEO, receive), (socket.SO_SNDTIMEO, send)):
         if sys.platform == "win32":
             sock.setsockopt(socket.SOL_SOCKET, option, int(seconds * 1000))
@@ -64,8 +62,9 @@ class UpperLayer:
     """The upper layer service of PS3.8 section 7 on one connected socket."""
 
     def __init__(
-        self, sock: socket.socket, *, max_pdu: int, network: float, artim: float, requestor: bool
-    ) -> None:
+        self, sock: socket.socket | TlsSocket, *, max_pdu: int, network: float, artim: float,
+        requestor: bool,
+    ) -> None:  # fmt: skip
         self.sock = sock
         self.max_pdu = max_pdu
         self.network = network
@@ -209,7 +208,7 @@ class UpperLayer:
         if len(buffers) == 1:
             self.sock.sendall(buffers[0])
             return
-        if not hasattr(self.sock, "sendmsg"):
+        if isinstance(self.sock, TlsSocket) or not hasattr(self.sock, "sendmsg"):
             for buffer in buffers:
                 self.sock.sendall(buffer)
             return
