@@ -13,6 +13,7 @@ from somascope.core.registry import build_operator
 from somascope.testing import check_operator
 
 PLANE = Grid.from_spacing((1, 12, 14), (5, 1, 1))
+SMALL = Grid.from_spacing((1, 12, 10), (5, 1, 1))
 VOLUME = Grid.from_spacing((6, 8, 10), (2, 1, 1))
 
 
@@ -39,6 +40,14 @@ SCANS = {
     "spiral": NonCartesianScan(
         PLANE, sensitivities=maps(3, PLANE),
         trajectory=np.random.default_rng(1).uniform(-6, 6, (4, 25, 2)),
+    ),
+    "coils in lanes": NonCartesianScan(
+        SMALL, sensitivities=maps(5, SMALL),
+        trajectory=np.random.default_rng(1).uniform(-5, 5, (4, 25, 2)),
+    ),
+    "two groups of coils in lanes": NonCartesianScan(
+        SMALL, sensitivities=maps(9, SMALL), leading={"t": [0, 1]},
+        trajectory=np.random.default_rng(1).uniform(-5, 5, (4, 25, 2)),
     ),
     "slices along a spiral": NonCartesianScan(
         VOLUME, coils=2, trajectory=np.random.default_rng(1).uniform(-4, 4, (4, 25, 2)),
@@ -133,3 +142,22 @@ def test_bad_trajectories_are_refused(arguments: dict, words: str):
 def test_leading_axes_need_a_name_and_values():
     with pytest.raises(ParameterError, match="one number per repetition"):
         CartesianScan(PLANE, leading={"echo": []})
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-4, 1e-5])
+def test_coils_in_lanes_keep_the_tolerance(tolerance: float):
+    grid = Grid.from_spacing((1, 40, 36), (5, 1, 1))
+    path = np.random.default_rng(4).uniform(-1, 1, (900, 2)) * (20, 18)
+    path[:3] = (-20, 18), (20, -18), (0, 0)  # corners of the band
+    sensitivities = maps(6, grid)
+    fast = NonCartesianScan(grid, sensitivities=sensitivities, trajectory=path, tolerance=tolerance)
+    exact = NonCartesianScan(grid, sensitivities=sensitivities, trajectory=path, tolerance=1e-12)
+    assert fast.lanes is not None
+    rng = np.random.default_rng(5)
+    x = (rng.normal(size=(1, 40, 36)) + 1j * rng.normal(size=(1, 40, 36))).astype(np.complex64)
+    truth = exact.forward(x.astype(complex))
+    y = fast.forward(x)
+    assert np.linalg.norm(y - truth) < tolerance * np.linalg.norm(truth)
+    back = exact.adjoint(truth)
+    found = fast.adjoint(truth.astype(np.complex64))
+    assert np.linalg.norm(found - back) < tolerance * np.linalg.norm(back)

@@ -14,13 +14,12 @@ from typing import Annotated, Literal
 import numpy as np
 
 from somascope.acquire.mri.cartesian import CartesianScan
+from somascope.acquire.mri.descent import SparseWavelets, descend
 from somascope.acquire.mri.normal import Frames, SenseNormal, normal_operators
 from somascope.acquire.mri.results import MriScan, Part, image_of
 from somascope.acquire.mri.sense import Maps, share, with_maps
-from somascope.acquire.operators import Identity
-from somascope.acquire.priors import TV, LocallyLowRank, Prior, WaveletL1
-from somascope.acquire.solvers import fista
-from somascope.core import QUIET, Acquisition, Image, Operator, Param, Progress, operation
+from somascope.acquire.priors import TV, LocallyLowRank, Prior
+from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
@@ -53,8 +52,8 @@ def l1wavelet(
     scan = with_maps(acquisition, "acquire.mri.l1wavelet", maps=maps)
     data = regularised(
         acquisition.samples, scan, iterations=iterations, tolerance=tolerance, progress=progress,
-        prior=lambda peak: WaveletL1(weight * peak, wavelet=wavelet, levels=levels,
-                                     ndim=scan.dimensions),
+        prior=lambda peak: SparseWavelets(weight * peak, wavelet=wavelet, levels=levels,
+                                          ndim=scan.dimensions),
     )  # fmt: skip
     return image_of(acquisition, data, part=part)
 
@@ -165,9 +164,7 @@ def _solved(
     tolerance: float,
     progress: Progress,
 ) -> Array:
-    # With A^H A and A^H y at hand, A itself is not needed: the gradient is the same.
-    same: Operator = Identity(gram.domain)
-    return fista(
-        same, back, prior=prior, normal=gram, step=step, iterations=iterations,
-        tolerance=tolerance, progress=progress,
+    return descend(
+        gram, back, prior=prior, step=step, iterations=iterations, tolerance=tolerance,
+        progress=progress,
     ).x  # fmt: skip

@@ -99,7 +99,7 @@ class _Vectors:
 def _butterfly(radix: int, *, inverse: bool) -> Any:
     """Compiled ``f(line, row, step, twiddles, t)``: one butterfly on rows ``row + p step``."""
 
-    def typed(_context: Any, line: Any, _row: Any, _step: Any, twiddles: Any, _t: Any) -> Any:
+    def typed(_context: Any, line: Any, _at: Any, _step: Any, twiddles: Any, _t: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             table = cgutils.create_struct_proxy(signature.args[3])(context, builder, value=args[3])
             row, step, start = args[1], args[2], args[4]
@@ -227,11 +227,80 @@ def _move(_context: Any, to: Any, _i: Any, of: Any, _j: Any) -> Any:
     return types.void(to, types.intp, of, types.intp), generate
 
 
+def _taps(*, adjoint: bool) -> Any:
+    """Compiled ``f(width, line, i, grid, corner, stride, rows, columns, p)`` on a square of taps.
+
+    Forward: ``line[i] = sum_ab rows[p, a] columns[p, b] grid[corner + a stride + b]``; adjoint: the
+    same weights add ``line[i]`` to the grid. Both arrays are ``(n, 2, 8)``. ``width`` is a tuple of
+    as many integers as there are taps on an axis: the number must be known to the compiler, and
+    the type of a tuple tells its length.
+    """
+
+    def typed(
+        _context: Any, width: Any, line: Any, _i: Any, grid: Any, _corner: Any, _stride: Any,
+        rows: Any, columns: Any, _p: Any,
+    ) -> Any:  # fmt: skip
+        count: int = width.count
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            i, corner, stride, p = args[2], args[4], args[5], args[8]
+            v = _Vectors(builder, 1)
+            first = builder.mul(p, ir.Constant(p.type, count))
+
+            def weights(which: int) -> list[Any]:
+                table = cgutils.create_struct_proxy(signature.args[which])(
+                    context, builder, value=args[which]
+                ).data
+                places = (builder.add(first, ir.Constant(p.type, a)) for a in range(count))
+                return [_filled(builder, builder.load(builder.gep(table, [q]))) for q in places]
+
+            def times(x: Any, w: Any) -> Any:
+                return tuple(builder.fmul(q, w, flags=_FAST) for q in x)
+
+            def read(places: Any) -> Any:
+                return tuple(builder.load(q, align=4) for q in places)
+
+            wy, wx = weights(6), weights(7)
+            own = _row(builder, signature.args[1], args[1], i, context)
+            value = read(own) if adjoint else None
+            total: Any = None
+            for a in range(count):
+                part = times(value, wy[a]) if adjoint else None
+                for b in range(count):
+                    at = builder.add(corner, ir.Constant(p.type, b))
+                    places = _row(builder, signature.args[3], args[3], at, context)
+                    if adjoint:
+                        for q, s in zip(places, v.add(read(places), times(part, wx[b])),
+                                        strict=True):  # fmt: skip
+                            builder.store(s, q, align=4)
+                    else:
+                        here = times(read(places), wx[b])
+                        part = here if part is None else v.add(part, here)
+                if not adjoint:
+                    part = times(part, wy[a])
+                    total = part if total is None else v.add(total, part)
+                corner = builder.add(corner, stride)
+            if not adjoint:
+                for q, s in zip(own, total, strict=True):
+                    builder.store(s, q, align=4)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return (
+            types.void(width, line, integer, grid, integer, integer, rows, columns, integer),
+            generate,
+        )
+
+    return intrinsic(typed)
+
+
 # Called from compiled code only; a type checker sees functions of the typing context.
 spread: Any = intrinsic(_spread)
 gather: Any = intrinsic(_gather)
 scale: Any = intrinsic(_scale)
 move: Any = intrinsic(_move)
+taps_read: Any = _taps(adjoint=False)
+taps_add: Any = _taps(adjoint=True)
 _f2, _f3, _f4, _f5 = (_butterfly(r, inverse=False) for r in (2, 3, 4, 5))
 _i2, _i3, _i4, _i5 = (_butterfly(r, inverse=True) for r in (2, 3, 4, 5))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from somascope.acquire.mri import coils as coil
+from somascope.acquire.mri.lane_nufft import LaneNUFFT
 from somascope.acquire.nufft import NUFFT, Toeplitz, check_points
 from somascope.core import Axis
 from somascope.core.errors import GeometryError
@@ -72,6 +73,7 @@ class NonCartesianScan:
         self.tolerance = float(tolerance)
         self.density = self._checked(density)
         self._transform: NUFFT | None = None
+        self._lanes: LaneNUFFT | None = None
 
     def _checked(self, density: Array | None) -> Array | None:
         if density is None:
@@ -116,8 +118,23 @@ class NonCartesianScan:
         """Factor that makes the transform unitary on lattice points."""
         return 1 / math.sqrt(math.prod(self.plane))
 
+    @property
+    def lanes(self) -> LaneNUFFT | None:
+        """The transform of all coils at once, where there are several and the size suits it."""
+        maps = self.sensitivities
+        usable = not self.slices and LaneNUFFT.fits(self.plane, self.coils, self.tolerance)
+        if self._lanes is None and maps is not None and usable:
+            self._lanes = LaneNUFFT(
+                self.trajectory, maps[:, 0], tolerance=self.tolerance, scale=self.scale
+            )
+        return self._lanes
+
     def forward(self, x: Array) -> Array:
         """Samples of an image."""
+        x = np.asarray(x)
+        if x.dtype in (np.complex64, np.float32) and self.lanes is not None:
+            planes = x.astype(np.complex64, copy=False).reshape(-1, *self.plane)
+            return np.stack([self.lanes.forward(p) for p in planes]).reshape(self.range)
         parts = coil.spread(x, self.sensitivities, self.coils)
         if not self.slices and self.dimensions == 2:
             parts = parts[..., 0, :, :]
@@ -127,6 +144,10 @@ class NonCartesianScan:
 
     def adjoint(self, y: Array) -> Array:
         """Coil-combined sum of the samples' waves (not density compensated)."""
+        y = np.asarray(y)
+        if y.dtype in (np.complex64, np.float32) and self.lanes is not None:
+            parts = y.reshape(-1, self.coils, *self.trajectory.shape[:-1])
+            return np.stack([self.lanes.adjoint(p) for p in parts]).reshape(self.domain)
         return coil.combine(self.coil_images(y), self.sensitivities)
 
     def coil_images(self, y: Array) -> Array:
