@@ -69,15 +69,17 @@ def exposure_index(
 def relevant(counts: Float, log: Array) -> Array:
     """The relevant image region: inside the collimated field, behind the patient.
 
-    Open beam is what lies within a third of a mean free path of the least attenuated pixels, where
-    the dense parts lie well beyond; without such (a flat field) all of the field counts.
+    Open beam is a narrow peak at the least attenuation with a gap behind it, as the skin leaves
+    one; where there is no such peak (lungs to the blades, a flat field) all of the field counts.
     """
     inside = find_field(log).mask(log.shape)
-    floor, dense = np.percentile(log[inside], (0.5, 95.0))
-    if dense - floor < 1.0:
+    values = log[inside]
+    above = values - np.percentile(values, 0.5)
+    peak, gap = (above < 0.2).mean(), ((above >= 0.2) & (above < 0.5)).mean() / 1.5
+    body = inside & (log > np.percentile(values, 0.5) + 0.35)
+    if peak < 0.01 or gap > 0.3 * peak or body.sum() < 0.02 * counts.size:
         return inside
-    body = inside & (log > floor + 0.35)
-    return body if body.sum() > 0.02 * counts.size else inside
+    return body
 
 
 def _linear(acquisition: Acquisition) -> Image:
