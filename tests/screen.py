@@ -70,6 +70,10 @@ class Screen:
         self.page.goto(self.url)
         self.page.wait_for_selector("tr[data-study]")
 
+    def listening(self) -> None:
+        """Wait until the page hears the server's events."""
+        self.page.wait_for_function("somascope.listening()")
+
     def open(self, text: str) -> None:
         """Open the study whose row shows ``text`` and wait for its first image."""
         self.worklist()
@@ -97,6 +101,19 @@ class Screen:
 
     def wait_corner(self, pane: str, which: str, text: str) -> None:
         self.page.wait_for_selector(f"[data-pane='{pane}'] .corner.{which}:has-text('{text}')")
+
+    def settled(self, selector: str) -> str:
+        """The text of an element, once it has stayed the same for longer than its updates take."""
+        last, since = "", 0.0
+        deadline = time.monotonic() + PATIENCE / 1000
+        while time.monotonic() < deadline:
+            now = self.page.inner_text(selector)
+            if now != last:
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since > 1.0:
+                return now
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"{selector} never came to rest")
 
     def still(self, pane: str) -> np.ndarray:
         """The pane as shown, once two looks in a row are the same."""

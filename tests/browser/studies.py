@@ -68,13 +68,11 @@ def damage(ds: Any) -> None:
 
 def ramp(name: str, photometric: str, *, spacing: bool) -> bytes:
     """A picture 200 by 100 without a place in space: 0 at its left, 199 at its right."""
-    import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-    assert pydicom
     ds = Dataset()
-    uids = [str(generate_uid(entropy_srcs=["ramp", name, part])) for part in ("a", "b", "c")]
+    uids = [generate_uid(entropy_srcs=["ramp", name, part]) for part in ("a", "b", "c")]
     ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = uids
     ds.SOPClassUID = SecondaryCaptureImageStorage
     ds.PatientName, ds.PatientID, ds.StudyDescription = f"Ramp^{name}", name.upper(), name
@@ -99,20 +97,15 @@ def ramp(name: str, photometric: str, *, spacing: bool) -> bytes:
 def b_values() -> list[bytes]:
     """One series that holds three volumes: diffusion weighting dims all tissue alike."""
     from somascope import phantoms
-    from somascope.core import Grid
     from somascope.core.image import Axis
     from somascope.io.dicom import write
 
-    whole = phantoms.brain_mr("T2")
-    affine = whole.grid.affine.copy()
-    affine[:3, :3] *= 4
-    data = np.asarray(whole.data[::4, ::4, ::4], np.float32)
-    grid = Grid(data.shape, affine, whole.grid.frame_of_reference)
+    whole = phantoms.brain_mr("T2", phantoms.brain_grid((30, 40, 32), (5.6, 5.2, 5.2)))
+    data = np.asarray(whole.data, np.float32)
     b = (0.0, 500.0, 1000.0)
     image = replace(
         patient(whole, "diffusion"),
         data=np.stack([data * np.exp(-v * 1e-3) for v in b]).astype(np.float32),
-        grid=grid,
         axes=(Axis("b", b, "s/mm2"),),
     )
     return write.instances(image, series_description="Diffusion", series_number=1)

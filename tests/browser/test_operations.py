@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import urllib.request
 from typing import Any
 
 import numpy as np
@@ -33,8 +36,7 @@ def test_an_operation_runs_and_its_result_is_compared(screen: Any) -> None:
     page.click(".job-acts button:has-text('Show result')")
     screen.shown("compare-before")
     screen.shown("compare-after")
-    page.wait_for_timeout(1000)
-    picture = screen.picture("compare-after").astype(float)
+    picture = screen.still("compare-after").astype(float)
     h, w = picture.shape[:2]
     edges = np.abs(np.diff(picture[..., 1], axis=1))[120:-120]
     sharp, smooth = edges[:, 40 : w // 2 - 90].max(), edges[:, w // 2 + 90 : -40].max()
@@ -42,7 +44,7 @@ def test_an_operation_runs_and_its_result_is_compared(screen: Any) -> None:
     assert h > 300
     screen.shot("compare-swipe")
     page.click("button:has-text('Side by side')")
-    page.wait_for_timeout(800)
+    screen.still("compare-before")
     page.hover("[data-pane='compare-before'] .picture")
     page.mouse.wheel(0, 100)
     for pane in ("compare-before", "compare-after"):
@@ -70,9 +72,8 @@ def test_segmentation_lies_over_its_source(screen: Any, ct: Any) -> None:
     plain = screen.picture("stack-0").astype(int)
     page.click("nav.strip [data-modality=SEG]")
     page.wait_for_selector("[data-shown]")
-    page.wait_for_timeout(1500)
-    over = screen.picture("stack-0").astype(int)
-    assert np.abs(over - plain).max(axis=2).mean() > 8
+    screen.until_picture("stack-0", lambda p: np.abs(p - plain).max(axis=2).mean() > 8)
+    over = screen.still("stack-0").astype(int)
     truth = phantoms.thorax_mask(ct.grid)
     voxel = float(np.prod(truth.grid.spacing)) / 1000
     for segment in truth.segments:
@@ -83,15 +84,14 @@ def test_segmentation_lies_over_its_source(screen: Any, ct: Any) -> None:
         assert shown == pytest.approx((truth.data == segment.number).sum() * voxel, rel=0.01)
     screen.shot("segmentation")
     page.click(".segments input[aria-label='Show Heart']")
-    page.wait_for_timeout(800)
-    assert np.abs(screen.picture("stack-0").astype(int) - over).max() > 10
+    screen.until_picture("stack-0", lambda p: np.abs(p - over).max() > 10)
     screen.layout("mpr")
     screen.shown("mpr-coronal")
     screen.loaded("mpr-axial")
-    page.wait_for_timeout(2000)
+    screen.until_picture(
+        "mpr-coronal", lambda p: np.ptp(p.astype(int), axis=2)[40:-40, 40:-40].mean() > 5
+    )
     screen.shot("segmentation-mpr")
-    coronal = screen.picture("mpr-coronal").astype(int)
-    assert np.ptp(coronal, axis=2)[40:-40, 40:-40].mean() > 5
 
 
 def test_segmenting_shows_the_result_on_the_source(screen: Any) -> None:
@@ -104,15 +104,43 @@ def test_segmenting_shows_the_result_on_the_source(screen: Any) -> None:
     page.click(".job:has-text('segment.threshold') button:has-text('Show result')")
     page.wait_for_selector("[data-shown]")
     assert page.locator(".segments li").count() >= 1
-    page.wait_for_timeout(1000)
     screen.shot("segment-result")
+
+
+def test_a_job_is_cancelled_by_its_button(screen: Any, server: str) -> None:
+    """Enough work is queued before it that the last one still waits when the button is pressed."""
+    screen.open("thorax")
+    page = screen.page
+    series = page.get_attribute("nav.strip [data-modality=CT]", "data-series")
+
+    def post(path: str, content: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{server}/api/jobs{path}",
+            data=json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    task = {"operation": "process.gaussian", "inputs": [series], "params": {"sigma": 5.0}}
+    ids = [post("", task)["id"] for _ in range(12)]
+    try:
+        page.keyboard.press("j")
+        last = f".drawer .job[data-job='{ids[-1]}']"
+        page.click(f"{last} button:has-text('Cancel')")
+        page.wait_for_selector(f"{last}[data-state=cancelled]")
+        assert page.locator(f"{last} button:has-text('Show result')").count() == 0
+        screen.shot("jobs-cancelled")
+    finally:
+        for id_ in ids[:-1]:
+            with contextlib.suppress(OSError):
+                post(f"/{id_}/cancel", {})
 
 
 def test_jobs_drawer(screen: Any) -> None:
     screen.worklist()
     screen.page.keyboard.press("j")
     screen.page.wait_for_selector(".drawer")
-    screen.page.wait_for_timeout(800)
     screen.shot("jobs")
     screen.page.keyboard.press("Escape")
     screen.page.wait_for_selector(".drawer", state="detached")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.studies import changed, ramp
+
 
 def rows(screen: Any) -> list[str]:
     return screen.page.locator("tr[data-study]").all_inner_texts()
@@ -89,13 +91,35 @@ def test_a_nifti_file_becomes_a_study(screen: Any) -> None:
     until(screen, before + 1)
 
 
-def test_live_arrival(screen: Any, server: str, pydicom_files: Path) -> None:
-    """A study stored by somebody else appears by itself."""
+def test_a_dropped_folder_is_added_whole(screen: Any, tmp_path: Path) -> None:
+    """A real drag from outside the browser, of a folder with a folder in it."""
+    folder = tmp_path / "outer"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "one.dcm").write_bytes(ramp("dropped one", "MONOCHROME2", spacing=False))
+    (folder / "inner" / "two.dcm").write_bytes(ramp("dropped two", "MONOCHROME2", spacing=False))
+    (folder / "inner" / "words.txt").write_text("no image")
     screen.worklist()
-    before = len(rows(screen))
-    screen.page.wait_for_timeout(1500)  # the event stream is open by then
-    data = (pydicom_files / "examples_overlay.dcm").read_bytes()
-    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n--x--\r\n"
+    chromium = screen.page.context.new_cdp_session(screen.page)
+
+    def drag(what: str) -> None:
+        data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+        event = {"type": what, "x": 600, "y": 500, "data": data}
+        chromium.send("Input.dispatchDragEvent", event)
+
+    drag("dragEnter")
+    drag("dragOver")
+    screen.page.wait_for_selector(".dropzone")
+    screen.shot("drop")
+    drag("drop")
+    screen.page.wait_for_selector(".uploads li.done:has-text('outer/one.dcm')")
+    screen.page.wait_for_selector(".uploads li.done:has-text('outer/inner/two.dcm')")
+    screen.page.wait_for_selector(".uploads li.failed:has-text('outer/inner/words.txt')")
+    assert screen.page.locator(".dropzone").count() == 0
+
+
+def send(server: str, part10: bytes) -> None:
+    """Store one instance as another system would."""
+    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + part10 + b"\r\n--x--\r\n"
     request = urllib.request.Request(
         f"{server}/dicom-web/studies",
         data=body,
@@ -106,6 +130,61 @@ def test_live_arrival(screen: Any, server: str, pydicom_files: Path) -> None:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 200
+
+
+DEAF = """
+const Real = EventSource;
+window.EventSource = class extends Real {
+  constructor(...given) { super(...given); window.stream = this; }
+  addEventListener(kind, ...rest) { if (kind === "resync") super.addEventListener(kind, ...rest); }
+};
+"""
+"""A page that misses every event but `resync`."""
+
+
+def test_resync_loads_the_list_and_a_study_again(screen: Any, server: str) -> None:
+    """What was missed is there once the server says that too much was."""
+    from pydicom.uid import generate_uid
+
+    page = screen.page
+    page.add_init_script(DEAF)
+    screen.worklist()
+    screen.listening()
+    before = len(rows(screen))
+    first = ramp("resynced", "MONOCHROME2", spacing=False)
+    send(server, first)
+
+    def resync() -> None:
+        page.evaluate(
+            "stream.dispatchEvent(new MessageEvent('resync', { data: '{\"behind\": 2000}' }))"
+        )
+
+    assert len(rows(screen)) == before
+    resync()
+    until(screen, before + 1)
+    page.click("tr[data-study]:has-text('resynced')")
+    screen.shown("stack-0")
+
+    def other(ds: Any) -> None:
+        ds.SeriesNumber, ds.SeriesInstanceUID = 2, generate_uid(entropy_srcs=["missed series"])
+        ds.SOPInstanceUID = generate_uid(entropy_srcs=["missed instance"])
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+
+    send(server, changed(first, other))
+    assert page.locator("nav.strip [data-series]").count() == 1
+    resync()
+    page.wait_for_function(
+        "() => document.querySelectorAll('nav.strip [data-series]').length === 2"
+    )
+
+
+def test_live_arrival(screen: Any, server: str, pydicom_files: Path) -> None:
+    """A study stored by somebody else appears by itself."""
+    screen.worklist()
+    before = len(rows(screen))
+    screen.listening()
+    data = (pydicom_files / "examples_overlay.dcm").read_bytes()
+    send(server, data)
     until(screen, before + 1)
     screen.page.wait_for_selector("tr.fresh em")
 

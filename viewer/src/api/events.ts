@@ -3,6 +3,8 @@
  * much was missed to be told one by one: load again what is shown. One connection for the page.
  */
 
+import { tell } from "../parts/console";
+
 export interface ArchiveEvent {
   kind?: string;
   study?: string;
@@ -15,6 +17,7 @@ type Listener = (data: unknown) => void;
 const listeners = new Map<string, Set<Listener>>();
 const KINDS = ["archive", "job", "resync"] as const;
 let source: EventSource | undefined;
+tell({ listening: () => source?.readyState === EventSource.OPEN });
 
 function connect(): void {
   if (source) return;

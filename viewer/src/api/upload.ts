@@ -80,6 +80,12 @@ export function upload(files: File[], progress: (fraction: number) => void): Pro
   });
 }
 
+/** A dropped file with its place in the dropped folder, as a chosen folder's files have it. */
+function placed(file: File, entry: FileSystemEntry): File {
+  Object.defineProperty(file, "webkitRelativePath", { value: entry.fullPath.replace(/^\//, "") });
+  return file;
+}
+
 /** Every file of a drop, folders opened. */
 export async function droppedFiles(transfer: DataTransfer): Promise<File[]> {
   const entries = [...transfer.items]
@@ -89,9 +95,8 @@ export async function droppedFiles(transfer: DataTransfer): Promise<File[]> {
   const files: File[] = [];
   const walk = async (entry: FileSystemEntry): Promise<void> => {
     if (entry.isFile) {
-      files.push(
-        await new Promise<File>((ok, no) => (entry as FileSystemFileEntry).file(ok, no)),
-      );
+      const file = await new Promise<File>((ok, no) => (entry as FileSystemFileEntry).file(ok, no));
+      files.push(placed(file, entry));
       return;
     }
     const reader = (entry as FileSystemDirectoryEntry).createReader();

@@ -38,6 +38,7 @@ function NumberField(props: { name: string; p: ParamSchema; value: unknown; onCh
       {slides(p) && (
         <input
           type="range"
+          className={typeof value === "number" ? "" : "unset"}
           min={p.minimum}
           max={p.maximum}
           step={step}

@@ -64,12 +64,16 @@ export function labToRgb(scaled: number[]): [number, number, number] {
 }
 
 export function segmentsOf(ds: Dataset): Segment[] {
+  const used = new Set<string>();
   return items(ds, "00620002").map((s, i) => {
     const lab = numbers(s, "0062000D");
+    // One colour for several segments is a default nobody chose: tell them apart.
+    const own = lab.length === 3 && !used.has(lab.join());
+    used.add(lab.join());
     return {
       number: number(s, "00620004") ?? i + 1,
       label: text(s, "00620005") || `Segment ${i + 1}`,
-      colour: lab.length === 3 ? labToRgb(lab) : (PALETTE[i % PALETTE.length] ?? [230, 102, 92]),
+      colour: own ? labToRgb(lab) : (PALETTE[i % PALETTE.length] ?? [230, 102, 92]),
       algorithm: [text(s, "00620008").toLowerCase(), text(s, "00620009")].filter(Boolean).join(", "),
       kind: text(item(s, "0062000F"), "00080104"),
     };

@@ -6,9 +6,15 @@ import type { SeriesRow } from "../api/dicomweb";
 import { StackPane } from "../viewport/StackPane";
 import { fit, isSized } from "../viewport/commands";
 import { useLinked } from "../viewport/link";
-import { seriesName } from "./series";
+import { differing } from "./History";
+import { type Series, seriesName } from "./series";
 import type { Action, State } from "./state";
 import { useSeries } from "./useSeries";
+
+function note(word: string, own: Series | undefined, other: Series | undefined): string {
+  const difference = differing(own?.metadata[0], other?.metadata[0]);
+  return difference ? `${word} · ${difference}` : word;
+}
 
 export function Compare(props: {
   state: State;
@@ -107,7 +113,7 @@ export function Compare(props: {
               series={before.series}
               active={!swipe && state.active === 0}
               overlay={state.overlay}
-              note="before"
+              note={note("before", before.series, after.series)}
               onActivate={() => dispatch({ do: "set", part: { active: 0 } })}
               onReady={onPane}
             />
@@ -123,7 +129,7 @@ export function Compare(props: {
               series={after.series}
               active={!swipe && state.active === 1}
               overlay={state.overlay}
-              note="after"
+              note={note("after", after.series, before.series)}
               onActivate={() => dispatch({ do: "set", part: { active: 1 } })}
               onReady={onPane}
             />

@@ -30,6 +30,17 @@ function said(value: unknown): string {
   return Array.isArray(value) ? value.map(said).join(" × ") : String(value);
 }
 
+/** What the last operation of `one` was given otherwise than that of `other`: `kernel hann`. */
+export function differing(one: Dataset | undefined, other: Dataset | undefined): string {
+  const [a, b] = [stepsOf(one).at(-1), stepsOf(other).at(-1)];
+  if (!a) return "";
+  if (a.operation !== b?.operation) return a.operation ?? "";
+  return Object.entries(a.params ?? {})
+    .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(b?.params?.[name]))
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${said(value)}`)
+    .join(", ");
+}
+
 export function History({ dataset }: { dataset: Dataset | undefined }) {
   const steps = stepsOf(dataset);
   if (steps.length === 0) return null;
@@ -40,6 +51,7 @@ export function History({ dataset }: { dataset: Dataset | undefined }) {
           <b>{step.operation ?? step.name ?? "step"}</b>
           <span className="dim">
             {Object.entries(step.params ?? {})
+              .filter(([, value]) => value !== null)
               .map(([name, value]) => `${name.replaceAll("_", " ")} ${said(value)}`)
               .join(", ")}
           </span>

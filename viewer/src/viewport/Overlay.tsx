@@ -10,7 +10,7 @@ const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200];
 
 /** The longest round length that leaves the corner texts their room. */
 function ScaleBar({ scale, room }: { scale: number; room: number }) {
-  const longest = Math.min(140, Math.max(36, 0.24 * room));
+  const longest = Math.min(180, Math.max(36, 0.24 * room));
   const mm = [...STEPS].reverse().find((step) => step * scale <= longest);
   if (mm === undefined) return null;
   return (

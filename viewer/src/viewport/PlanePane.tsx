@@ -103,6 +103,8 @@ export function PlanePane(props: {
   const [shown, setShown] = useState(false);
   const over = fusion?.series;
   const before = useRef<Series | undefined>(undefined);
+  // How often the volumes were put in place: each time slab and overlay are to be set anew.
+  const [placed, setPlaced] = useState(0);
 
   useEffect(() => {
     const engine = ready ? currentEngine() : undefined;
@@ -136,6 +138,7 @@ export function PlanePane(props: {
       viewport.render();
       before.current = series;
       setShown(true);
+      setPlaced((n) => n + 1);
       onReady?.(id);
     };
     begin().catch((e: unknown) => live && setError(says(e)));
@@ -152,7 +155,7 @@ export function PlanePane(props: {
     else viewport.setSlabThickness(thickness);
     if (fusion) overlay(viewport, fusion);
     viewport.render();
-  }, [shown, phase, slab, thickness, id, fusion]);
+  }, [shown, placed, slab, thickness, id, fusion]);
 
   const overRange =
     shown && fusion
