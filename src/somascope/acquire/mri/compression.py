@@ -5,9 +5,15 @@ k-space is ``(coils, nz, ny, nx)`` with the readout last.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Annotated, Literal
+
 import numpy as np
 
-from somascope.acquire.mri.fourier import to_image, to_kspace
+from somascope.acquire.mri.cartesian import CartesianScan
+from somascope.acquire.mri.fourier import centre, to_image, to_kspace
+from somascope.acquire.mri.samples import cartesian, mixed
+from somascope.core import Acquisition, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
@@ -59,15 +65,10 @@ def geometric_matrices(calibration: Array, coils: int, *, window: int = 5) -> Ar
     return found.astype(np.complex64)
 
 
-def apply_matrix(matrix: Array, samples: Array) -> Array:
-    """``matrix`` (virtual, coils) on samples ``(coils, ...)``."""
-    return np.tensordot(matrix, samples, axes=1).astype(np.complex64)
-
-
 def apply_matrices(matrices: Array, kspace: Array) -> Array:
-    """One matrix per readout position on k-space ``(coils, nz, ny, nx)``."""
+    """One matrix per readout position on k-space ``(..., coils, nz, ny, nx)``."""
     hybrid = to_image(np.asarray(kspace), axes=(-1,))
-    out = np.einsum("xvc,czyx->vzyx", matrices, hybrid, optimize=True)
+    out = np.einsum("xvc,...czyx->...vzyx", matrices, hybrid, optimize=True)
     return to_kspace(out, axes=(-1,)).astype(np.complex64)
 
 
@@ -75,3 +76,56 @@ def check_count(coils: int, there: int) -> None:
     """Refuse more virtual coils than there are coils."""
     if not 1 <= coils <= there:
         raise ParameterError(f"{coils} virtual coils are asked for and {there} were measured")
+
+
+@operation("acquire.mri.compress")
+def compress(
+    acquisition: Acquisition,
+    *,
+    coils: Annotated[int, Param("Virtual coils to keep", minimum=1, maximum=128)] = 8,
+    method: Annotated[
+        Literal["svd", "geometric"],
+        Param("One decomposition, or one for each position along the readout"),
+    ] = "svd",
+) -> Acquisition:
+    """Replace many coils by fewer virtual ones that hold most of the signal.
+
+    ``geometric`` (Zhang et al. 2013) needs fewer coils for the same loss on a Cartesian scan with
+    complete readouts; its noise scan is dropped, so prewhiten before.
+    """
+    scan = acquisition.operator
+    if method == "svd" or not isinstance(scan, CartesianScan):
+        samples = np.moveaxis(acquisition.samples, len(getattr(scan, "axes", ())), 0)
+        return mixed(acquisition, svd_matrix(samples, coils), "acquire.mri.compress")
+    samples, scan = cartesian(acquisition, "acquire.mri.compress")
+    if scan.mask is not None and (scan.mask.any(axis=-1) != scan.mask.all(axis=-1)).any():
+        raise ParameterError(
+            "geometric compression needs complete readouts and some samples of them are missing; "
+            "use method svd"
+        )
+    together = np.moveaxis(samples, -4, 0).reshape(scan.coils, -1, 1, scan.matrix[2])
+    matrices = geometric_matrices(together, coils)
+    inside = matrices[centre((scan.matrix[2],), (scan.grid.shape[2],))[0]]
+    kept = {k: v for k, v in acquisition.calibration.items() if k != "noise"}
+    for key in ("navigator", "reference"):
+        if key in kept:
+            kept[key] = apply_matrices(matrices, kept[key])
+    maps = scan.sensitivities
+    if "sensitivities" in kept:
+        kept["sensitivities"] = _maps(inside, kept["sensitivities"])
+    return replace(
+        acquisition,
+        samples=scan.sampled(apply_matrices(matrices, samples)),
+        operator=CartesianScan(
+            **{
+                **scan.describe(),
+                "coils": coils,
+                "sensitivities": None if maps is None else _maps(inside, maps),
+            }
+        ),
+        calibration=kept,
+    )
+
+
+def _maps(matrices: Array, maps: Array) -> Array:
+    return np.einsum("xvc,czyx->vzyx", matrices, maps, optimize=True).astype(np.complex64)

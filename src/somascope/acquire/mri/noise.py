@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
+from somascope.acquire.mri.samples import calibration, mixed
+from somascope.core import Acquisition, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
@@ -55,3 +59,26 @@ def whitening(matrix: Array, *, bandwidth_ratio: float = 1.0) -> Array:
             f"{powers.min():.3g} to {powers.max():.3g}); leave out dead or doubled coils"
         ) from error
     return np.linalg.inv(factor)
+
+
+@operation("acquire.mri.prewhiten")
+def prewhiten(
+    acquisition: Acquisition,
+    *,
+    bandwidth_ratio: Annotated[
+        float,
+        Param("Receiver bandwidth of the scan over the noise scan's", minimum=1e-3, maximum=1e3),
+    ] = 1.0,
+) -> Acquisition:
+    """Turn and scale the coils so that their noise is white and has unit variance.
+
+    The covariance comes from ``calibration["noise"]``; samples, coil maps, navigators and reference
+    lines are treated alike. Afterwards a coil that is loud or coupled no longer spoils the others.
+    """
+    noise = calibration(
+        acquisition,
+        "noise",
+        remedy="measure one, or leave prewhitening out: combinations still work",
+    )
+    matrix = whitening(covariance(noise), bandwidth_ratio=bandwidth_ratio)
+    return mixed(acquisition, matrix, "acquire.mri.prewhiten")

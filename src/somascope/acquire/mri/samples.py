@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,65 @@ def image_of(
         provenance=acquisition.provenance,
         attributes={**acquisition.attributes, **(facts or {})},
     )
+
+
+COIL_FIRST = ("navigator", "reference", "sensitivities")
+"""Calibration whose coil axis is the fourth from the end."""
+
+
+def mixed(acquisition: Acquisition, matrix: Array, name: str) -> Acquisition:
+    """Virtual coils: ``matrix`` (virtual, coils) on samples, maps and all that is of the coils.
+
+    Raises
+    ------
+    ParameterError
+        The matrix is for another number of coils.
+    """
+    scan = acquisition.operator
+    if not isinstance(scan, (CartesianScan, NonCartesianScan)):
+        raise ParameterError(f"{name} takes raw MRI data, not {kind(acquisition)}")
+    if matrix.shape[1] != scan.coils:
+        raise ParameterError(
+            f"{name}: a matrix for {matrix.shape[1]} coils and an acquisition of {scan.coils}; the "
+            "noise scan must be of the same coils"
+        )
+    axis = len(scan.axes)
+    kept = {
+        key: _mix(matrix, value, value.ndim - 4 if key in COIL_FIRST else 0)
+        if key in (*COIL_FIRST, "noise")
+        else value
+        for key, value in acquisition.calibration.items()
+    }
+    maps = None if scan.sensitivities is None else _mix(matrix, scan.sensitivities, 0)
+    described = {**scan.describe(), "coils": len(matrix), "sensitivities": maps}
+    return replace(
+        acquisition,
+        samples=_mix(matrix, acquisition.samples, axis),
+        operator=type(scan)(**described),
+        calibration=kept,
+    )
+
+
+def _mix(matrix: Array, values: Array, axis: int) -> Array:
+    mixed_first = np.tensordot(matrix.astype(np.complex64), np.moveaxis(values, axis, 0), axes=1)
+    return np.ascontiguousarray(np.moveaxis(mixed_first, 0, axis), np.complex64)
+
+
+def line_mask(scan: CartesianScan, name: str) -> Array:
+    """Which phase encodings (y) are measured, bool ``(ky,)``.
+
+    Raises
+    ------
+    ParameterError
+        They differ from plane to plane or along a leading axis.
+    """
+    if scan.mask is None:
+        return np.ones(scan.matrix[1], bool)
+    lines = scan.mask.any(axis=-1)
+    flat = lines.reshape(-1, scan.matrix[1])
+    if (flat != flat[0]).any():
+        raise ParameterError(
+            f"{name} takes the same phase encodings in every plane and repetition, and the mask of "
+            "this scan differs between them"
+        )
+    return flat[0]
