@@ -9,7 +9,7 @@ import numpy as np
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.cone import HelicalScan
 from somascope.acquire.ct.fan import FanScan
-from somascope.acquire.ct.filters import Kernel, response
+from somascope.acquire.ct.filters import Kernel, filtered, rfft
 from somascope.acquire.ct.fourier import FourierSlice
 from somascope.acquire.ct.helical import Helix
 from somascope.acquire.ct.hounsfield import calibrated, chosen_mu_water
@@ -39,9 +39,18 @@ def parallel_fbp(
     array
         ``(slices, ny, nx)``, the precision of ``sinogram``.
     """
-    h = response(kernel, engine.length, engine.spacing, cutoff=cutoff)
-    weights = geometry.angular_weights(angles) / engine.length
-    return engine.spread(sinogram, weights[:, None] * h)
+    spare = engine.length - engine.bins
+    share = geometry.angular_weights(angles).astype(sinogram.dtype)[:, None]
+    out = np.empty((len(sinogram), *engine.shape), sinogram.dtype)
+    every = np.full(engine.frequency.shape, 1 / engine.length)
+    for k, views in enumerate(sinogram):
+        # The filter's tails beyond the detector are kept: nothing ends abruptly.
+        rows = filtered(
+            views * share, engine.spacing, kernel=kernel, cutoff=cutoff, first=-(spare // 2),
+            count=engine.length,
+        )  # fmt: skip
+        out[k] = engine.spread(rfft(rows, engine.length), every, first=-(spare // 2))
+    return out
 
 
 def line_integrals(acquisition: Acquisition, *, operation_name: str) -> Array:

@@ -56,13 +56,31 @@ def response(kernel: Kernel, length: int, spacing: float, *, cutoff: float = 1.0
 
 
 def filtered(
-    rows: Array, spacing: float, *, kernel: Kernel = "ram-lak", cutoff: float = 1.0
+    rows: Array,
+    spacing: float,
+    *,
+    kernel: Kernel = "ram-lak",
+    cutoff: float = 1.0,
+    first: int = 0,
+    count: int | None = None,
 ) -> Array:
-    """Filter along the last axis, zero-padded against wrap-around; same shape and dtype."""
+    """Filter along the last axis, zero-padded against wrap-around; keeps the precision.
+
+    The result has ``count`` samples from sample ``first`` on, which may lie before the data: the
+    filter's tails reach beyond the detector. By default the samples of the data.
+    """
     n = rows.shape[-1]
-    length = good_length(2 * n)
-    h = response(kernel, length, spacing, cutoff=cutoff).astype(rows.dtype)
-    return irfft(rfft(rows, length) * h, length)[..., :n]
+    samples = n if count is None else count
+    length = good_length(n + samples - 1)
+    h = response(kernel, length, spacing, cutoff=cutoff)
+    if first == 0:
+        spectra = rfft(rows, length)
+        spectra *= h.astype(rows.dtype)
+    else:
+        turn = h * np.exp(2j * np.pi * np.arange(length // 2 + 1) * (first / length))
+        spectra = rfft(rows, length)
+        spectra *= turn.astype(spectra.dtype)
+    return irfft(spectra, length)[..., :samples]
 
 
 def good_length(least: int) -> int:

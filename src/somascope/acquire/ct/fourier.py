@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from somascope.acquire.ct.filters import good_length, irfft, rfft
+from somascope.acquire.ct.filters import good_length, irfft
 from somascope.core.grid import Array, Float, Grid
 
 TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
@@ -66,14 +66,13 @@ class FourierSlice:
         start = offset - (bins - 1) / 2 * spacing
         turn = start - direction @ centre
         self._phase = np.exp(2j * np.pi * turn[:, None] * frequency)
-        inside = np.ones(frequency.shape)
-        inside[1:] = 2.0
-        inside[-1] = 1.0
-        self._sides = inside
+        sides = np.full(frequency.shape, 2.0)
+        sides[[0, -1]] = 1.0
+        self._sides = sides
         self.frequency = frequency
         self.pixel = abs(down[0] * across[1] - down[1] * across[0])
-        self._plans: dict[tuple[Any, int, int], Any] = {}
-        self._phases: dict[Any, Array] = {}
+        self._plans: dict[tuple[Any, int], Any] = {}
+        self._phases: dict[tuple[Any, bool], Array] = {}
 
     @property
     def aperture(self) -> Float:
@@ -85,59 +84,66 @@ class FourierSlice:
         y, x = self._points
         return (np.abs(y) <= np.pi * (1 + 1e-9)) & (np.abs(x) <= np.pi * (1 + 1e-9))
 
-    def spread(self, sinogram: Array, factor: Array) -> Array:
+    def spread(
+        self, spectra: Array, factor: Array, *, first: int = 0, limited: bool = False
+    ) -> Array:
         """Sum of ``Re factor F(view) exp(2 pi i k.r)`` over the full spectrum, at every pixel.
 
-        ``sinogram`` is ``(slices, views, bins)``, ``factor`` broadcasts to ``(views,
-        frequencies)``; result ``(slices, ny, nx)`` in the same precision. It is the transpose of
-        `sample` with the same factor.
+        Parameters
+        ----------
+        spectra
+            `rfft` of views of ``length`` samples, ``(views, frequencies)``; overwritten.
+        factor
+            Real, per frequency.
+        first
+            The bin that the views' first sample is.
+        limited
+            Leave out what lies beyond the image's Nyquist frequency.
+
+        Returns
+        -------
+        array
+            ``(ny, nx)`` in the precision of the spectra. With ``limited`` it is the transpose of
+            `sample` with the same factor.
         """
-        real = sinogram.dtype
-        plan, phase = self._ready(real, kind=1)
-        out = np.empty((len(sinogram), *self.shape), real)
-        weight = (np.conj(phase) * (factor * self._sides)).astype(phase.dtype)
-        for k, one in enumerate(sinogram):
-            spectrum = rfft(one, self.length)
-            spectrum *= weight
-            out[k] = plan.execute(spectrum.reshape(-1)).real
-        return out
+        plan, phase = self._ready(spectra.dtype, kind=1, limited=limited)
+        row = factor * self._sides * np.exp(-2j * np.pi * self.frequency * first * self.spacing)
+        spectra *= row.astype(spectra.dtype)
+        spectra *= np.conj(phase)
+        return plan.execute(spectra.reshape(-1)).real
 
-    def sample(self, images: Array, factor: Array) -> Array:
-        """Projections ``(slices, views, bins)`` of ``(slices, ny, nx)``, spectra by ``factor``."""
-        real = images.dtype
-        plan, phase = self._ready(real, kind=2)
-        weight = (phase * factor).astype(phase.dtype)
-        out = np.empty((len(images), self.views, self.bins), real)
-        for k, one in enumerate(images):
-            spectrum = plan.execute(one.astype(phase.dtype)).reshape(weight.shape)
-            spectrum = spectrum * weight
-            rows = irfft(spectrum, self.length)
-            out[k] = rows[:, : self.bins]
-        out *= real.type(self.length)
-        return out
+    def sample(self, image: Array, factor: Array) -> Array:
+        """Projections ``(views, bins)`` of ``(ny, nx)``, their spectra times real ``factor``."""
+        complex_type = np.dtype(np.result_type(image.dtype, np.complex64))
+        plan, phase = self._ready(complex_type, kind=2, limited=True)
+        spectra = plan.execute(image.astype(complex_type)).reshape(phase.shape)
+        spectra = spectra * phase
+        spectra *= (self.length * factor).astype(image.dtype)
+        return irfft(spectra, self.length)[:, : self.bins]
 
-    def _ready(self, real: Any, *, kind: int) -> tuple[Any, Array]:
+    def _ready(self, kept: Any, *, kind: int, limited: bool) -> tuple[Any, Array]:
+        """The plan and the phases (zero beyond Nyquist where ``limited``) of a complex type."""
         import finufft
 
-        single = real == np.float32
-        key = (real, kind, 1)
-        if key not in self._plans:
-            precision = "complex64" if single else "complex128"
+        kept = np.dtype(kept)
+        real = np.dtype(np.float32 if kept == np.complex64 else np.float64)
+        if (kept, kind) not in self._plans:
             plan = finufft.Plan(
-                kind, self.shape, 1, TOLERANCE[np.dtype(real)], 1 if kind == 1 else -1,
-                dtype=precision, nthreads=os.cpu_count() or 1,
+                kind, self.shape, 1, TOLERANCE[real], 1 if kind == 1 else -1, dtype=str(kept),
+                nthreads=os.cpu_count() or 1,
             )  # fmt: skip
-            points = [np.ascontiguousarray(p.reshape(-1), real) for p in self._points]
-            plan.setpts(*points)
-            self._plans[key] = plan
-            self._phases[real] = self._phase.astype(precision)
-        return self._plans[key], self._phases[real]
+            plan.setpts(*(np.ascontiguousarray(p.reshape(-1), real) for p in self._points))
+            self._plans[kept, kind] = plan
+        if (kept, limited) not in self._phases:
+            phase = self._phase * self.below_nyquist() if limited else self._phase
+            self._phases[kept, limited] = phase.astype(kept)
+        return self._plans[kept, kind], self._phases[kept, limited]
 
 
 def length_for(reach: float, bins: int, spacing: float, offset: float) -> int:
-    """Transform length at which neither filter nor object wraps around onto the detector."""
+    """Transform length at which no part of the grid wraps around onto the detector or itself."""
     half = bins / 2 * spacing + abs(offset)
-    return good_length(max(2 * bins, int(np.ceil((reach + half) / spacing)) + 2))
+    return good_length(int(np.ceil((reach + max(half, reach)) / spacing)) + 2)
 
 
 def for_grid(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.filters import rfft
 from somascope.acquire.ct.fourier import FourierSlice, for_grid
 from somascope.acquire.ct.projectors import PlaneRays
 from somascope.core.errors import GeometryError, ParameterError
@@ -138,8 +139,8 @@ class ParallelScan:
             slices = np.stack([rays.forward(one) for one in x])
         else:
             engine = self.engine()
-            factor = engine.below_nyquist() * (engine.aperture * self._scale(engine))
-            slices = engine.sample(x, factor)
+            factor = engine.aperture * self._scale(engine)
+            slices = np.stack([engine.sample(one, factor) for one in x])
         return slices[0] if len(slices) == 1 else np.ascontiguousarray(slices.swapaxes(0, 1))
 
     def adjoint(self, y: Array) -> Array:
@@ -149,8 +150,10 @@ class ParallelScan:
             rays = self._rays()
             return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in y])
         engine = self.engine()
-        factor = engine.below_nyquist() * (engine.aperture * self._scale(engine))
-        return engine.spread(y, factor)
+        factor = engine.aperture * self._scale(engine)
+        return np.stack(
+            [engine.spread(rfft(one, engine.length), factor, limited=True) for one in y]
+        )
 
     def slices(self, y: Array) -> Array:
         """Samples as ``(nz, views, bins)``."""
