@@ -22,6 +22,10 @@ NAMES = {
         "benchmarks.viewer.first_image",
         "click to first image; peer OHIF",
     ),
+    "mri.nufft": ("benchmarks.acquire.mri_nufft", "radial, 8 coils; peers SigPy, MRI-NUFFT"),
+    "mri.espirit": ("benchmarks.acquire.mri_espirit", "coil sensitivities; peer SigPy"),
+    "mri.sense": ("benchmarks.acquire.mri_sense", "CG-SENSE, 30 iterations; peer SigPy"),
+    "mri.l1wavelet": ("benchmarks.acquire.mri_l1wavelet", "100 FISTA steps; peer SigPy"),
 }
 
 KEYS = (

@@ -101,8 +101,8 @@ class LaneNUFFT:
             work[:, mx:] = work[:, :w]
             part = y[g * LANES : (g + 1) * LANES]
             in_chunks(
-                interpolate, self.corners.size, self.taps, flat, self.corners, self.stride, self.rows,
-                self.columns, part,
+                interpolate, self.corners.size, self.taps, flat, self.corners, self.stride,
+                self.rows, self.columns, part,
             )  # fmt: skip
         return y.reshape(self.coils, *self.samples)
 
@@ -121,8 +121,8 @@ class LaneNUFFT:
             in_chunks(fill, my + w, work)
             for first in range(2):  # bands of one parity share no row
                 in_chunks(
-                    scatter, (bands + 1 - first) // 2, self.taps, first, self.bounds, self.order, part,
-                    self.corners, self.stride, self.rows, self.columns, flat,
+                    scatter, (bands + 1 - first) // 2, self.taps, first, self.bounds, self.order,
+                    part, self.corners, self.stride, self.rows, self.columns, flat,
                 )  # fmt: skip
             work[:w] += work[my:]
             work[:, :w] += work[:, mx:]

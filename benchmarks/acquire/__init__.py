@@ -1,0 +1,1 @@
+"""Acquisition: reconstruction and projection against named peers."""
