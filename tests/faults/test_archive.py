@@ -14,14 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 
 import pytest
 
 from somascope.archive import Archive, OutOfSpace
 from somascope.core.errors import ReadError
-from somascope.io.dicom.header_meta import wrap
-from somascope.testing.archive import dataset, part10
+from somascope.testing.archive import part10
+from tests.hostile import hostile
 
 ROUNDS = 30
 
@@ -119,37 +118,6 @@ assert archive.stats().instances == 1
 assert len(list((archive.root / "objects").rglob("*.dcm"))) == 1
 print(grown)
 """
-
-
-def hostile() -> dict[str, bytes]:
-    good = part10(side=16)
-    at = good.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
-    name = good.index(struct.pack("<HH2s", 0x10, 0x10, b"PN"))
-    plain = dataset(side=16)
-    pixel = plain.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
-    claim = struct.pack("<I", 0xE0000000)
-    squeeze = zlib.compressobj(9, wbits=-15)
-    bomb = squeeze.compress(plain[: pixel + 8] + claim)
-    zeros = bytes(1 << 20)
-    bomb += b"".join(squeeze.compress(zeros) for _ in range(400)) + squeeze.flush()
-    meta = wrap(
-        sop_class="1.2.840.10008.5.1.4.1.1.2", sop_uid="1.2.3.1.1",
-        transfer_syntax="1.2.840.10008.1.2.1.99",
-    )  # fmt: skip
-    deep = (
-        struct.pack("<HH2sHI", 0x40, 0xA730, b"SQ", 0, 0xFFFFFFFF) + b"\xfe\xff\0\xe0" + b"\xff" * 4
-    )
-    return {
-        "empty": b"",
-        "text": b"this is no image\n" * 100,
-        "noise": random.Random(5).randbytes(5000),
-        "four_gigabytes": good[: at + 8] + struct.pack("<I", 0xFFFFFFF0) + good[at + 12 :],
-        "long_name": good[: name + 6] + b"\xff\xff" + good[name + 8 :],
-        "short_pixels": good[: at + 8] + struct.pack("<I", 8) + good[at + 12 : at + 20],
-        "deflate_bomb": meta + bomb,
-        "deep": good[:at] + deep * 50_000,
-        "meta_only": good[:300],
-    }
 
 
 def test_hostile_files_are_refused_in_bounded_memory(tmp_path):

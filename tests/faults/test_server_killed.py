@@ -7,9 +7,6 @@ import io
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,15 +22,10 @@ from somascope.archive import Archive
 from somascope.core import Grid, Image
 from somascope.io.dicom import header
 from somascope.io.dicom.write import instances
+from tests.servers import free_port, start
 
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
 ROUNDS = int(os.environ.get("SOMASCOPE_KILL_ROUNDS", "6"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +102,6 @@ class Sender:
 def digest(part10: bytes) -> str:
     """Of the dataset alone: preamble and file meta information are the archive's business."""
     return hashlib.sha256(part10[header.scan(part10).dataset_offset :]).hexdigest()
-
-
-def start(root: Path, http: int, dicom: int) -> subprocess.Popen[bytes]:
-    server = subprocess.Popen(
-        [
-            sys.executable, "-m", "somascope.cli", "serve", str(root), "--port", str(http),
-            "--dicom-port", str(dicom), "--workers", "0", "--acceptors", "1",
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    until = time.monotonic() + 60
-    for port in (http, dicom):
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < until, "the server did not start"
-                time.sleep(0.05)
-    return server
 
 
 @pytest.mark.timeout(900)
