@@ -303,8 +303,11 @@ class Archive:
         return import_paths(self, [Path(p) for p in paths], progress=progress)
 
     def rebuild(self, progress: Progress = QUIET) -> int:
-        """Make the index anew from the files; the number of instances in it."""
-        from somascope.archive.upkeep import rebuild
+        """Make the index anew from the files while stores go on; how many instances it holds.
+
+        Readers see the old index until the new one takes its place; writers wait for that moment.
+        """
+        from somascope.archive.rebuilding import rebuild
 
         return rebuild(self, progress=progress)
 

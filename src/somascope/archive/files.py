@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib.util
 import os
 import secrets
 import shutil
@@ -242,6 +243,20 @@ def _link(source: Path, target: Path, *, keep: bool = False) -> None:
             shutil.copyfile(source, target)
         else:
             source.rename(target)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock file within the block; false where another holds it (if that can be told)."""
+    if importlib.util.find_spec("fcntl") is None:
+        yield True
+        return
+    lock = _flock(path, block=False)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.close()
 
 
 def _flock(path: Path, *, block: bool = True) -> IO[Any] | None:
