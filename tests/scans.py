@@ -74,6 +74,7 @@ def acquisition(seed=0):
             "flat": rng.random(operator.range).astype(np.float32),
             "noise": (rng.normal(size=5) + 1j).astype(np.complex64),
             "defects": rng.random(operator.range) > 0.5,
+            "exposure": np.asarray(2.5),
         },
         provenance=Provenance((Source("raw", f"column sums {seed}"),)),
         attributes={"PatientName": "Raw^Data", "PatientID": "R1", "KVP": 120.0},

@@ -26,7 +26,7 @@ def test_filling_an_archive_twice(tmp_path: Path) -> None:
         assert not first.problems
         assert first.stored > 600
         assert first.present == 0
-        assert took < 20  # seconds of processor time; 6 on an idle machine
+        assert took < 60  # seconds of processor time; 16 on an idle machine
         again = fill(archive)
         assert (again.stored, again.present) == (0, first.stored)
         assert not again.problems

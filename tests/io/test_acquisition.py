@@ -28,6 +28,7 @@ def same(a, b):
     assert (a.modality, a.unit) == (b.modality, b.unit)
     assert a.calibration.keys() == b.calibration.keys()
     for name in a.calibration:
+        assert a.calibration[name].shape == b.calibration[name].shape
         assert a.calibration[name].dtype == b.calibration[name].dtype
         assert np.array_equal(a.calibration[name], b.calibration[name])
     assert a.operator.kind == b.operator.kind

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from somascope.cli.scanned import SCANS, files
 from somascope.core.errors import SomascopeError
 from somascope.core.image import Image
 from somascope.core.progress import QUIET, Progress
@@ -84,6 +85,8 @@ def demo_images() -> Iterator[tuple[str, Callable[[], list[bytes]]]]:
             yield name, lambda path=path: [path.read_bytes()]
     for name, make in makers[1:]:
         yield name, lambda make=make: _series(make())
+    for scan in SCANS:
+        yield scan.name, lambda scan=scan: files(scan)
     yield from _nifti()
     yield from _pictures()
 

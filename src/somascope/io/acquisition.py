@@ -159,7 +159,7 @@ def _array(group: Any, name: str, array: Array) -> None:
     if array.dtype.kind not in "buifc":
         raise WriteError(f"{name} has dtype {array.dtype}; an acquisition keeps numbers")
     # Complex and boolean numbers are compounds and enums in HDF5; h5py keeps the field's custom.
-    group.create_dataset(name, data=np.ascontiguousarray(array), track_times=False)
+    group.create_dataset(name, data=np.asarray(array, order="C"), track_times=False)
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,75 @@
+"""The demo's scans: a phantom is measured again, the raw data kept, an image made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from somascope.core.acquisition import Acquisition
+from somascope.core.image import Image
+from somascope.core.registry import get_operation
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A phantom, the operation that measures it, and those that make the image."""
+
+    name: str
+    body: Callable[[], Image]
+    measure: str
+    settings: Mapping[str, Any]
+    reconstruct: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=())
+
+
+def _chest() -> Image:
+    from somascope import phantoms
+
+    return phantoms.thorax_ct(phantoms.thorax_grid((4, 512, 512), (3.0, 0.75, 0.75)))
+
+
+def _head() -> Image:
+    from somascope import phantoms
+
+    return phantoms.brain_mr("T1", phantoms.brain_grid((4, 256, 256), (5.0, 0.95, 0.95)))
+
+
+def _body() -> Image:
+    from somascope import phantoms
+
+    return phantoms.thorax_ct()
+
+
+SCANS = (
+    Scan(
+        "CT scan from raw data", _chest,
+        "acquire.ct.simulate", {"views": 720, "photons": 2e5, "seed": 1},
+        (("acquire.ct.fbp", {}),),
+    ),
+    Scan(
+        "MR scan from raw data", _head,
+        "acquire.mri.simulate", {"coils": 8, "acceleration": 2, "snr": 40.0, "seed": 1},
+        (("acquire.mri.sense", {}),),
+    ),
+    Scan(
+        "X-ray from raw data", _body,
+        "acquire.xray.simulate", {"rows": 512, "columns": 512, "seed": 1},
+        (("acquire.xray.radiograph", {}), ("acquire.xray.present", {})),
+    ),
+)  # fmt: skip
+
+
+def files(scan: Scan) -> list[bytes]:
+    """Part 10 files: the raw data, then the image made from what was stored."""
+    from somascope.io.dicom import raw
+    from somascope.jobs.run import encode
+
+    body = scan.body()
+    titled = replace(body, attributes={**body.attributes, "SeriesDescription": scan.name})
+    acquisition = get_operation(scan.measure)(titled, **scan.settings)
+    assert isinstance(acquisition, Acquisition)
+    parts = encode(acquisition)
+    result: Any = raw.read(parts[0])
+    for name, settings in scan.reconstruct:
+        result = get_operation(name)(result, **settings)
+    return parts + encode(result)
