@@ -1,0 +1,1 @@
+"""Maps from series of images: relaxation times, field, diffusion."""
