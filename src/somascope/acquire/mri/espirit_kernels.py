@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from somascope.acquire.chunks import in_chunks
 from somascope.core.grid import Array
 
 LANES = 16
@@ -12,86 +13,100 @@ ITERATIONS = 60
 TOLERANCE = 1e-7
 
 
-@njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
 def _power(
-    real: Array,
-    imag: Array,
+    start: int,
+    stop: int,
+    half_real: Array,
+    half_imag: Array,
+    cosine: Array,
+    sine: Array,
     coils: int,
     iterations: int,
     tolerance: float,
     vectors: Array,
     values: Array,
-) -> None:  # pragma: no cover
-    """Power iteration on ``(pairs, ny, nx)`` upper triangles; ``nx`` is a multiple of 16.
+) -> None:
+    """Eigenvectors of columns ``16 start : 16 stop``, row by row.
 
-    Neighbours have nearly the same vector, so each row starts from the row above.
+    ``half`` is ``(ny, pairs, b)``; the sum over b with the columns' waves is done here, so that the
+    matrices of a whole image are never stored. Neighbours have nearly the same vector: each row
+    starts from the row above.
     """
-    ny, nx = real.shape[1:]
-    for block in prange(nx // LANES):
+    ny, pairs, terms = half_real.shape
+    gr = np.empty((pairs, LANES), np.float32)
+    gi = np.empty((pairs, LANES), np.float32)
+    vr = np.empty((coils, LANES), np.float32)
+    vi = np.empty((coils, LANES), np.float32)
+    wr = np.empty((coils, LANES), np.float32)
+    wi = np.empty((coils, LANES), np.float32)
+    size = np.empty(LANES, np.float32)
+    gap = np.empty(LANES, np.float32)
+    for block in range(start, stop):
         x0 = block * LANES
-        vr = np.full((coils, LANES), np.float32(1))
-        vi = np.zeros((coils, LANES), np.float32)
-        wr = np.empty((coils, LANES), np.float32)
-        wi = np.empty((coils, LANES), np.float32)
-        size = np.empty(LANES, np.float32)
-        gap = np.empty(LANES, np.float32)
-        # A little of every direction keeps a start from being orthogonal to the answer.
+        vr[:] = np.float32(1)
+        vi[:] = np.float32(0)
         for y in range(ny):
-            for c in range(coils):
-                for l in range(LANES):
-                    vr[c, l] += np.float32(1e-3)
-            worst = np.float32(1)
-            for _ in range(iterations):
-                for c in range(coils):
+            gr[:] = np.float32(0)
+            gi[:] = np.float32(0)
+            for p in range(pairs):
+                for k in range(terms):
+                    a = half_real[y, p, k]
+                    b = half_imag[y, p, k]
                     for l in range(LANES):
-                        wr[c, l] = np.float32(0)
-                        wi[c, l] = np.float32(0)
+                        c = cosine[k, x0 + l]
+                        s = sine[k, x0 + l]
+                        gr[p, l] += a * c - b * s
+                        gi[p, l] += a * s + b * c
+            # A little of every direction keeps a start from being orthogonal to the answer.
+            for c_ in range(coils):
+                for l in range(LANES):
+                    vr[c_, l] += np.float32(1e-3)
+            for _ in range(iterations):
+                wr[:] = np.float32(0)
+                wi[:] = np.float32(0)
                 p = 0
                 for i in range(coils):
-                    for j in range(i, coils):
-                        gr = real[p, y, x0 : x0 + LANES]
-                        gi = imag[p, y, x0 : x0 + LANES]
-                        for l in range(LANES):
-                            wr[i, l] += gr[l] * vr[j, l] - gi[l] * vi[j, l]
-                            wi[i, l] += gr[l] * vi[j, l] + gi[l] * vr[j, l]
-                        if j != i:
-                            for l in range(LANES):
-                                wr[j, l] += gr[l] * vr[i, l] + gi[l] * vi[i, l]
-                                wi[j, l] += gr[l] * vi[i, l] - gi[l] * vr[i, l]
-                        p += 1
-                for l in range(LANES):
-                    size[l] = np.float32(1e-30)
-                for c in range(coils):
                     for l in range(LANES):
-                        size[l] += wr[c, l] * wr[c, l] + wi[c, l] * wi[c, l]
+                        wr[i, l] += gr[p, l] * vr[i, l]
+                        wi[i, l] += gr[p, l] * vi[i, l]
+                    p += 1
+                    for j in range(i + 1, coils):
+                        for l in range(LANES):
+                            wr[i, l] += gr[p, l] * vr[j, l] - gi[p, l] * vi[j, l]
+                            wi[i, l] += gr[p, l] * vi[j, l] + gi[p, l] * vr[j, l]
+                            wr[j, l] += gr[p, l] * vr[i, l] + gi[p, l] * vi[i, l]
+                            wi[j, l] += gr[p, l] * vi[i, l] - gi[p, l] * vr[i, l]
+                        p += 1
+                size[:] = np.float32(1e-30)
+                gap[:] = np.float32(0)
+                for i in range(coils):
+                    for l in range(LANES):
+                        size[l] += wr[i, l] * wr[i, l] + wi[i, l] * wi[i, l]
                 for l in range(LANES):
                     size[l] = np.sqrt(size[l])
-                    gap[l] = np.float32(0)
-                for c in range(coils):
+                for i in range(coils):
                     for l in range(LANES):
-                        a = wr[c, l] / size[l]
-                        b = wi[c, l] / size[l]
-                        gap[l] += (a - vr[c, l]) ** 2 + (b - vi[c, l]) ** 2
-                        vr[c, l] = a
-                        vi[c, l] = b
-                worst = np.float32(0)
-                for l in range(LANES):
-                    worst = max(worst, gap[l])
-                if worst < tolerance:
+                        a = wr[i, l] / size[l]
+                        b = wi[i, l] / size[l]
+                        gap[l] += (a - vr[i, l]) ** 2 + (b - vi[i, l]) ** 2
+                        vr[i, l] = a
+                        vi[i, l] = b
+                if gap.max() < tolerance:
                     break
-            for c in range(coils):
+            for i in range(coils):
                 for l in range(LANES):
-                    vectors[c, y, x0 + l] = np.complex64(complex(vr[c, l], vi[c, l]))
+                    vectors[i, y, x0 + l] = np.complex64(complex(vr[i, l], vi[i, l]))
             for l in range(LANES):
                 values[y, x0 + l] = size[l]
 
 
-@njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
 def _finish(
-    vectors: Array, values: Array, reference: Array, crop: float, out: Array
-) -> None:  # pragma: no cover
-    coils, ny, nx = out.shape
-    for y in prange(ny):
+    start: int, stop: int, vectors: Array, values: Array, reference: Array, crop: float, out: Array
+) -> None:
+    coils, nx = out.shape[0], out.shape[2]
+    for y in range(start, stop):
         for x in range(nx):
             turn = np.complex64(0)
             for c in range(coils):
@@ -125,18 +140,19 @@ def dominant(
         Complex64 ``(coils, ny, nx)``.
     """
     nx = columns.shape[0]
-    wide = -(-nx // LANES) * LANES
-    count, ny = pairs.shape[0], rows.shape[0]
-    half = np.matmul(rows.astype(np.complex64), pairs.astype(np.complex64))  # (pairs, ny, b)
-    split = np.concatenate([half.real, half.imag], axis=-1).reshape(count * ny, -1)
-    grown = np.zeros((wide, columns.shape[1]), np.complex64)
-    grown[:nx] = columns
-    c, s = grown.real.T, grown.imag.T
-    real = (split @ np.concatenate([c, -s])).reshape(count, ny, wide)
-    imag = (split @ np.concatenate([s, c])).reshape(count, ny, wide)
-    vectors = np.empty((coils, ny, wide), np.complex64)
-    values = np.empty((ny, wide), np.float32)
-    _power(real, imag, coils, ITERATIONS, TOLERANCE, vectors, values)
+    blocks = -(-nx // LANES)
+    ny = rows.shape[0]
+    half = np.einsum("ya,pab->ypb", rows.astype(np.complex64), pairs.astype(np.complex64),
+                     optimize=True)  # fmt: skip
+    waves = np.zeros((columns.shape[1], blocks * LANES), np.complex64)
+    waves[:, :nx] = columns.T
+    vectors = np.empty((coils, ny, blocks * LANES), np.complex64)
+    values = np.empty((ny, blocks * LANES), np.float32)
+    in_chunks(
+        _power, blocks, np.ascontiguousarray(half.real), np.ascontiguousarray(half.imag),
+        np.ascontiguousarray(waves.real), np.ascontiguousarray(waves.imag), coils, ITERATIONS,
+        TOLERANCE, vectors, values,
+    )  # fmt: skip
     out = np.empty((coils, ny, nx), np.complex64)
-    _finish(vectors, values, reference, crop, out)
+    in_chunks(_finish, ny, vectors, values, reference, crop, out)
     return out
