@@ -188,8 +188,8 @@ def asd_pocs(
     ] = 20,
     smoothing: Annotated[
         float,
-        Param("First of these steps, as a share of the sweep's change", minimum=0.0, maximum=1.0),
-    ] = 0.2,
+        Param("Length of these steps, as a share of the sweep's change", minimum=0.0, maximum=1.0),
+    ] = 0.95,
     misfit: Annotated[
         float,
         Param("Relative misfit of the samples that counts as noise", minimum=0.0, maximum=1.0),
@@ -220,15 +220,11 @@ def asd_pocs(
         before = x.copy()
         gap = np.sqrt(parts.sweep(x, relaxation=relaxation, nonnegative=True)) / energy
         moved = float(np.linalg.norm(x - before))
-        if not watch.residuals:
-            step = smoothing * moved
-        held = x.copy()
+        # As long as the samples are not explained, the descent may not undo what the sweep did.
+        step = smoothing * moved if gap > misfit else min(step, smoothing * moved)
         for _ in range(steps):
             slope = variation_slope(x, ndim=ndim)
             x -= np.float32(step / steps / max(float(np.linalg.norm(slope)), 1e-30)) * slope
-        smoothed = float(np.linalg.norm(x - held))
-        if smoothed > 0.95 * moved and gap > misfit:
-            step *= 0.95
         relaxation *= 0.995
         if watch.done(x, float(gap)):
             return system.image(np.maximum(x, 0), kernel="ASD-POCS", unit=unit)
