@@ -96,7 +96,7 @@ def rfft(rows: Array, length: int) -> Array:
     from scipy import fft
 
     transform: Any = fft.rfft
-    return transform(rows, length, axis=-1, workers=-1)
+    return transform(rows, length, axis=-1, workers=_workers(rows.size))
 
 
 def irfft(spectra: Array, length: int) -> Array:
@@ -104,4 +104,10 @@ def irfft(spectra: Array, length: int) -> Array:
     from scipy import fft
 
     transform: Any = fft.irfft
-    return transform(spectra, length, axis=-1, workers=-1, overwrite_x=True)
+    workers = _workers(2 * spectra.size)
+    return transform(spectra, length, axis=-1, workers=workers, overwrite_x=True)
+
+
+def _workers(samples: int) -> int:
+    """Threads are worth their start from some size on."""
+    return -1 if samples > 2**18 else 1

@@ -128,9 +128,11 @@ class FourierSlice:
         kept = np.dtype(kept)
         real = np.dtype(np.float32 if kept == np.complex64 else np.float64)
         if (kept, kind) not in self._plans:
+            # Small transforms lose more by waiting for threads than they gain.
+            threads = min(os.cpu_count() or 1, 1 + self._points[0].size // 2**16)
             plan = finufft.Plan(
                 kind, self.shape, 1, TOLERANCE[real], 1 if kind == 1 else -1, dtype=str(kept),
-                nthreads=os.cpu_count() or 1,
+                nthreads=threads,
             )  # fmt: skip
             plan.setpts(*(np.ascontiguousarray(p.reshape(-1), real) for p in self._points))
             self._plans[kept, kind] = plan
