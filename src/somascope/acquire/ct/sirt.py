@@ -104,7 +104,7 @@ def sirt(
     acquisition: Acquisition,
     *,
     iterations: Annotated[int, Param("Number of iterations", minimum=1, maximum=5000)] = 50,
-    relaxation: Relaxation = 1.0,
+    relaxation: Relaxation = 1.5,
     nonnegative: Positive = True,
     size: Size = None,
     field_of_view: Field = None,
