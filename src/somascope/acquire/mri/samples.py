@@ -29,7 +29,7 @@ def cartesian(acquisition: Acquisition, name: str) -> tuple[Array, CartesianScan
     if not isinstance(scan, CartesianScan):
         raise ParameterError(
             f"{name} works on a Cartesian k-space, and this acquisition is {kind(acquisition)}; "
-            "use a reconstruction for trajectories, such as acquire.mri.gridding"
+            "use acquire.mri.rss or acquire.mri.sense, which take trajectories"
         )
     check_samples(acquisition.samples, name)
     return acquisition.samples.astype(np.complex64, copy=False), scan
