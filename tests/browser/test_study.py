@@ -79,7 +79,7 @@ def test_flip_rotate_zoom_reset(screen: Any) -> None:
     press("+")
     screen.wait_corner("stack-0", "br", "120 %")
     press("o")
-    screen.page.wait_for_selector("[data-pane='stack-0'] .corner", state="detached")
+    screen.page.wait_for_selector("[data-pane='stack-0'] .corner > *", state="detached")
 
 
 def test_length_is_millimetres(screen: Any) -> None:

@@ -6,7 +6,8 @@ import { useEffect, useReducer } from "react";
 
 import { Icon } from "../parts/Icon";
 import { TOOLS } from "../tools/names";
-import { figure, prettyUnit, roiLines } from "../tools/lines";
+import { figure, roiLines } from "../tools/lines";
+import { type ProbeData, probeLines } from "../tools/probe";
 import { currentEngine } from "../viewport/engine";
 import { viewportOf } from "../viewport/readout";
 import type { PanelProps } from "./SidePanel";
@@ -18,8 +19,6 @@ interface Stats {
   angle?: number;
   unit?: string;
   area?: number;
-  value?: number | number[];
-  modalityUnit?: string;
 }
 
 function result(data: { cachedStats?: Record<string, Stats> }): string {
@@ -28,8 +27,7 @@ function result(data: { cachedStats?: Record<string, Stats> }): string {
   if (typeof stats.length === "number") return `${figure(stats.length)} ${stats.unit ?? "mm"}`;
   if (typeof stats.angle === "number") return `${stats.angle.toFixed(1)}°`;
   if (typeof stats.area === "number") return roiLines({ cachedStats: { [target]: stats } }, target).join(" · ");
-  if (typeof stats.value === "number") return `${figure(stats.value)} ${prettyUnit(stats.modalityUnit ?? "")}`;
-  return "";
+  return probeLines(data as ProbeData, target).join(" ");
 }
 
 export function MeasurePanel({ pane, state, dispatch }: PanelProps) {

@@ -20,6 +20,7 @@ import {
 
 import { roiLines } from "./lines";
 import { TOOLS } from "./names";
+import { probeLines } from "./probe";
 
 export type Group = "stack" | "mpr" | "volume";
 export const GROUPS: Group[] = ["stack", "mpr", "volume"];
@@ -95,7 +96,7 @@ export function createGroups(engineId: string): void {
       group.addTool(StackScrollTool.toolName);
       group.addTool(LengthTool.toolName);
       group.addTool(AngleTool.toolName);
-      group.addTool(ProbeTool.toolName);
+      group.addTool(ProbeTool.toolName, { getTextLines: probeLines });
       group.addTool(EllipticalROITool.toolName, { getTextLines: roiLines });
       group.addTool(RectangleROITool.toolName, { getTextLines: roiLines });
       group.setToolActive(StackScrollTool.toolName, { bindings: [wheel] });
