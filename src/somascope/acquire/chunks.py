@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -45,3 +46,15 @@ def in_chunks(kernel: Callable[..., Any], count: int, *args: Any) -> None:
     for future in futures:
         if not future.cancel():
             future.result()
+
+
+@cache
+def _libraries(process: int) -> Any:  # noqa: ARG001  (a forked child looks again)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Linear algebra inside on one thread: for matrices of a few hundred, threads only wait."""
+    return _libraries(os.getpid()).limit(limits=1, user_api="blas")

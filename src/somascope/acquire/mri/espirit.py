@@ -13,6 +13,7 @@ from typing import Annotated
 
 import numpy as np
 
+from somascope.acquire.chunks import one_thread
 from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.espirit_kernels import dominant
 from somascope.acquire.mri.fourier import to_kspace
@@ -221,23 +222,25 @@ def _row_space(calibration: Array, widths: tuple[int, ...], threshold: float) ->
     size = calibration.shape[1] * int(np.prod(widths))
     gram = np.zeros((size, size), np.complex64)
     scale = np.float32(1 / np.abs(calibration).max())
-    axes = tuple(range(2, calibration.ndim))
-    for one in calibration:
-        patches = np.lib.stride_tricks.sliding_window_view(one * scale, widths, tuple(
-            a - 1 for a in axes))  # fmt: skip
-        # (coils, *positions, *patch) -> (coils, patch, positions)
-        d = len(widths)
-        order = (0, *range(1 + d, 1 + 2 * d), *range(1, 1 + d))
-        rows = patches.transpose(order).reshape(size, -1).astype(np.complex64)
-        gram += rows @ rows.conj().T
-    # Only the vectors that count are computed: a tenth of the time of a full decomposition.
-    from scipy.linalg import eigh
+    d = len(widths)
+    # (coils, *positions, *patch) -> (coils, patch, positions)
+    order = (0, *range(1 + d, 1 + 2 * d), *range(1, 1 + d))
+    with one_thread():
+        for one in calibration:
+            windows = np.lib.stride_tricks.sliding_window_view(
+                one * scale, widths, tuple(range(1, 1 + d))
+            )
+            rows = windows.transpose(order).reshape(size, -1).astype(np.complex64)
+            gram += rows @ rows.conj().T
+        # Only the vectors that count are computed: far less than a full decomposition.
+        from scipy.linalg import eigh
 
-    least = threshold**2 * _largest(gram)
-    _, basis = eigh(
-        gram, driver="evr", subset_by_value=(least, np.inf), check_finite=False, overwrite_a=True
-    )
-    return basis @ basis.conj().T
+        least = threshold**2 * _largest(gram)
+        _, basis = eigh(
+            gram, driver="evr", subset_by_value=(least, np.inf), check_finite=False,
+            overwrite_a=True,
+        )  # fmt: skip
+        return basis @ basis.conj().T
 
 
 def _largest(gram: Array) -> float:
