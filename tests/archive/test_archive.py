@@ -333,3 +333,35 @@ def test_the_database_may_be_configured(tmp_path, monkeypatch):
     (tmp_path / "somascope.toml").write_text("[archive]\ndatabase = 3\n")
     with pytest.raises(ParameterError, match="database"):
         Archive.open(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no modes there")
+def test_a_new_archive_is_not_for_everybody_on_the_machine(tmp_path):
+    old = os.umask(0)
+    try:
+        with Archive.open(tmp_path / "deep" / "archive") as opened:
+            assert opened.root.stat().st_mode & 0o007 == 0
+    finally:
+        os.umask(old)
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    with Archive.open(shared):
+        assert shared.stat().st_mode & 0o777 == 0o755, "what was there keeps its mode"
+
+
+def test_one_odd_instance_does_not_hide_its_series(archive, monkeypatch):
+    from somascope.archive import manifest
+
+    for raw in series(3):
+        archive.store(raw)
+    real = manifest.header.metadata
+
+    def odd(path, **more):
+        if path == archive.locate(instance="1.2.3.1.1")[0].path:
+            raise RecursionError("too deep")
+        return real(path, **more)
+
+    monkeypatch.setattr(manifest.header, "metadata", odd)
+    found = json.loads(archive.metadata(study="1.2.3"))
+    names = [len(o) > 5 for o in found]
+    assert sorted(names) == [False, True, True]

@@ -207,3 +207,32 @@ def test_a_running_server_takes_the_new_token(fresh_web, monkeypatch):
         assert client.get("/dicom-web/studies").status_code == 401
         good = httpx.Headers({"authorization": f"Bearer {token}"})
         assert client.get("/dicom-web/studies", headers=good).status_code == 204
+
+
+def test_behind_a_proxy_each_client_has_his_own_budget(fresh_web):
+    web = fresh_web(token=TOKEN, login_attempts=2, trusted_proxies=("127.0.0.1",))
+    with web.client() as client:
+
+        def guess(address: str) -> int:
+            headers = {**BAD, "x-forwarded-for": address}
+            return client.get("/dicom-web/studies", headers=headers).status_code
+
+        assert [guess("10.9.9.1") for _ in range(3)] == [401, 401, 429]
+        assert guess("10.9.9.2") == 401
+        page = client.post(
+            "/login", data={"token": TOKEN},
+            headers={"x-forwarded-proto": "https", "x-forwarded-for": "10.9.9.3"},
+        )  # fmt: skip
+        assert "; Secure" in page.headers["set-cookie"]
+
+
+def test_who_is_no_proxy_is_not_believed(fresh_web):
+    web = fresh_web(token=TOKEN, login_attempts=2)
+    with web.client() as client:
+        answers = [
+            client.get(
+                "/dicom-web/studies", headers={**BAD, "x-forwarded-for": f"10.9.9.{n}"}
+            ).status_code
+            for n in range(3)
+        ]
+    assert answers == [401, 401, 429]

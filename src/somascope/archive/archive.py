@@ -109,7 +109,9 @@ class Archive:
         What a killed process left behind is taken up or removed before this returns.
         """
         root = Path(root).absolute()
-        root.mkdir(parents=True, exist_ok=True)
+        if not root.is_dir():  # patients' names are in it: not for everybody on the machine
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o750, exist_ok=True)
         files = Files(root, reserve=reserve)
         database = Database(url or _configured(root) or f"sqlite:///{root / 'index.sqlite'}")
         database.migrate(root / "migrate.lock")

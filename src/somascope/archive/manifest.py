@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import threading
@@ -21,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from somascope.archive import schema
-from somascope.core.errors import NotFound, SomascopeError
+from somascope.core.errors import NotFound
 from somascope.io.dicom import header
 
 if TYPE_CHECKING:
     from somascope.archive.archive import Archive
     from somascope.archive.records import Instance, Level
 
+_LOG = logging.getLogger("somascope.archive")
 VERSION = 1
 BASE = "\x00base\x00"
 _MARK = json.dumps(BASE)[1:-1].encode()
@@ -197,7 +199,8 @@ def _text(instance: Instance) -> bytes:
     uri = f"{BASE}/studies/{i.study}/series/{i.series}/instances/{i.sop_uid}/bulkdata"
     try:
         found = header.metadata(i.path, bulk_uri=uri)
-    except (SomascopeError, OSError):  # listed by verify; the others must be served
+    except Exception as error:  # one odd instance must not hide the others of its series
+        _LOG.warning("no metadata of %s: %r", i.sop_uid, error)
         found = {"00080018": {"vr": "UI", "Value": [i.sop_uid]}}
     found["00083002"] = {"vr": "UI", "Value": [i.transfer_syntax]}
     return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()

@@ -30,14 +30,18 @@ _UNIVERSAL = ("", "*")
 """Values that match everything (PS3.4 C.2.2.2.3); their attributes are returned."""
 
 
-def statement(query: Query) -> Select[Any]:
-    """The SELECT of a query; its columns are named by tag."""
+MANY = 500
+"""Series of a modality from which on studies are asked for it one by one, newest first."""
+
+
+def statement(query: Query, *, common: bool = False) -> Select[Any]:
+    """The SELECT of a query; its columns are named by tag. ``common``: see `_common`."""
     if query.level not in LEVELS:
         raise ParameterError(f"level is {query.level!r}; choose one of {', '.join(LEVELS)}")
     if query.offset < 0 or (query.limit is not None and query.limit < 0):
         raise ParameterError(f"limit {query.limit} and offset {query.offset} must not be negative")
     chosen = _everything(query.level)
-    conditions = _conditions(query)
+    conditions = _conditions(query, common=common)
     if conditions:
         chosen = chosen.where(and_(*conditions))
     if query.limit is not None:
@@ -71,9 +75,8 @@ def _everything(level: Level) -> Select[Any]:
 
 def search(archive: Archive, query: Query) -> list[dict[str, Any]]:
     """Run the query; see `Archive.search`."""
-    chosen = statement(query)
     with archive.database.reading() as c:
-        rows = c.execute(chosen).all()
+        rows = c.execute(statement(query, common=_common(c, query))).all()
         counts = _patient_counts(c, [r[-1] for r in rows]) if query.level == "PATIENT" else {}
     plan = _plan(
         query.level,
@@ -229,7 +232,7 @@ def _patient_counts(c: Any, keys: list[int]) -> dict[int, tuple[int, int, int]]:
     return found
 
 
-def _conditions(query: Query) -> list[ColumnElement[bool]]:
+def _conditions(query: Query, *, common: bool) -> list[ColumnElement[bool]]:
     allowed = searchable(query.level)
     found: dict[str, tuple[Attribute, str]] = {}
     for name, value in query.match.items():
@@ -259,11 +262,11 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
             if day in found and hour in found and "-" in found[hour][1]:
                 conditions.append(_combined(found.pop(day), found.pop(hour)))
     for a, text in found.values():
-        conditions.append(_condition(a, text, fuzzy=query.fuzzy))
+        conditions.append(_condition(a, text, fuzzy=query.fuzzy, common=common))
     return conditions
 
 
-def _condition(a: Attribute, text: str, *, fuzzy: bool) -> ColumnElement[bool]:
+def _condition(a: Attribute, text: str, *, fuzzy: bool, common: bool) -> ColumnElement[bool]:
     if a.how == "uid":
         values = [v.strip() for v in text.replace(",", "\\").split("\\") if v.strip()]
         return a.column.in_(values) if len(values) != 1 else _like(a.column, values[0])
@@ -277,9 +280,10 @@ def _condition(a: Attribute, text: str, *, fuzzy: bool) -> ColumnElement[bool]:
     if a.how == "time":
         return _range(a, text, times.first, times.last)
     if a.how == "modalities":
-        wanted = [v for v in text.replace(",", "\\").split("\\") if v]
-        match = or_(*(_like(_s.c.modality, v) for v in wanted))
-        return _t.c.k.in_(select(_s.c.study_k).where(match))
+        if common:
+            has = select(_s.c.study_k).where(_s.c.study_k == _t.c.k, _of_modality(text))
+            return has.correlate(_t).exists()
+        return _t.c.k.in_(select(_s.c.study_k).where(_of_modality(text)))
     if a.how == "name":
         if fuzzy and a.keyword == "PatientName":
             return _fuzzy(text)
@@ -287,6 +291,29 @@ def _condition(a: Attribute, text: str, *, fuzzy: bool) -> ColumnElement[bool]:
         return _name(folded, names.fold(text))
     values = text.split("\\")
     return or_(*(_like(a.column, v) for v in values))
+
+
+def _of_modality(text: str) -> ColumnElement[bool]:
+    wanted = [v for v in text.replace(",", "\\").split("\\") if v]
+    return or_(*(_like(_s.c.modality, v) for v in wanted))
+
+
+def _common(c: Any, query: Query) -> bool:
+    """Whether a page of studies is asked for by modalities that many series have.
+
+    Their studies would all be collected before the newest are taken, which grows with the archive;
+    asked one by one in the order of the list, a page is soon full. For rare ones it is the other
+    way round.
+    """
+    if query.limit is None:
+        return False
+    for name, value in query.match.items():
+        a = find(name)
+        if a is not None and a.how == "modalities" and value not in _UNIVERSAL:
+            some = select(_s.c.study_k).where(_of_modality(str(value).strip())).limit(MANY)
+            found = c.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+            return bool(found >= MANY)
+    return False
 
 
 def _name(column: Any, text: str) -> ColumnElement[bool]:

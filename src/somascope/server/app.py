@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
+import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -41,12 +44,15 @@ from somascope.server.credentials import Credentials
 from somascope.server.decode import Decoders
 from somascope.server.dicomweb.door import Door
 from somascope.server.dicomweb.service import ALIAS, PREFIX, openapi_paths, routes, wado_route
+from somascope.server.dimse.tls import CIPHERS
 from somascope.server.gate import Gate
 from somascope.server.limits import protocol
+from somascope.server.logs import configure
 from somascope.server.security import Guard, check_bind
 from somascope.server.settings import Settings
 
 API = "/api"
+STALE_SECONDS = 24 * 3600.0
 STATIC = Path(__file__).parent / "static"
 """Where the build puts the viewer."""
 
@@ -238,15 +244,26 @@ def web_server(
             ws="none" if find_spec("websockets") is None else "auto",
             loop="auto",
             log_level="warning",
+            log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_keep_alive=int(settings.keep_alive_seconds),
             timeout_graceful_shutdown=5,
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
+            ssl_ciphers=CIPHERS,
         )
     )
+
+
+def sweep(root: Path) -> None:
+    """Remove what uploads of a killed server left, once it is a day old."""
+    for folder in root.glob("upload-*"):
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve_http(
@@ -258,7 +275,9 @@ def serve_http(
     """
     settings = settings or Settings.load(root)
     check_bind(root, host, settings=settings)
+    configure()
     archive = Archive.open(root)
+    sweep(archive.root)
     try:
         decoders = _decoders(settings)
         decoders.warm()  # the first picture need not wait for it

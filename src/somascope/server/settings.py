@@ -38,6 +38,8 @@ class Settings:
     """Names accepted in the Host header beside the loopback names and the bound address."""
     cors_origins: tuple[str, ...] = ()
     """Origins (``https://viewer.example``) whose pages may read from here; none by default."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies whose X-Forwarded-For and -Proto are believed."""
     tls_certificate: str = ""
     """PEM file; with it the server speaks HTTPS."""
     tls_key: str = ""

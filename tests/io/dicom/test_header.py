@@ -23,7 +23,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, UID_dictionary
 
 from somascope.core.errors import CorruptFile, NotFound, ReadError, UnsupportedFormat
-from somascope.io.dicom import header, header_tables, header_window
+from somascope.io.dicom import header, header_meta, header_tables, header_window
 
 ZOO = Path(pydicom.data.__file__).parent / "test_files"
 REFUSED = {
@@ -459,3 +459,32 @@ def test_files_are_read_without_pread(name, monkeypatch):
     truth = header.scan(ZOO / name)
     monkeypatch.delattr(header_window.os, "pread")
     assert header.scan(ZOO / name) == truth
+
+
+def test_metadata_of_what_inflates_to_much_takes_little_memory():
+    import tracemalloc
+
+    raw = part10(image())
+    start = header.scan(raw).dataset_offset
+    rng = np.random.default_rng(3)
+    noise = rng.integers(0, 256, 1 << 18, np.uint8).tobytes()
+    long = struct.pack("<HH2sHI", 0x0043, 0x1010, b"OB", 0, 96 << 20)
+    body = raw[start : raw.index(struct.pack("<HH", 0x7FE0, 0x10))] + long
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(body) + b"".join(
+        packer.compress(noise + bytes((1 << 20) - len(noise))) for _ in range(96)
+    )
+    packed += packer.compress(raw[raw.index(struct.pack("<HH", 0x7FE0, 0x10)) :]) + packer.flush()
+    deflated = header_meta.wrap(
+        sop_class="1.2.840.10008.5.1.4.1.1.4", sop_uid="1.2.3",
+        transfer_syntax="1.2.840.10008.1.2.1.99",
+    ) + packed  # fmt: skip
+    tracemalloc.start()
+    try:
+        found = header.metadata(deflated, bulk_uri="/x")
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20
+    finally:
+        tracemalloc.stop()
+    assert found["00431010"] == {"vr": "OB", "BulkDataURI": "/x/00431010"}
+    assert found["7FE00010"]["BulkDataURI"] == "/x/7FE00010"
+    assert found["00280010"]["Value"] == [4]

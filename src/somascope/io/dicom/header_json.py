@@ -11,6 +11,7 @@ import io
 import math
 import mmap
 import struct
+import tempfile
 import warnings
 import zlib
 from functools import cache
@@ -32,7 +33,8 @@ BULK_BYTES = 1024
 """Binary values longer than this become a BulkDataURI."""
 LONG_BYTES = 1 << 16
 """Numbers and texts longer than this do, too."""
-MOST_INFLATED = 1 << 30
+MOST_INFLATED = 2 << 30
+CHUNK = 1 << 20
 MOST_DEPTH = 64
 _BINARY = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 _LONG_TEXT = frozenset(["LT", "ST", "UT", "UR"])
@@ -74,10 +76,44 @@ def metadata(
     found = scan(source, transfer_syntax=transfer_syntax, wanted={})
     start, data = found.dataset_offset, source
     if found.transfer_syntax == DEFLATED:
-        data = zlib.decompressobj(-15).decompress(source[start:], MOST_INFLATED)
-        start = 0
-    parser = _Parser(data, ">" if found.transfer_syntax == BIG_ENDIAN else "<", bulk_bytes)
-    explicit = found.transfer_syntax not in (IMPLICIT, GE_PRIVATE)
+        return _inflated(source, start, bulk_uri, bulk_bytes)
+    return _parsed(data, start, found.transfer_syntax, bulk_uri, bulk_bytes)
+
+
+def _inflated(
+    source: bytes | memoryview, start: int, bulk_uri: str, bulk_bytes: int
+) -> dict[str, Any]:
+    """Of a deflated data set: inflated into a file, since a megabyte may become a gigabyte."""
+    inflate = zlib.decompressobj(-15)
+    with tempfile.TemporaryFile() as file:
+        size, at = 0, start
+        try:
+            while not inflate.eof and at < len(source):
+                packed = bytes(source[at : at + CHUNK])
+                at += len(packed)
+                while packed:
+                    size += file.write(inflate.decompress(packed, CHUNK))
+                    packed = inflate.unconsumed_tail
+                    if size > MOST_INFLATED:
+                        raise CorruptFile(f"inflates to more than {MOST_INFLATED} bytes; refused")
+            size += file.write(inflate.flush())
+        except zlib.error as error:
+            raise CorruptFile(f"the deflated data set is damaged: {error}") from error
+        file.flush()
+        if not size:
+            return {}
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+        ):
+            return _parsed(whole, 0, DEFLATED, bulk_uri, bulk_bytes)
+
+
+def _parsed(
+    data: bytes | memoryview, start: int, syntax: str, bulk_uri: str, bulk_bytes: int
+) -> dict[str, Any]:
+    parser = _Parser(data, ">" if syntax == BIG_ENDIAN else "<", bulk_bytes)
+    explicit = syntax not in (IMPLICIT, GE_PRIVATE)
     if explicit and bytes(data[start + 4 : start + 6]) not in ALL_VRS:
         explicit = False
     try:

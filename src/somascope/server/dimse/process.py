@@ -7,7 +7,6 @@ Standard output says ``ready`` once the archive is open and the port is served.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ import threading
 from somascope.server.dimse.acceptor import Acceptor
 from somascope.server.dimse.ledger import Ledger
 from somascope.server.dimse.settings import Settings
+from somascope.server.logs import configure
 
 
 def _end_with_parent(acceptor: Acceptor) -> None:
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--ledger", type=int, required=True)
     parser.add_argument("--index", type=int, required=True)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    configure()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides
     line = bytearray()
     while not line.endswith(b"\n"):
