@@ -41,6 +41,14 @@ def test_the_operation_recipe_works_and_is_checked(ct: Image):
     check_operation(gain)
 
 
+def test_the_page_on_acquisition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("docs/explanation/acquisition.md")
+    image = run_block(code)["image"]
+    assert image.unit == "[hnsf'U]"
+    assert image.provenance.steps[-1].operation == "acquire.ct.fbp"
+
+
 def test_the_reader_recipe_reads_a_file(tmp_path: Path):
     reader = run_block(blocks("CONTRIBUTING.md")[1])["Plain16"]()
     path = tmp_path / "x.pln"
