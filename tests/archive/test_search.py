@@ -55,6 +55,7 @@ PLANS = {
     "studies": Query(match={"StudyInstanceUID": "1.2.3\\1.2.4"}, limit=50),
     "worklist": Query(limit=50),
     "modality": Query(match={"ModalitiesInStudy": "MR"}, limit=50),
+    "common modality": Query(match={"ModalitiesInStudy": "MR"}, limit=10),
     "series of study": Query(level="SERIES", match={"StudyInstanceUID": "1.2.3"}),
     "series": Query(level="SERIES", match={"SeriesInstanceUID": "1.2.3.1"}),
     "instances": Query(level="INSTANCE", match={"SeriesInstanceUID": "1.2.3.1"}),
@@ -79,8 +80,13 @@ def test_every_kind_of_query_uses_an_index(archive, name):
     assert plan
     for step in plan:
         assert not step.startswith("SCAN ") or "USING INDEX" in step or "COVERING" in step, plan
-    if PLANS[name].match and name not in ("date", "modality"):
+    if PLANS[name].match and name not in ("date", "modality", "common modality"):
         assert any(s.startswith("SEARCH") and ("INDEX" in s) for s in plan), plan
+
+
+STEADY = (
+    "patient", "accession", "study", "series of study", "instances", "instance", "common modality",
+)  # fmt: skip
 
 
 def test_work_of_a_query_does_not_grow_with_the_archive(make):
@@ -89,7 +95,7 @@ def test_work_of_a_query_does_not_grow_with_the_archive(make):
     for studies in (20, 400):
         archive = make()
         fill(archive, studies)
-        for name in ("patient", "accession", "study", "series of study", "instances", "instance"):
+        for name in STEADY:
             counted = 0
 
             def tick() -> int:
@@ -97,15 +103,34 @@ def test_work_of_a_query_does_not_grow_with_the_archive(make):
                 counted += 1
                 return 0
 
+            chosen = statement(PLANS[name], common=name == "common modality")
             with archive.database.engine.connect() as connection:
                 raw = connection.connection.driver_connection
-                connection.execute(statement(PLANS[name])).all()
+                connection.execute(chosen).all()
                 raw.set_progress_handler(tick, 10)
-                found = connection.execute(statement(PLANS[name])).all()
+                found = connection.execute(chosen).all()
                 raw.set_progress_handler(None, 0)
             steps.setdefault(name, []).append(counted - 3 * len(found))
     for name, (small, large) in steps.items():
         assert large < 1.3 * small + 40, (name, small, large)
+
+
+@pytest.mark.parametrize(
+    "make", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+@pytest.mark.parametrize("modality", ["MR", "C*", "MR\\\\CT", "US", ",", "*T"])
+def test_rare_and_common_modalities_find_the_same(archive, monkeypatch, modality):
+    from somascope.archive import search
+
+    fill(archive, 30)
+    archive.store(part10(Modality="US", StudyInstanceUID="1.8", SeriesInstanceUID="1.8.1",
+                         SOPInstanceUID="1.8.1.1"))  # fmt: skip
+    query = Query(match={"ModalitiesInStudy": modality}, limit=12)
+    as_rare = archive.search(query)
+    monkeypatch.setattr(search, "MANY", 0)
+    assert archive.search(query) == as_rare
+    found = {"US": 1, ",": 0}.get(modality, 12)
+    assert len(as_rare) == found
 
 
 HOSTILE = ["'", '"', "%", "_", "\\", "';--", "\x1b", "a\r\nb", "\u202e", "[", "]", "(", "\ufffe"]

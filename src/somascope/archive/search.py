@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from somascope.archive import names, schema, times
 from somascope.archive.attributes import ATTRIBUTES, LEVELS, Attribute, element, find, searchable
@@ -295,7 +295,7 @@ def _condition(a: Attribute, text: str, *, fuzzy: bool, common: bool) -> ColumnE
 
 def _of_modality(text: str) -> ColumnElement[bool]:
     wanted = [v for v in text.replace(",", "\\").split("\\") if v]
-    return or_(*(_like(_s.c.modality, v) for v in wanted))
+    return or_(false(), *(_like(_s.c.modality, v) for v in wanted))
 
 
 def _common(c: Any, query: Query) -> bool:
@@ -309,8 +309,11 @@ def _common(c: Any, query: Query) -> bool:
         return False
     for name, value in query.match.items():
         a = find(name)
-        if a is not None and a.how == "modalities" and value not in _UNIVERSAL:
-            some = select(_s.c.study_k).where(_of_modality(str(value).strip())).limit(MANY)
+        text = str(value).strip()
+        if a is not None and a.how == "modalities" and text not in _UNIVERSAL:
+            if len(text) > MOST_TEXT:
+                return False  # refused by `statement`
+            some = select(_s.c.study_k).where(_of_modality(text)).limit(MANY)
             found = c.execute(select(func.count()).select_from(some.subquery())).scalar_one()
             return bool(found >= MANY)
     return False
