@@ -167,13 +167,8 @@ def gfactor(
     for z in range(nz):
         progress(z / nz, f"plane {z + 1}")
         lines = grappa_kernel.demand_lines(reference[:, z], acceleration, blocks, columns)
-        kernel = grappa_kernel.fit(
-            reference[:, z],
-            acceleration,
-            grappa_kernel.neighbours(lines),
-            columns=columns,
-            regularisation=regularisation,
-        )
+        known = grappa_kernel.equations(reference[:, z], acceleration, lines, columns)
+        kernel = known.solve(known.offsets, regularisation)
         weights = cropped(grappa_kernel.image_weights(kernel, (ny, nx)), scan.grid.shape[1:])
         combine = _weights(reference[:, z], maps, z, scan)
         through = np.einsum("tyx,tsyx->syx", combine, weights, optimize=True)

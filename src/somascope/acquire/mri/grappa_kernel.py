@@ -14,7 +14,6 @@ import numpy as np
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
-
 EDGE_DAMPING = 100.0
 """Kernels at the edges of k-space reach out instead of in between: damped more, they keep the
 noise of the others and still leave a fifth of the error of zeros."""
@@ -61,19 +60,40 @@ def demand_lines(calibration: Array, acceleration: int, blocks: int, columns: in
     return blocks
 
 
-def fit(
-    calibration: Array,
-    acceleration: int,
-    offsets: tuple[int, ...],
-    *,
-    columns: int = 5,
-    regularisation: float = 1e-3,
-) -> Kernel:
-    """Least-squares weights from fully sampled lines ``(coils, lines, kx)``.
+@dataclass(frozen=True, eq=False)
+class Equations:
+    """Normal equations of all calibration positions: of sources, and of targets with sources.
 
-    Damped by ``regularisation`` times the mean diagonal of the normal matrix (Tikhonov).
+    ``gram`` is ``(sources, sources)`` and ``cross`` ``((R - 1) coils, sources)``; sources run over
+    coils, then ``offsets``, then columns.
     """
+
+    acceleration: int
+    offsets: tuple[int, ...]
+    columns: int
+    gram: Array
+    cross: Array
+
+    def solve(self, offsets: tuple[int, ...], regularisation: float) -> Kernel:
+        """The kernel from some of the source lines.
+
+        Damped by ``regularisation`` times the mean diagonal of the equations (Tikhonov).
+        """
+        coils = self.cross.shape[0] // (self.acceleration - 1)
+        shape = (coils, len(self.offsets), self.columns)
+        rows = np.arange(len(self.gram)).reshape(shape)
+        rows = rows[:, [self.offsets.index(o) for o in offsets]].ravel()
+        gram = self.gram[np.ix_(rows, rows)]
+        gram = gram + regularisation * np.trace(gram).real / len(gram) * np.eye(len(gram))
+        solved = np.linalg.solve(gram, self.cross[:, rows].conj().T).conj().T
+        weights = solved.reshape(self.acceleration - 1, coils, coils, len(offsets), self.columns)
+        return Kernel(self.acceleration, offsets, self.columns, weights.astype(np.complex64))
+
+
+def equations(calibration: Array, acceleration: int, blocks: int, columns: int) -> Equations:
+    """What fully sampled lines ``(coils, lines, kx)`` say about weights of ``blocks`` lines."""
     coils, count, nx = calibration.shape
+    offsets = neighbours(blocks)
     lines = np.array(offsets) * acceleration
     base = np.arange(max(0, -lines.min()), count - max(lines.max(), acceleration - 1))
     half = columns // 2
@@ -84,18 +104,20 @@ def fit(
         for dx in range(-half, half + 1)
     ]
     matrix = np.stack(sources, axis=1).reshape(coils * len(lines) * columns, -1)
-    gram = (matrix @ matrix.conj().T).astype(np.complex128)
-    gram += regularisation * np.trace(gram).real / len(gram) * np.eye(len(gram))
+    adjoint = matrix.conj().T
     targets = np.concatenate(
         [
             calibration[:, base + r, :][:, :, inner].reshape(coils, -1)
             for r in range(1, acceleration)
         ]
     )
-    cross = (targets @ matrix.conj().T).astype(np.complex128)
-    solved = np.linalg.solve(gram, cross.conj().T).conj().T
-    weights = solved.reshape(acceleration - 1, coils, coils, len(lines), columns)
-    return Kernel(acceleration, offsets, columns, weights.astype(np.complex64))
+    return Equations(
+        acceleration,
+        offsets,
+        columns,
+        (matrix @ adjoint).astype(np.complex128),
+        (targets @ adjoint).astype(np.complex128),
+    )
 
 
 def fill(
@@ -114,6 +136,7 @@ def fill(
     ends of the readout sources are zero.
     """
     blocks = demand_lines(calibration, acceleration, blocks, columns)
+    known = equations(calibration, acceleration, blocks, columns)
     count, coils, ny, nx = planes.shape
     half = columns // 2
     measured = np.arange(start, ny, acceleration)
@@ -126,7 +149,7 @@ def fill(
         groups.setdefault(there, []).append(base)
     for offsets, members in groups.items():
         damping = regularisation * (1 if len(offsets) == blocks else EDGE_DAMPING)
-        kernel = fit(calibration, acceleration, offsets, columns=columns, regularisation=damping)
+        kernel = known.solve(offsets, damping)
         bases = np.array(members)
         rows = coils * len(offsets) * columns
         sources = np.stack(

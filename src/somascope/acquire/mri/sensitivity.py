@@ -57,15 +57,14 @@ def loop_sensitivities(grid: Grid, coils: int, *, distance: float = 1.7) -> Arra
 
 def _refined(coarse: Array, shape: tuple[int, ...]) -> Array:
     """Cubic interpolation of coarse maps, voxel centres within the outer lattice points."""
-    from scipy.ndimage import map_coordinates
+    from scipy.interpolate import make_interp_spline
 
-    axes = [
-        ((np.arange(n) + 0.5) / n * (c - 1) if n > 1 else np.zeros(1))
-        for n, c in zip(shape, coarse.shape[1:], strict=True)
-    ]
-    where = np.meshgrid(*axes, indexing="ij")
-    out = np.empty((len(coarse), *shape), np.complex64)
-    for map_, small in zip(out, coarse, strict=True):
-        map_.real = map_coordinates(small.real, where, order=3, mode="nearest")
-        map_.imag = map_coordinates(small.imag, where, order=3, mode="nearest")
+    out = coarse
+    for axis, n in enumerate(shape, start=1):
+        c = out.shape[axis]
+        if c == 1:
+            continue
+        where = (np.arange(n) + 0.5) / n * (c - 1)
+        weights = make_interp_spline(np.arange(c), np.eye(c), k=min(3, c - 1))(where)
+        out = np.moveaxis(np.tensordot(weights, out, axes=(1, axis)), 0, axis)
     return out
