@@ -1,7 +1,10 @@
 """QIDO latency as the archive grows: p95 at 10^5 instances against p95 at 10^3, same questions.
 
 The peer of this benchmark is our own archive when it was small: the promise is that growth does
-not show (ratio of the 95th percentiles, large over small, below 1.3).
+not show (ratio of the 95th percentiles, large over small, below 1.3). Both are asked in turn. The
+95th percentile by the clock also has what other programs took from a busy machine, so that of the
+processor's time is given beside it. Text in the middle of a name has no index: *PatientName
+contains* reads the names of all patients, and grows with their number.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -69,56 +73,62 @@ def _fill(
 
 def _questions(studies: int) -> list[tuple[str, Query]]:
     rng = np.random.default_rng(5)
-    picks = rng.integers(0, studies, 60)
-    return [
-        ("PatientID", Query("STUDY", {"PatientID": f"ID{p:08d}"})) for p in picks
-    ] + [
-        ("PatientName prefix", Query("STUDY", {"PatientName": f"Patient^A{p:05d}*"})) for p in picks
-    ] + [
-        ("newest 10", Query("STUDY", {}, limit=10)) for _ in picks
-    ]  # fmt: skip
+    asked: list[tuple[str, Query]] = []
+    for p in rng.integers(0, studies, 180):
+        asked += [
+            ("PatientID", Query("STUDY", {"PatientID": f"ID{p:08d}"})),
+            ("PatientName prefix", Query("STUDY", {"PatientName": f"Patient^A{p:05d}*"})),
+            ("newest 10", Query("STUDY", {}, limit=10)),
+            ("ModalitiesInStudy, newest 10", Query("STUDY", {"ModalitiesInStudy": "CT"}, limit=10)),
+            ("PatientName contains", Query("STUDY", {"PatientName": f"*A{p:05d}*"})),
+        ]
+    return asked
 
 
-def _p95(archive: Archive, studies: int) -> dict[str, tuple[float, float, float, int]]:
-    times: dict[str, list[float]] = {}
-    hits: dict[str, int] = {}
-    for name, query in _questions(studies) * 3:
-        start = time.perf_counter()
-        found = archive.search(query)
-        times.setdefault(name, []).append((time.perf_counter() - start) * 1e3)
-        hits[name] = len(found)
-    return {
-        name: (min(t), median(t), quantiles(t, n=20)[-1], hits[name]) for name, t in times.items()
-    }
+class _Times:
+    """Milliseconds of one question on one archive: by the clock, and of the processor."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def ask(self, archive: Archive, query: Query) -> None:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        archive.search(query)
+        self.cpu.append((time.thread_time() - cpu) * 1e3)
+        self.wall.append((time.perf_counter() - wall) * 1e3)
+
+    @staticmethod
+    def p95(times: list[float]) -> float:
+        return quantiles(times, n=20)[-1]
 
 
 def run(*, small: bool) -> Iterator[dict[str, Any]]:
-    """One line per question; ``peer`` is the archive of the smaller size."""
+    """One line per question; ``peer`` is the archive of the smaller size, asked in turn."""
     sizes = (1_000, 2_000) if small else (1_000, 100_000)
     per_study = SERIES * SLICES
     template = _template()
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Archive.open(Path(folder))
-        try:
-            have, measured = 0, []
-            for size in sizes:
-                _fill(archive, template, have, size // per_study - have)
-                have = size // per_study
-                measured.append(_p95(archive, have))
-        finally:
-            archive.close()
-    before, after = measured
-    for name, (low, middle, p95, _) in after.items():
-        was = before[name]
+    times: dict[str, tuple[_Times, _Times]] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        archives = [stack.enter_context(Archive.open(Path(folder) / str(n))) for n in sizes]
+        for archive, size in zip(archives, sizes, strict=True):
+            _fill(archive, template, 0, size // per_study)
+        asked = [_questions(size // per_study) for size in sizes]
+        for (name, few), (_, many) in zip(*asked, strict=True):
+            before, after = times.setdefault(name, (_Times(), _Times()))
+            before.ask(archives[0], few)
+            after.ask(archives[1], many)
+    for name, (before, after) in times.items():
+        was, now = before.p95(before.wall), after.p95(after.wall)
         yield {
             "name": "query",
-            "case": f"{name}, p95 {p95:.2f} ms at {sizes[1]} against {was[2]:.2f} ms at {sizes[0]}",
-            "ours_ms": {"min": low, "median": middle},
+            "case": f"{name}, p95 {now:.2f} ms at {sizes[1]} against {was:.2f} ms at {sizes[0]}",
+            "ours_ms": {"min": min(after.wall), "median": median(after.wall)},
             "peer": f"somascope at {sizes[0]} instances",
             "peer_version": __version__,
-            "peer_ms": {"min": was[0], "median": was[1]},
-            "ratio": was[1] / middle,
-            "quality_metric": "p95 ms",
-            "quality_ours": round(p95, 3),
-            "quality_peer": round(was[2], 3),
+            "peer_ms": {"min": min(before.wall), "median": median(before.wall)},
+            "ratio": median(before.wall) / median(after.wall),
+            "quality_metric": "p95 of processor ms",
+            "quality_ours": round(after.p95(after.cpu), 3),
+            "quality_peer": round(before.p95(before.cpu), 3),
         }

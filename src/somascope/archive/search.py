@@ -313,10 +313,15 @@ def _common(c: Any, query: Query) -> bool:
         if a is not None and a.how == "modalities" and text not in _UNIVERSAL:
             if len(text) > MOST_TEXT:
                 return False  # refused by `statement`
-            some = select(_s.c.study_k).where(_of_modality(text)).limit(MANY)
-            found = c.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-            return bool(found >= MANY)
+            return bool(c.execute(_count_to(MANY, text)).scalar_one() >= MANY)
     return False
+
+
+@lru_cache(maxsize=64)
+def _count_to(most: int, text: str) -> Select[tuple[int]]:
+    """How many series have these modalities; counting ends at ``most``."""
+    some = select(_s.c.study_k).where(_of_modality(text)).limit(most)
+    return select(func.count()).select_from(some.subquery())
 
 
 def _name(column: Any, text: str) -> ColumnElement[bool]:
