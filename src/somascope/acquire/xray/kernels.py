@@ -3,7 +3,8 @@
 Joseph (1982): step from plane to plane along the axis the ray runs along most, interpolate
 bilinearly in the other two, and weigh by the length of the ray between two planes. The volume
 comes with one voxel of zeros around it, so the interpolation needs no branch at its border, and
-is read through one flat unsigned index, which the compiler turns into vector gathers.
+is read through one flat unsigned index. Positions are fixed-point numbers of 32 + 32 bits: where a
+ray goes through a plane costs an addition and a shift, and is exact to 2^-24 of a voxel.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import numba
 import numpy as np
 
 from somascope.core.grid import Array, Float
+
+ONE = 4294967296.0
+"""One voxel in fixed point."""
+FRACTION = np.float32(2.0**-24)
 
 
 @numba.njit(fastmath=True, error_model="numpy", cache=True)
@@ -89,7 +94,7 @@ def forward(
         ``(nv, ny, nx)``, written.
     """
     nv, ny, nx = out.shape
-    strides = np.empty(3, np.uint32)
+    strides = np.empty(3, np.int64)
     strides[0], strides[1], strides[2] = shape[1] * shape[2], shape[2], 1
     for line in numba.prange(nv * ny):
         view, row = line // ny, line % ny
@@ -101,20 +106,22 @@ def forward(
                 sources[view], pixel, gram, shape
             )
             sa, su, sv = strides[axis], strides[u], strides[v]
-            a0, b0 = np.float32(u0 + first * du), np.float32(v0 + first * dv)
-            da, db = np.float32(du), np.float32(dv)
-            base = np.uint32(first) * sa
+            a, b = np.int64((u0 + first * du) * ONE), np.int64((v0 + first * dv) * ONE)
+            da, db = np.int64(du * ONE), np.int64(dv * ONE)
+            base = first * sa
             total = volume.dtype.type(0)
-            for k in range(max(last - first + 1, 0)):
-                a, b = a0 + np.float32(k) * da, b0 + np.float32(k) * db
-                i, j = np.uint32(a), np.uint32(b)
-                f, g = a - np.float32(i), b - np.float32(j)
-                at = np.uint32(base + np.uint32(k) * sa + i * su + j * sv)
-                p, q = volume[at], volume[np.uint32(at + sv)]
-                r, s = volume[np.uint32(at + su)], volume[np.uint32(at + su + sv)]
+            for _ in range(max(last - first + 1, 0)):
+                f = np.float32(np.int32((a >> 8) & 0xFFFFFF)) * FRACTION
+                g = np.float32(np.int32((b >> 8) & 0xFFFFFF)) * FRACTION
+                at = np.uint64(base + (a >> 32) * su + (b >> 32) * sv)
+                p, q = volume[at], volume[at + np.uint64(sv)]
+                r, s = volume[at + np.uint64(su)], volume[at + np.uint64(su + sv)]
                 p += g * (q - p)
                 r += g * (s - r)
                 total += p + f * (r - p)
+                a += da
+                b += db
+                base += sa
             out[view, row, column] = total * weight
 
 
@@ -136,7 +143,7 @@ def adjoint(
     filled at the same time without meeting; one pass per axis.
     """
     nv, ny, nx = rays.shape
-    strides = np.empty(3, np.uint32)
+    strides = np.empty(3, np.int64)
     strides[0], strides[1], strides[2] = shape[1] * shape[2], shape[2], 1
     for main in range(3):
         for slab in numba.prange(slabs):
@@ -156,17 +163,24 @@ def adjoint(
                         if axis != main:
                             continue
                         sa, su, sv = strides[axis], strides[u], strides[v]
-                        # The same single precision positions as `forward`: an exact transpose.
-                        a0, b0 = np.float32(u0 + first * du), np.float32(v0 + first * dv)
-                        da, db = np.float32(du), np.float32(dv)
+                        # The same fixed-point positions as `forward`: an exact transpose.
+                        a, b = np.int64((u0 + first * du) * ONE), np.int64((v0 + first * dv) * ONE)
+                        da, db = np.int64(du * ONE), np.int64(dv * ONE)
                         value = rays[view, row, column] * weight
-                        for k in range(max(begin - first, 0), min(last + 1, end) - first):
-                            a, b = a0 + np.float32(k) * da, b0 + np.float32(k) * db
-                            i, j = np.uint32(a), np.uint32(b)
-                            f, g = a - np.float32(i), b - np.float32(j)
-                            at = np.uint32(np.uint32(first + k) * sa + i * su + j * sv)
-                            low, high = value * (np.float32(1) - f), value * f
-                            out[at] += low * (np.float32(1) - g)
-                            out[np.uint32(at + sv)] += low * g
-                            out[np.uint32(at + su)] += high * (np.float32(1) - g)
-                            out[np.uint32(at + su + sv)] += high * g
+                        low, high = max(begin, first), min(last + 1, end)
+                        a += (low - first) * da
+                        b += (low - first) * db
+                        base = low * sa
+                        for _ in range(max(high - low, 0)):
+                            f = np.float32(np.int32((a >> 8) & 0xFFFFFF)) * FRACTION
+                            g = np.float32(np.int32((b >> 8) & 0xFFFFFF)) * FRACTION
+                            at = np.uint64(base + (a >> 32) * su + (b >> 32) * sv)
+                            far = value * f
+                            near = value - far
+                            out[at] += near - near * g
+                            out[at + np.uint64(sv)] += near * g
+                            out[at + np.uint64(su)] += far - far * g
+                            out[at + np.uint64(su + sv)] += far * g
+                            a += da
+                            b += db
+                            base += sa

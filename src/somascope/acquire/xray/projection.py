@@ -20,7 +20,7 @@ class Projection:
     Parameters
     ----------
     grid
-        The volume; oblique and anisotropic grids are fine. At most 2^32 voxels.
+        The volume; oblique and anisotropic grids are fine.
     sources
         Focal spots ``(nv, 3)``, LPS mm.
     origins
