@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from somascope.acquire.mri.noncartesian import NonCartesianScan
+from somascope.acquire.mri.results import Part, image_of, scan_of
 from somascope.acquire.nufft import NUFFT, check_points
+from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
@@ -29,20 +31,18 @@ def ramp(trajectory: Array) -> Array:
     return np.maximum(radius, step / 4) ** (np.shape(trajectory)[-1] - 1)
 
 
-def pipe_menon(trajectory: Array, shape: Sequence[int], *, iterations: int = 15) -> Array:
+def pipe_menon(trajectory: Array, shape: Sequence[int], *, iterations: int = 20) -> Array:
     """Weights for any trajectory: ``w <- w / (G w)`` until gridding them gives one everywhere.
 
-    Pipe and Menon 1999 (Magn Reson Med 41:179), with the Fourier transform of a Gaussian-apodised
-    field as the kernel G.
+    Pipe and Menon 1999 (Magn Reson Med 41:179) with the kernel of Johnson and Pipe 2009: the
+    transform of a triangle as wide as two fields of view, ``sinc^2``, which is nowhere negative.
     """
-    shape = tuple(shape)
-    transform = NUFFT(check_points(trajectory, shape), shape, tolerance=1e-3)
-    # A positive, compact kernel in k-space: about one cycle per field of view wide.
-    window = np.ones(shape, np.float32)
-    for axis, n in enumerate(shape):
-        r = (np.arange(n) - n // 2) / n
-        profile = np.exp(-0.5 * (r / 0.22) ** 2).astype(np.float32)
-        window *= profile.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    wide = tuple(2 * n for n in shape)
+    transform = NUFFT(2 * check_points(trajectory, shape), wide, tolerance=1e-3)
+    window = np.ones(wide, np.float32)
+    for axis, n in enumerate(wide):
+        profile = (1 - np.abs(np.arange(n) - n // 2) / (n // 2)).astype(np.float32)
+        window *= profile.reshape([-1 if a == axis else 1 for a in range(len(wide))])
     weights = np.ones(trajectory.shape[:-1], np.complex64)
     for _ in range(iterations):
         spread = transform.forward(transform.adjoint(weights) * window)
@@ -116,3 +116,46 @@ def gridded(samples: Array, scan: NonCartesianScan, *, weights: Array | None = N
     samples = np.asarray(samples)
     real = np.float32 if samples.dtype == np.complex64 else np.float64
     return scan.coil_images(samples * weights.astype(real))
+
+
+@operation("acquire.mri.gridding")
+def gridding(
+    acquisition: Acquisition,
+    *,
+    compensation: Annotated[
+        Literal["auto", "pipe", "ramp", "voronoi"],
+        Param("Density of the samples: auto takes that of the raw data, else Pipe and Menon's"),
+    ] = "auto",
+    combine: Annotated[
+        Literal["rss", "maps"], Param("Coils: root of the sum of squares, or with sensitivities")
+    ] = "rss",
+    part: Part = "magnitude",
+    progress: Progress = QUIET,
+) -> Image:
+    """Image of a scan along a trajectory in one transform (density-compensated gridding)."""
+    name = "acquire.mri.gridding"
+    scan = scan_of(acquisition, name)
+    if not isinstance(scan, NonCartesianScan):
+        raise ParameterError(
+            f"{name} takes a scan along a trajectory, not {scan.kind}; use acquire.mri.rss or "
+            "acquire.mri.sense"
+        )
+    progress(0.0, "density")
+    if compensation == "auto":
+        weights = density(scan) if scan.density is None else scaled(scan.density, scan)
+    else:
+        weights = density(scan, method=compensation)
+    progress(0.4, "transform")
+    if combine == "maps":
+        from somascope.acquire.mri.sense import with_maps
+
+        mapped = with_maps(acquisition, name)
+        data = mapped.adjoint(acquisition.samples * weights.astype(np.float32))
+    else:
+        images = gridded(acquisition.samples, scan, weights=weights)
+        if part == "magnitude" or scan.coils > 1:
+            data = np.sqrt((np.abs(images) ** 2).sum(axis=-4))
+        else:
+            data = images[..., 0, :, :, :]
+    progress(1.0, "reconstructed")
+    return image_of(acquisition, data, part=part)
