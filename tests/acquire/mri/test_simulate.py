@@ -15,6 +15,7 @@ from somascope.core import Acquisition, Grid, Image
 from somascope.core.errors import ParameterError
 from somascope.io import read, write
 from somascope.phantoms import shepp_logan
+from somascope.testing import check_operation
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,11 @@ def test_a_still_patient_is_sharper_than_one_who_moves(head: Image):
     assert error(rss(moving).data, truth) > 0.1
     barely = simulate(head, snr=None, motion=1e-3)
     assert error(rss(barely).data, truth) < 0.03
+
+
+@pytest.mark.parametrize("trajectory", ["cartesian", "radial", "epi"])
+def test_it_keeps_the_contract_of_operations(trajectory: str):
+    check_operation(simulate, params={"trajectory": trajectory, "coils": 3, "shots": 12})
 
 
 def test_values_that_are_not_finite_are_refused(head: Image):

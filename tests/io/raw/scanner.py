@@ -165,16 +165,25 @@ def _mdh(scan: Scan, flags: int, counters, at, samples: int, *, modern: bool, nu
 
 
 def write_twix(
-    path: Path, scan: Scan, *, modern: bool = True, noise: np.ndarray | None = None
+    path: Path,
+    scan: Scan,
+    *,
+    modern: bool = True,
+    noise: np.ndarray | None = None,
+    adjustment: np.ndarray | None = None,
+    flags_of=lambda number: 8,
 ) -> None:
-    """A measurement of VD (``modern``) or VB; samples follow exp(+2 pi i k.r)."""
-    head = protocol(scan)
-    body = head
+    """A measurement of VD (``modern``) or VB; samples follow exp(+2 pi i k.r).
+
+    ``noise`` comes first in it, ``adjustment`` is noise in a measurement of its own before it.
+    """
+    body = protocol(scan)
     rows = []
     if noise is not None:
         rows.append((1 << 25, (0, 0, 0, 0), scan.centre, noise))
     for line, partition, count, echo, at, values in scan.readouts(+1.0):
-        rows.append((8, (line, partition, count, echo), at, values))
+        flags = flags_of(len(rows))
+        rows.append((flags, (line, partition, count, echo), at, values))
     for number, (flags, counters, at, values) in enumerate(rows):
         data = values.astype("<c8")
         mdh = _mdh(scan, flags, counters, at, data.shape[1], modern=modern, number=number)
@@ -187,8 +196,19 @@ def write_twix(
     body += _mdh(scan, 1, (0, 0, 0, 0), (0, 0, 0), 16, modern=modern, number=len(rows))
     if modern:
         offset = 10240
-        entry = struct.pack("<IIQQ64s64s", 7, 8, offset, len(body), b"Left^Right", b"marked")
-        body = (struct.pack("<II", 0, 1) + entry).ljust(offset, b"\0") + body
+        parts = [body]
+        if adjustment is not None:
+            data = adjustment.astype("<c8")
+            mdh = _mdh(scan, 1 << 25, (0, 0, 0, 0), (0, 0, 0), data.shape[1], modern=True, number=0)
+            end = _mdh(scan, 1, (0, 0, 0, 0), (0, 0, 0), 16, modern=True, number=1)
+            blocks = b"".join(bytes(32) + coil.tobytes() for coil in data)
+            first = protocol(scan) + mdh + blocks + end
+            parts.insert(0, first + bytes(-len(first) % 512))
+        directory = struct.pack("<II", 0, len(parts))
+        for part in parts:
+            directory += struct.pack("<IIQQ64s64s", 7, 8, offset, len(part), b"L^R", b"marked")
+            offset += len(part)
+        body = directory.ljust(10240, b"\0") + b"".join(parts)
     path.write_bytes(body)
 
 

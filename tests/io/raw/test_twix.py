@@ -81,6 +81,29 @@ def test_noise_and_echoes_are_sorted(tmp_path: Path):
     assert np.allclose(image.data[1], 0.5 * image.data[0], atol=1e-4)
 
 
+def test_noise_of_an_adjustment_before_the_scan_is_kept(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3, 128)) + 1j * rng.normal(size=(3, 128))
+    write_twix(tmp_path / "m.dat", Scan(FRAME, sources=SOURCES), adjustment=noise)
+    (acquisition,) = twix.read(tmp_path / "m.dat")
+    assert np.allclose(acquisition.calibration["noise"], noise.conj(), atol=1e-6)
+    assert acquisition.samples.shape == (3, 1, 24, 40)
+
+
+def test_navigators_reference_and_backward_lines_are_told_apart(tmp_path: Path):
+    special = {0: 1 << 21 | 1 << 24, 1: 1 << 21, 2: 1 << 22, 3: 1 << 23, 5: 1 << 24}
+    write_twix(
+        tmp_path / "m.dat", Scan(FRAME, sources=SOURCES), flags_of=lambda n: 8 | special.get(n, 0)
+    )
+    (acquisition,) = twix.read(tmp_path / "m.dat")
+    kept = acquisition.calibration
+    assert kept["navigator"].shape == (3, 1, 2, 40)
+    assert kept["navigator_polarity"].tolist() == [-1, 1]
+    assert (np.abs(kept["reference"]).max(axis=(0, 1, 3)) > 0).sum() == 1
+    assert acquisition.operator.mask.any(axis=(0, 2)).sum() == 21
+    assert (kept["polarity"] == -1).sum() == 1
+
+
 def test_skipped_lines_make_a_mask(tmp_path: Path):
     write_twix(tmp_path / "m.dat", Scan(FRAME, sources=SOURCES, skip=2))
     (acquisition,) = twix.read(tmp_path / "m.dat")

@@ -20,8 +20,8 @@ from somascope.io.raw.readouts import Encoding, Readouts, Stack, placed
 _LEADING = {"echo": "echo", "phase": "phase", "set": "set", "repetition": "t"}
 """Counters that become leading axes, in their order, and the axes' names."""
 
-_LARGEST = 1 << 32
-"""Complex samples of one k-space; counters that claim more are damaged."""
+_SPARSEST, _SMALL = 256, 1 << 26
+"""A k-space larger than this many times its samples, and than this, comes of damaged counters."""
 
 
 def acquisitions(
@@ -74,7 +74,9 @@ def _sorted(
     shape = tuple(len(v) for v in leading.values())
     two = encoding.dimensions == 2
     matrix = (len(stack.slices) if two else encoding.matrix[0], *encoding.matrix[1:])
-    if int(np.prod([*shape, coils, *matrix], dtype=np.float64)) > _LARGEST:
+    measured = int(readouts.samples[chosen].sum()) * coils
+    wanted = float(np.prod([*shape, coils, *matrix], dtype=np.float64))
+    if wanted > max(_SPARSEST * measured, _SMALL):
         raise CorruptFile(
             f"{name} asks for a k-space of {(*shape, coils, *matrix)}; its counters are damaged"
         )
