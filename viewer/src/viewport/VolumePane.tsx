@@ -9,6 +9,7 @@ import { LOOKS, type Look, UNIT, looksFor, pointsIn } from "../render/presets";
 import type { Series } from "../study/series";
 import { currentEngine, software } from "./engine";
 import { PaneFrame } from "./PaneFrame";
+import { useReadout } from "./readout";
 import { useViewport } from "./useElement";
 import { ensureVolume, loadingNow, volumeId, watchLoading } from "./volumes";
 
@@ -89,11 +90,12 @@ function apply(viewport: Types.IVolumeViewport, look: Look, range: [number, numb
 
 function GpuPane(props: VolumePaneProps & { look: Look }) {
   const { id, series, phase, look, onReady } = props;
-  const { attach, ready } = useViewport(id, Enums.ViewportType.VOLUME_3D, "volume", {
+  const { attach, element, ready } = useViewport(id, Enums.ViewportType.VOLUME_3D, "volume", {
     orientation: Enums.OrientationAxis.CORONAL,
   });
   const [error, setError] = useState("");
   const [shown, setShown] = useState(false);
+  const readout = useReadout(id, shown ? element : null);
 
   useEffect(() => {
     const engine = ready ? currentEngine() : undefined;
@@ -152,6 +154,12 @@ function GpuPane(props: VolumePaneProps & { look: Look }) {
     >
       <div className="overlay">
         <div className="frame">
+          <span className="letter t">{readout?.top}</span>
+          <span className="letter l">{readout?.left}</span>
+          <span className="letter r">{readout?.right}</span>
+          <div className="foot">
+            <span className="letter b">{readout?.bottom}</span>
+          </div>
           <div className="corner tr">
             <strong>Volume rendering</strong>
             <span>{look.label}</span>
