@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from somascope.acquire.ct.fbp import fbp
+from somascope.acquire.ct.normal import sees_all
+from somascope.acquire.ct.parallel import ParallelScan
 from somascope.acquire.ct.sirt import Field, Size, Unit, Water, largest_eigenvalue
 from somascope.acquire.ct.system import System, prepare
 from somascope.acquire.iteration import Solution, Watch
@@ -72,6 +75,7 @@ def weighted(
     *,
     iterations: int,
     strength: float,
+    x0: Array | None = None,
     progress: Progress = QUIET,
 ) -> Solution:
     """``min_x>=0  1/2 sum w (y - A x)^2 + lambda TV(x)`` by accelerated gradients."""
@@ -81,7 +85,7 @@ def weighted(
     prior = smooth_prior(system, strength, bound)
     return fista(
         operator, root * system.samples, prior=prior, iterations=iterations, step=1 / bound,
-        progress=progress,
+        x0=x0, progress=progress,
     )  # fmt: skip
 
 
@@ -120,6 +124,19 @@ def transmission(
             return watch.solution(x)
 
 
+def begin(system: System) -> Array | None:
+    """A filtered back projection to start from, where the geometry has one and sees the object.
+
+    Weighted problems are badly conditioned: from zero, starved regions would take hundreds of
+    iterations to fill.
+    """
+    scan = system.scan
+    if not isinstance(scan, ParallelScan) or not sees_all(scan, system.samples):
+        return None
+    given = system.acquisition.with_samples(system.samples, operator=scan)
+    return np.maximum(fbp(given, kernel="hann", unit="1/mm").data, 0)
+
+
 @operation("acquire.ct.pwls")
 def pwls(
     acquisition: Acquisition,
@@ -151,8 +168,9 @@ def pwls(
         found = transmission(system, weights, iterations=iterations, progress=progress)
     else:
         found = weighted(
-            system, weights, iterations=iterations, strength=strength, progress=progress
-        )
+            system, weights, iterations=iterations, strength=strength, x0=begin(system),
+            progress=progress,
+        )  # fmt: skip
     return system.image(found.x, kernel=model.upper(), unit=unit)
 
 
