@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks.viewer import ohif
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEYS = {
@@ -57,3 +60,25 @@ def test_query_finds_the_same_at_both_sizes():
 @pytest.mark.parametrize("name", ["store", "web"])
 def test_against_orthanc(name: str):
     check(benchmark(name, "--small", "--json"), name)
+
+
+def test_without_ohif_its_benchmark_says_that_it_is_skipped():
+    clean = {k: v for k, v in os.environ.items() if k != ohif.VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "viewer", "--small", "--json"],
+        capture_output=True, text=True, cwd=ROOT, timeout=280, env=clean,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "skipped" in done.stderr
+    assert ohif.VARIABLE in done.stderr
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(ohif.dist() is None, reason=f"{ohif.VARIABLE} names no OHIF")
+def test_both_viewers_show_the_same_series():
+    lines = check(benchmark("viewer", "--small", "--json"), "viewer")
+    assert len(lines) == 4
+    for line in lines:  # the disc is mid-grey in the header's window, its noise a few levels
+        assert line["quality_ours"] == pytest.approx(line["quality_peer"], abs=40)

@@ -318,7 +318,7 @@ def _common(c: Any, query: Query) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _count_to(most: int, text: str) -> Select[tuple[int]]:
+def _count_to(most: int, text: str) -> Select[Any]:
     """How many series have these modalities; counting ends at ``most``."""
     some = select(_s.c.study_k).where(_of_modality(text)).limit(most)
     return select(func.count()).select_from(some.subquery())
