@@ -63,6 +63,33 @@ def test_reverse_reference_and_phase_correction_lines(tmp_path: Path):
     assert np.allclose(acquisition.samples[:, 0, 1], straight[:, ::-1], atol=1e-5)
 
 
+def test_ramp_samples_of_epi_are_described(tmp_path: Path):
+    times = {"rampUpTime": 160, "flatTopTime": 240, "rampDownTime": 160, "acqDelayTime": 32}
+    long = "".join(
+        f"<userParameterLong><name>{k}</name><value>{v}</value></userParameterLong>"
+        for k, v in times.items()
+    )
+    described = (
+        f"<trajectoryDescription><identifier>ConventionalEPI</identifier>{long}"
+        "<userParameterDouble><name>dwellTime</name><value>12.4</value></userParameterDouble>"
+        "</trajectoryDescription></encoding>\n"
+    )
+
+    def change(heads: np.ndarray) -> None:
+        heads["flags"][1::2] |= 1 << 21
+
+    header = xml(scan()).replace("</encoding>\n", described)
+    write_ismrmrd(tmp_path / "a.h5", scan(), header=header, change=change)
+    (acquisition,) = ismrmrd.read(tmp_path / "a.h5")
+    places = acquisition.calibration["readout"]
+    assert places.shape == (40,)
+    assert np.allclose(places, -places[::-1], atol=1e-9)
+    # By the trapezoid itself: the speed of the first sample over that of the flat top.
+    speed = np.diff(places)
+    first = ((32 + 12.4 * 0.5) + (32 + 12.4 * 1.5)) / 2 / 160
+    assert speed[0] / speed[20] == pytest.approx(first, rel=0.02)
+
+
 def test_averages_are_averaged(tmp_path: Path):
     rows = list(scan().readouts(-1.0))
     again = [(*r[:-1], 3 * r[-1]) for r in rows]

@@ -133,7 +133,11 @@ def _group(group: Any, path: Path) -> list[Acquisition]:
         paths = _paths(table, heads, imaging, name)
         return along(readouts, encoding, paths, name=name, attributes=facts, provenance=provenance)
     encoding = _widened(encoding, readouts, imaging)
-    return acquisitions(readouts, encoding, name=name, attributes=facts, provenance=provenance)
+    places = ismrmrd_header.ramp(header, encoding.matrix[2])
+    extra = {"readout": places} if places is not None and readouts.reverse.any() else {}
+    return acquisitions(
+        readouts, encoding, name=name, attributes=facts, provenance=provenance, extra=extra
+    )
 
 
 def _check_sizes(heads: Array, path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from somascope.core.errors import CorruptFile, UnsupportedFormat
+from somascope.core.grid import Float
+from somascope.io.raw import ramps
 from somascope.io.raw.readouts import Encoding
 
 _LONGEST = 8 << 20
@@ -55,6 +57,18 @@ class Header:
             raise CorruptFile(f"{self._name}: {path} is {found[:4]}, not finite")
         return values
 
+    def named(self, path: str) -> dict[str, float]:
+        """Numbers of elements that have a ``name`` and a ``value``; others are left out."""
+        found: dict[str, float] = {}
+        for element in self._root.findall(path):
+            try:
+                value = float(element.findtext("value") or "")
+            except ValueError:
+                continue
+            if math.isfinite(value):
+                found[(element.findtext("name") or "").strip()] = value
+        return found
+
     def number(self, path: str, default: float | None = None) -> float:
         """The first such number; `CorruptFile` where there is neither it nor a default."""
         values = self.numbers(path)
@@ -68,6 +82,25 @@ class Header:
 def is_siemens(header: Header) -> bool:
     """Whether a Siemens scanner measured it: their samples follow ``exp(+2 pi i k.r)``."""
     return _SIEMENS.search(header.text("acquisitionSystemInformation/systemVendor")) is not None
+
+
+def ramp(header: Header, samples: int) -> Float | None:
+    """Positions of the samples of a conventional EPI readout; None where they are even or unknown.
+
+    From the trajectory description that converters of Siemens data write; times in us.
+    """
+    path = "encoding/trajectoryDescription"
+    if "EPI" not in header.text(f"{path}/identifier").upper():
+        return None
+    long, double = f"{path}/userParameterLong", f"{path}/userParameterDouble"
+    times = header.named(long) | header.named(double)
+    wanted = ("rampUpTime", "flatTopTime", "rampDownTime", "acqDelayTime", "dwellTime")
+    if not all(key in times for key in wanted):
+        return None
+    up, flat, down, delay, dwell = (times[key] for key in wanted)
+    return ramps.positions(
+        samples, up=up, flat=flat, down=down, delay=delay, duration=dwell * samples
+    )
 
 
 def encoding(header: Header, name: str, *, columns: int, repetitions: int) -> Encoding:

@@ -19,7 +19,7 @@ from somascope.core.acquisition import Acquisition
 from somascope.core.errors import CorruptFile
 from somascope.core.grid import Array
 from somascope.core.provenance import Provenance, Source
-from somascope.io.raw import twix_mdh
+from somascope.io.raw import ramps, twix_mdh
 from somascope.io.raw.readouts import COUNTERS, Encoding, Readouts, demand_cartesian
 from somascope.io.raw.sorting import acquisitions
 from somascope.io.raw.twix_facts import facts
@@ -230,22 +230,15 @@ def _ramp(protocol: Protocol, encoding: Encoding) -> Array | None:
     duration = first("aflRegridADCDuration")
     if mode not in (2, 4) or count != encoding.matrix[2] or duration <= 0:
         return None
-    up, flat, down = (
-        first(f"alRegrid{part}Time") for part in ("Rampup", "Flattop", "Rampdown")
-    )  # fmt: skip
-    fine = 64
-    edges = np.linspace(0, duration, count * fine + 1)
-    time = first("alRegridDelaySamplesTime") + (edges[1:] + edges[:-1]) / 2
-    rising = np.clip(time / up, 0, 1) if up > 0 else np.ones_like(time)
-    falling = np.clip((up + flat + down - time) / down, 0, 1) if down > 0 else np.ones_like(time)
-    gradient = np.minimum(rising, falling)
-    if mode == 4:
-        gradient = np.sin(np.pi / 2 * gradient)
-    moment = np.concatenate([[0.0], np.cumsum(gradient)])
-    place = moment[fine // 2 :: fine][:count]
-    place = place - (place[0] + place[-1]) / 2
-    span = moment[-1]
-    return place / span * count
+    return ramps.positions(
+        count,
+        up=first("alRegridRampupTime"),
+        flat=first("alRegridFlattopTime"),
+        down=first("alRegridRampdownTime"),
+        delay=first("alRegridDelaySamplesTime"),
+        duration=duration,
+        sine=mode == 4,
+    )
 
 
 def attributes_of(path: str | Path) -> dict[str, Any]:
