@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from somascope.acquire.ct.centre import centre, opposite_views
+from somascope.acquire.ct.cone import ConeScan, HelicalScan
 from somascope.acquire.ct.fan import FanScan
 from somascope.acquire.ct.fbp import fbp
 from somascope.acquire.ct.hardening import beam_hardening, harden_two, harden_water
@@ -168,10 +169,38 @@ def test_axis_refusals(plain):
     with pytest.raises(ParameterError, match="almost nothing"):
         centre(empty)
     fan = FanScan(grid=GRID, angles=np.arange(8.0), bins=20, spacing=9.0, source=500, detector=900)
-    with pytest.raises(GeometryError, match=r"ct\.fan"):
+    with pytest.raises(ParameterError, match="full turn"):
         centre(Acquisition(np.ones(fan.range, np.float32), fan, "CT"))
+    helix = HelicalScan(grid=GRID, angles=np.arange(8.0), rows=2, columns=9, spacing=(9.0, 9.0),
+                        source=500, detector=900, pitch=5.0)  # fmt: skip
+    with pytest.raises(GeometryError, match=r"ct\.helical"):
+        centre(Acquisition(np.ones(helix.range, np.float32), helix, "CT"))
     one, two = opposite_views(np.arange(8) * np.pi / 4)
     np.testing.assert_array_equal(two - one, 4)
+
+
+@pytest.mark.parametrize("curved", [True, False])
+@pytest.mark.parametrize("make", [FanScan, ConeScan])
+def test_axis_of_divergent_beams(make, curved):
+    size = {"bins": 90} if make is FanScan else {"rows": 2, "columns": 90}
+    spacing = 5.0 if make is FanScan else (5.0, 5.0)
+    image = body(
+        Ellipsoid(200, (25, 10, 0), (12, 8, 50)), Ellipsoid(-300, (-20, 30, 0), (9, 9, 50))
+    )
+    mu = (image.data + 1000) * np.float32(WATER / 1000)
+    grid = (
+        GRID
+        if make is FanScan
+        else Grid.from_spacing((3, N, N), (2, 2, 2), origin=(-(N - 1), -(N - 1), -2))
+    )
+    given = {
+        "grid": grid, "angles": np.arange(120) * np.pi / 60, **size, "spacing": spacing,
+        "source": 500.0, "detector": 900.0, "curved": curved,
+    }  # fmt: skip
+    true = make(**given, offset=7.3)
+    samples = true.forward(np.repeat(mu, grid.shape[0], axis=0))
+    found = centre(Acquisition(samples, make(**given), "CT"))
+    assert found.operator.offset == pytest.approx(7.3, abs=0.5)
 
 
 # Rings

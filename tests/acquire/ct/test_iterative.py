@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from somascope.acquire.ct.cone import ConeScan
 from somascope.acquire.ct.fan import FanScan
 from somascope.acquire.ct.fbp import fbp
 from somascope.acquire.ct.normal import SliceNormal, sees_all
@@ -23,6 +24,7 @@ from somascope.acquire.ct.simulate import simulate
 from somascope.acquire.ct.sirt import cgls, reciprocal, simultaneous, sirt
 from somascope.acquire.ct.statistical import pwls, total_variation, transmission, tv
 from somascope.acquire.ct.system import prepare
+from somascope.acquire.ct.views import ViewsScan
 from somascope.core import Acquisition, Grid
 from somascope.core.errors import Cancelled, GeometryError, ParameterError, UnitError
 from somascope.core.progress import Progress
@@ -219,6 +221,29 @@ def test_fan_and_stack():
     for k in range(2):
         one = rmse(made.crop(start=(k, 0, 0), stop=(k + 1, 48, 48)), two.data[k] * 1000 - 1000)
         assert one < 110
+
+
+def test_cone_and_general_views():
+    image = shepp_logan((8, 24, 24))
+    mu = image.data * np.float32(0.02)
+    cone = ConeScan(
+        grid=image.grid, angles=np.arange(24) * np.pi / 12, rows=12, columns=34,
+        spacing=(50.0, 16.0), source=500.0, detector=900.0,
+    )  # fmt: skip
+    views = cone.views()
+    free = ViewsScan(
+        grid=image.grid, source=views.source, centre=views.centre, u=views.u, v=views.v, rows=12,
+        columns=34,
+    )  # fmt: skip
+    error = {}
+    for scan in (cone, free):
+        given = Acquisition(scan.forward(mu), scan, "CT", calibration={"mu_water": np.array(0.02)})
+        start = float(np.sqrt(np.mean((image.data * 1000) ** 2)))
+        error[scan.kind] = rmse(os_sart(given, iterations=4, subsets=6), image.data * 1000 - 1000)
+        assert error[scan.kind] < 0.5 * start
+        assert rmse(cgls(given, iterations=12), image.data * 1000 - 1000) < 0.5 * start
+        assert rmse(sirt(given, iterations=10), image.data * 1000 - 1000) < 0.6 * start
+    assert error["ct.views"] == pytest.approx(error["ct.cone"], rel=0.02)
 
 
 def test_smaller_field_and_facts(full):

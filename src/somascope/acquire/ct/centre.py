@@ -77,34 +77,92 @@ def by_opposite(sinogram: Array, angles: Float, spacing: float, middle: float) -
     return middle + float(fine.x) / 2 * spacing
 
 
+def by_opposite_rays(
+    sinogram: Array, angles: Float, *, spacing: float, detector: float, curved: bool
+) -> float:
+    """Offset in mm of a fan's detector at which opposite rays agree best.
+
+    A ray at ``(beta, gamma)`` is measured again, the other way, at ``(beta + pi - 2 gamma,
+    -gamma)``. ``sinogram`` is ``(views, bins)`` over a full turn in equal steps.
+    """
+    views, bins = sinogram.shape
+    step = float(np.median(np.diff(angles)))
+    if abs(abs(step) * views - 2 * np.pi) > 1.5 * abs(step):
+        raise ParameterError(
+            f"the views cover {np.rad2deg(abs(step) * views):.0f} degrees; opposite rays of a fan "
+            "need one full turn in equal steps"
+        )
+    from scipy.ndimage import gaussian_filter1d, map_coordinates
+
+    # A little smoothing along the detector makes the misfit smooth in the offset.
+    smooth = gaussian_filter1d(sinogram.astype(np.float64), 1.0, axis=1)
+    wrapped = np.concatenate([smooth, smooth[:1]], axis=0)
+    middle = (bins - 1) / 2
+
+    def misfit(offset: float) -> float:
+        u = (np.arange(bins) - middle) * spacing + offset
+        gamma = u / detector if curved else np.arctan(u / detector)
+        there = (-u - offset) / spacing + middle
+        inside = (there >= 0) & (there <= bins - 1)
+        if inside.sum() < bins // 8:
+            return np.inf
+        beta = angles[:, None] + np.pi - 2 * gamma[inside]
+        row = np.mod((beta - angles[0]) / step, views)
+        column = np.broadcast_to(there[inside], row.shape)
+        other = map_coordinates(wrapped, np.stack([row, column]), order=1)
+        gap = smooth[:, inside] - other
+        return float(np.mean(gap * gap))
+
+    from scipy.optimize import minimize_scalar
+
+    tried = np.arange(-(bins // 3), bins // 3 + 1) * spacing
+    start = float(tried[int(np.argmin([misfit(float(o)) for o in tried]))])
+    bounds = (start - spacing, start + spacing)
+    fine: Any = minimize_scalar(misfit, bounds=bounds, method="bounded")
+    return float(fine.x)
+
+
 @operation("acquire.ct.centre")
 def centre(
     acquisition: Acquisition,
     *,
     method: Annotated[
         Literal["moments", "opposite"],
-        Param("From the centres of mass of all views, or from views half a turn apart"),
+        Param("From the centres of mass of all views, or from views (rays) half a turn apart"),
     ] = "moments",
     progress: Progress = QUIET,
 ) -> Acquisition:
-    """Find the axis of rotation of a parallel-beam scan and correct its geometry.
+    """Find where the axis of rotation falls on the detector and correct the geometry.
 
     The samples stay; the operator's ``offset`` is set so that the axis is where it was measured.
-    ``moments`` is exact where the whole object is seen, ``opposite`` works where it is not.
+    Parallel beams: ``moments`` is exact where the whole object is seen, ``opposite`` works where it
+    is not. Fans and cones of one full turn are always centred by their opposite rays (of a cone,
+    in the plane of the source).
     """
     scan: Any = scan_of(acquisition, operation_name="acquire.ct.centre")
-    if not isinstance(scan, ParallelScan):
-        raise GeometryError(
-            f"acquire.ct.centre takes ct.parallel scans; this is {scan.kind}: calibrate its "
-            "geometry with acquire.ct.calibrate"
-        )
     samples = line_integrals(acquisition, operation_name="acquire.ct.centre")
-    sinogram = scan.slices(samples).mean(axis=0)
-    place: Float = (np.arange(scan.bins, dtype=np.float64) - (scan.bins - 1) / 2) * scan.spacing
     progress(0.2, "searching the axis")
-    if method == "moments":
-        axis = by_moments(sinogram, scan.angles, place)
+    if isinstance(scan, ParallelScan):
+        sinogram = scan.slices(samples).mean(axis=0)
+        place: Float = (np.arange(scan.bins, dtype=np.float64) - (scan.bins - 1) / 2) * scan.spacing
+        if method == "moments":
+            axis = by_moments(sinogram, scan.angles, place)
+        else:
+            axis = by_opposite(sinogram, scan.angles, scan.spacing, 0.0)
+        offset = -axis
+    elif scan.kind in ("ct.fan", "ct.cone"):
+        if samples.ndim == 3:
+            rows = samples.shape[1]
+            # The rows beside the plane of the source are fans of their own only in that plane.
+            near = slice((rows - 1) // 2, rows // 2 + 1) if scan.kind == "ct.cone" else slice(None)
+            samples = samples[:, near].mean(axis=1)
+        offset = by_opposite_rays(
+            samples, scan.angles, spacing=float(np.atleast_1d(scan.spacing)[-1]),
+            detector=scan.detector, curved=scan.curved,
+        )  # fmt: skip
     else:
-        axis = by_opposite(sinogram, scan.angles, scan.spacing, 0.0)
-    changed: Any = rebuilt(scan, {"offset": -axis})
+        raise GeometryError(
+            f"acquire.ct.centre takes ct.parallel, ct.fan and ct.cone scans; this is {scan.kind}"
+        )
+    changed: Any = rebuilt(scan, {"offset": offset})
     return acquisition.with_samples(acquisition.samples, operator=changed)
