@@ -103,6 +103,11 @@ def test_what_makes_no_sense_is_refused():
         simulate(CT, result="counts")
     with pytest.raises(UnitError, match="'mm2/s'"):
         simulate(CT.with_data(CT.data, unit="mm2/s"))
+    unnamed = CT.with_data(CT.data, unit="1")
+    with pytest.raises(UnitError, match="values=HU"):
+        simulate(unnamed)
+    named = simulate(unnamed, views=20, values="HU")
+    assert np.array_equal(named.samples, simulate(CT, views=20).samples)
     with pytest.raises(UnitError, match="not finite"):
         simulate(CT.with_data(np.full(CT.shape, np.nan)))
     with pytest.raises(GeometryError, match="leading axes"):

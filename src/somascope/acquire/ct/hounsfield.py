@@ -50,23 +50,31 @@ def from_hu(hu: Array, water: float) -> Array:
     return np.maximum((np.asarray(hu, np.float32) + 1000) * np.float32(water / 1000), 0)
 
 
-def image_mu(image: Image, water: float) -> Array:
+def image_mu(image: Image, water: float, *, hounsfield: bool = False) -> Array:
     """Attenuation in 1/mm of an image in HU, ``/mm``, ``/cm`` or ``1`` (relative to water).
+
+    ``hounsfield``: its numbers are HU whatever its unit says (file formats may lose it).
 
     Raises
     ------
     UnitError
-        The image is in another unit.
+        The image is in another unit, or has negative attenuation.
     """
     data = image.data
     if not np.isfinite(data).all():
         raise UnitError("the image has values that are not finite; fill them before it is scanned")
-    if image.unit == HU:
+    if hounsfield or image.unit == HU:
         return from_hu(data, water)
     scale = {"/mm": 1.0, "/cm": 0.1, "1": water}
     if image.unit not in scale:
         raise UnitError(
             f"the image is in {image.unit!r}; CT needs {HU}, /mm, /cm or 1 (relative to water)"
+        )
+    lowest = float(data.min())
+    if lowest < -0.1 * float(np.abs(data).max()):
+        raise UnitError(
+            f"the image is in {image.unit!r} and reaches down to {lowest:g}, but attenuation is "
+            "not negative; where its numbers are Hounsfield units, say values=HU"
         )
     return np.asarray(data, np.float32) * np.float32(scale[image.unit])
 

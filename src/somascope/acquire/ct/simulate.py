@@ -157,6 +157,11 @@ def simulate(
         float | None, Param("Tube voltage of a polychromatic beam; monochromatic if not given",
                             unit="kV", minimum=40.0, maximum=160.0)
     ] = None,
+    values: Annotated[
+        Literal["as declared", "HU"],
+        Param("What the image's numbers are: as its unit says, or HU where its file lost the unit",
+              advanced=True),
+    ] = "as declared",
     energy: Annotated[
         float, Param("Energy of the monochromatic beam", unit="keV", minimum=20.0, maximum=200.0)
     ] = ENERGY,
@@ -186,7 +191,7 @@ def simulate(
     if result == "counts" and photons is None:
         raise ParameterError("counts need a number of photons per ray; give photons, such as 1e5")
     water = mu_water(energy)
-    mu = image_mu(image, water)
+    mu = image_mu(image, water, hounsfield=values == "HU")
     scan = arrange(
         image.grid, geometry, views=views, arc=arc, start=start, bins=bins, rows=rows,
         spacing=spacing, offset=offset, curved=curved, source=source, detector=detector,
