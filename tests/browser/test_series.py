@@ -22,7 +22,7 @@ def draw_length(screen: Any) -> str:
     screen.page.wait_for_function(
         "() => /\\d/.test(document.querySelector('.measurements .row')?.innerText ?? '')"
     )
-    return screen.page.inner_text(".measurements .row")
+    return screen.settled(".measurements .row")
 
 
 @pytest.mark.parametrize("study", ["unspaced", "filler"])
@@ -117,8 +117,9 @@ def test_raw_data_is_read_and_reconstructed_again(screen: Any) -> None:
 
     page.click("nav.strip [data-content=raw]")
     page.wait_for_selector("[data-information=raw]")
-    assert page.input_value("select[aria-label=Operation]") == "acquire.ct.fbp"
-    assert page.input_value("select[name=kernel]") == '"ram-lak"'
+    value = "([s, v]) => document.querySelector(s)?.value === v"
+    page.wait_for_function(value, arg=["select[aria-label=Operation]", "acquire.ct.fbp"])
+    page.wait_for_function(value, arg=["select[name=kernel]", '"ram-lak"'])
     page.select_option("select[name=kernel]", '"hann"')
     page.click("button.run")
     page.wait_for_function(
