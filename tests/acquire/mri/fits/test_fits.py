@@ -132,6 +132,23 @@ def test_the_field_between_islands_of_noise():
                   - field[..., :9]).max() < 0.5  # fmt: skip
 
 
+def test_a_measured_field_explains_its_phase(data: Path):
+    from scipy.io import loadmat
+
+    found = next((data / "irt_data").rglob("phfit.mat"))
+    measured = loadmat(found)["m1"].astype(np.complex64)[None]
+    grid = Grid.from_spacing((1, 64, 64), (5, 3.4, 3.4))
+    both = np.stack([np.abs(measured).astype(np.complex64), measured])
+    field = b0(Image(both, grid, "MR", axes=(Axis("echo", (0.0, 2.0), "ms"),))).data
+    inside = field != 0
+    assert inside.sum() > 1500
+    left = np.angle(measured * np.exp(-2j * np.pi * field * 0.002))
+    assert np.abs(left[inside]).max() < 1e-2
+    steps = np.abs(np.diff(field, axis=2))[inside[..., 1:] & inside[..., :-1]]
+    assert np.quantile(steps, 0.99) < 150  # a wrap would be 500 Hz
+    assert abs(np.median(field[inside])) < 250
+
+
 def test_diffusion_coefficients():
     values = [0.0, 200.0, 500.0, 1000.0]
     truth = (0.5 + 2.0 * X) * 1e-3

@@ -153,21 +153,32 @@ def decay(x: Array, y: Array, *, offset: bool = False) -> Array:
     return out
 
 
-def recovery(x: Array, y: Array, *, inverted: bool) -> Array:
+def recovery_start(x: Array, y: Array) -> tuple[Array, Array]:
+    """Start ``a, b, r`` of ``a - b exp(-r x)`` and its squared residual, from a table of rates.
+
+    For a given rate the rest is linear: what of ``y`` the curve explains is its square product
+    with the centred, normed exponential (variable projection; Barral et al. 2010).
+    """
+    rates = np.geomspace(0.1 / x.max(), 10 / max(x.min(), x.max() / 200), 96)
+    curve = np.exp(-np.outer(x, rates))
+    centred = curve - curve.mean(axis=0)
+    norm = np.linalg.norm(centred, axis=0)
+    mean = y.mean(axis=1, keepdims=True)
+    product = (y - mean) @ (centred / norm)
+    best = np.argmax(product**2, axis=1)
+    gain = product[np.arange(len(y)), best]
+    b = -gain / norm[best]
+    start = np.stack([mean[:, 0] + b * curve.mean(axis=0)[best], b, rates[best]], axis=1)
+    return start, ((y - mean) ** 2).sum(axis=1) - gain**2
+
+
+def recovery(x: Array, y: Array) -> Array:
     """Parameters of ``a - b exp(-r x)``: columns a, b, r, residual; signed values in, float64."""
-    span = float(x.max())
     x, y = _doubles(x), _doubles(y)
-    best: Array | None = None
-    for share in (0.15, 0.5, 1.5):
-        start = np.empty((len(y), 3))
-        start[:, 0] = y.max(axis=1)
-        start[:, 1] = start[:, 0] * (2 if inverted else 1)
-        start[:, 2] = 1 / (share * span)
-        out = np.empty((len(y), 4))
-        levenberg(2, x, y, start, 30, 2, out)
-        best = out if best is None else np.where(out[:, -1:] < best[:, -1:], out, best)
-    assert best is not None
-    return best
+    start, _ = recovery_start(x, y)
+    out = np.empty((len(y), 4))
+    levenberg(2, x, y, start, 30, 2, out)
+    return out
 
 
 def _doubles(values: Array) -> Array:

@@ -124,11 +124,12 @@ def fit_tensor(design: Array, signals: Array) -> Array:
     first = value @ np.linalg.pinv(design).T
     weight = np.exp(2 * np.clip(first @ design.T, -60, 60))
     weight /= weight.max(axis=1, keepdims=True)
+    pairs = (design[:, :, None] * design[:, None, :]).reshape(len(design), 49)
     out = np.empty((len(signals), 7))
     for part in range(0, len(signals), 20_000):
         here = slice(part, part + 20_000)
-        gram = np.einsum("vi,ij,ik->vjk", weight[here], design, design, optimize=True)
-        right = np.einsum("vi,vi,ij->vj", weight[here], value[here], design, optimize=True)
+        gram = (weight[here] @ pairs).reshape(-1, 7, 7)
+        right = (weight[here] * value[here]) @ design
         scale = 1 / np.sqrt(np.maximum(np.einsum("vjj->vj", gram), 1e-30))
         gram = gram * scale[:, :, None] * scale[:, None, :] + 1e-12 * np.eye(7)
         out[here] = np.linalg.solve(gram, (right * scale)[..., None])[..., 0] * scale

@@ -88,17 +88,14 @@ def _flip_angles(x: Array, rows: Array, repetition: float) -> Array:
 
 def _recovery(x: Array, rows: Array, *, inverted: bool) -> Array:
     """T1 of each row; magnitudes (no negative value anywhere) get their polarity back."""
-    if not inverted or (rows < 0).any():
-        best = curves.recovery(x, rows, inverted=inverted)
-    else:
-        lowest = np.argmin(rows, axis=1)
-        best = np.full((len(rows), 4), np.inf)
+    if inverted and not (rows < 0).any():
+        lowest = np.argmin(rows, axis=1)[:, None]
         number = np.arange(len(x))
-        for extra in (0, 1):  # the point at the null may have either sign
-            signs = np.where(number < (lowest + extra)[:, None], -1.0, 1.0)
-            tried = curves.recovery(x, rows * signs, inverted=True)
-            best = np.where(tried[:, -1:] < best[:, -1:], tried, best)
-    return 1 / np.maximum(best[:, 2], 1e-12)
+        # The point at the null may have either sign: the better start decides.
+        before, after = (np.where(number < lowest + extra, -rows, rows) for extra in (0, 1))
+        gap = [curves.recovery_start(x, tried)[1] for tried in (before, after)]
+        rows = np.where((gap[0] <= gap[1])[:, None], before, after)
+    return 1 / np.maximum(curves.recovery(x, rows)[:, 2], 1e-12)
 
 
 @operation("acquire.mri.t2")
