@@ -58,7 +58,8 @@ def line_integrals(acquisition: Acquisition, *, operation_name: str) -> Array:
     if acquisition.unit != "1":
         raise UnitError(
             f"{operation_name} needs line integrals (unit 1) but the samples are in "
-            f"{acquisition.unit!r}; correct them with the flat field and take the logarithm first"
+            f"{acquisition.unit!r}; acquire.ct.normalise corrects counts with the flat field and "
+            "takes the logarithm"
         )
     samples = np.asarray(acquisition.samples)
     if samples.dtype.kind not in "fiu":
