@@ -96,3 +96,7 @@ def test_wrong_shapes_and_grids_are_refused():
     coronal = Grid.from_spacing((1, 9, 9), (1, 1, 1), direction=[[0, 0, 1], [1, 0, 0], [0, 1, 0]])
     with pytest.raises(GeometryError, match="not perpendicular"):
         ParallelScan(grid=coronal, angles=TURN, bins=9, spacing=1.0)
+    tilted = np.eye(4)
+    tilted[:3, :3] = [[0.0, 0.0, 1.0], [0.4, 1.0, 0.0], [2.0, 0.0, 0.0]]
+    with pytest.raises(GeometryError, match="gantry tilt"):
+        ParallelScan(grid=Grid((4, 9, 9), tilted), angles=TURN, bins=9, spacing=1.0)

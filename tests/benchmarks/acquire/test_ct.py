@@ -14,7 +14,10 @@ from benchmarks.__main__ import KEYS
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 
-@pytest.mark.parametrize("name", ["ct.fbp", "ct.forward", "ct.fan_fbp", "ct.fdk"])
+@pytest.mark.parametrize(
+    "name",
+    ["ct.fbp", "ct.forward", "ct.fan_fbp", pytest.param("ct.fdk", marks=pytest.mark.slow)],
+)
 def test_the_small_case(name: str):
     # In a process of its own: a peer's bindings crash where warnings are errors.
     done = subprocess.run(

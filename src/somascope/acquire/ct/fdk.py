@@ -258,7 +258,7 @@ def fdk(
     kernel: Annotated[
         Literal["ram-lak", "shepp-logan", "cosine", "hamming", "hann"],
         Param("Window on the ramp filter, from sharp to smooth"),
-    ] = "hann",
+    ] = "ram-lak",
     cutoff: Annotated[
         float, Param("Where the filter ends, as a share of the detector's Nyquist frequency",
                      minimum=0.05, maximum=1.0, step=0.05)

@@ -194,7 +194,8 @@ def plane(grid: Grid, isocentre: ArrayLike, *, kind: str) -> tuple[Float, Float,
     Raises
     ------
     GeometryError
-        The slices of ``grid`` are not perpendicular to the axis of rotation.
+        The slices of ``grid`` are not perpendicular to the axis of rotation, or not one above
+        the other.
     """
     step = grid.affine[:3, :3]
     tilt = max(abs(step[2, 1]) * grid.shape[1], abs(step[2, 2]) * grid.shape[2])
@@ -202,6 +203,12 @@ def plane(grid: Grid, isocentre: ArrayLike, *, kind: str) -> tuple[Float, Float,
         raise GeometryError(
             f"the grid's slices ({grid.orientation}) are not perpendicular to the axis of "
             f"rotation (S); {kind} takes axial slices: resample the image, or use ct.views"
+        )
+    drift = np.abs(step[:2, 0]).max() * (grid.shape[0] - 1)
+    if drift > 1e-3 * min(grid.spacing[1:]):
+        raise GeometryError(
+            f"the grid's slices drift by {drift:.3g} mm across the stack (gantry tilt); {kind} "
+            "takes slices one above the other: use process.correct_tilt, or ct.views"
         )
     first = np.asarray(grid.origin) - np.asarray(isocentre, np.float64)
     return first[:2], step[:2, 1].copy(), step[:2, 2].copy()
