@@ -102,6 +102,20 @@ def test_each_view_shows_left_front_and_head_where_it_says(view):
         assert at(towards)[1] > middle[1] + 12
 
 
+def test_air_around_a_body_costs_nothing_and_changes_nothing():
+    grid = Grid.from_spacing((20, 24, 28), (3.0, 3.0, 3.0), origin=(-40, -35, -28))
+    scan = radiograph_views(grid, ["PA", "LLO"], shape=(30, 30), pitch=4.0)
+    x = np.zeros(grid.shape, np.float32)
+    x[4:11, 9:15, 3:20] = np.random.default_rng(4).random((7, 6, 17))
+    full = np.where(x == 0, np.float32(1e-12), x)  # nothing is zero: the whole volume is walked
+    np.testing.assert_allclose(scan.forward(x), scan.forward(full), atol=2e-4)
+    assert scan.forward(x).max() > 5
+    assert not scan.forward(np.zeros_like(x)).any()
+    y = np.random.default_rng(5).random(scan.range).astype(np.float32)
+    product = float(np.vdot(scan.forward(x).astype(float), y))
+    assert product == pytest.approx(float(np.vdot(x.astype(float), scan.adjoint(y))), rel=1e-5)
+
+
 def test_magnification_is_that_of_the_distances():
     grid = Grid.from_spacing((20, 20, 20), (5.0, 5.0, 5.0), origin=(-47.5, -47.5, -47.5))
     scan = radiograph_views(

@@ -68,6 +68,51 @@ def _ray(
     return axis, u, v, first, last, u0, du, v0, dv, length / abs(along)
 
 
+@numba.njit(parallel=True, error_model="numpy", cache=True)
+def occupied(volume: Array) -> Array:
+    """First and last index of what is not zero, ``(3, 2)`` for z, y, x; last < first for nothing.
+
+    Rays outside this box meet zeros only; the air around a body is most of many volumes.
+    """
+    nz, ny, nx = volume.shape
+    found = np.empty((nz, 4), np.int64)
+    for z in numba.prange(nz):
+        top, bottom, left, right = ny, -1, nx, -1
+        for y in range(ny):
+            first = 0
+            while first < nx and volume[z, y, first] == 0:
+                first += 1
+            if first == nx:
+                continue
+            last = nx - 1
+            while volume[z, y, last] == 0:
+                last -= 1
+            top, bottom = min(top, y), y
+            left, right = min(left, first), max(right, last)
+        found[z, 0], found[z, 1], found[z, 2], found[z, 3] = top, bottom, left, right
+    box = np.array([[nz, -1], [ny, -1], [nx, -1]])
+    for z in range(nz):
+        if found[z, 1] >= 0:
+            box[0, 0], box[0, 1] = min(box[0, 0], z), z
+            box[1, 0], box[1, 1] = min(box[1, 0], found[z, 0]), max(box[1, 1], found[z, 1])
+            box[2, 0], box[2, 1] = min(box[2, 0], found[z, 2]), max(box[2, 1], found[z, 3])
+    return box
+
+
+@numba.njit(parallel=True, error_model="numpy", cache=True)
+def framed(volume: Array, box: Array, out: Array) -> None:
+    """``out`` becomes the voxels of the box with one voxel of zeros around them."""
+    nz, ny, nx = out.shape
+    for z in numba.prange(nz):
+        for y in range(ny):
+            if z in (0, nz - 1) or y in (0, ny - 1):
+                out[z, y] = 0
+                continue
+            out[z, y, 0] = out[z, y, nx - 1] = 0
+            for x in range(1, nx - 1):
+                out[z, y, x] = volume[box[0, 0] + z - 1, box[1, 0] + y - 1, box[2, 0] + x - 1]
+
+
 @numba.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
 def forward(
     volume: Array,
@@ -84,7 +129,7 @@ def forward(
     Parameters
     ----------
     volume
-        Flat, zero-padded by one voxel, ``shape`` (3) with the padding.
+        Flat, with one voxel of zeros around it, which ``shape`` (3) counts.
     gram
         3x3, ``A^T A`` of the grid's axes in mm: lengths in the patient from index steps.
     sources, origins, rows, columns

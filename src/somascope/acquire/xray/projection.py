@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -144,11 +145,15 @@ class Projection:
         dtype = _working(x)
         if tuple(x.shape) != self.domain:
             raise GeometryError(f"the volume is {x.shape}, the scan's grid {self.domain}")
-        shape = tuple(n + 2 for n in self.domain)
-        padded = np.zeros(shape, dtype)
-        padded[1:-1, 1:-1, 1:-1] = x
-        out = np.empty(self.range, dtype)
-        kernels.forward(padded.reshape(-1), np.array(shape), *self._indexed(), out)
+        volume = np.ascontiguousarray(x, dtype)
+        box = kernels.occupied(volume)
+        out = np.zeros(self.range, dtype)
+        if (box[:, 1] < box[:, 0]).any():
+            return out
+        padded = np.empty(box[:, 1] - box[:, 0] + 3, dtype)
+        kernels.framed(volume, box, padded)
+        geometry = self._indexed(box[:, 0])
+        kernels.forward(padded.reshape(-1), np.array(padded.shape), *geometry, out)
         return out
 
     def adjoint(self, y: Array) -> Array:
@@ -168,14 +173,17 @@ class Projection:
         kernels.adjoint(rays, np.array(shape), *geometry, out.reshape(-1), slabs)
         return np.ascontiguousarray(out[1:-1, 1:-1, 1:-1])
 
-    def _indexed(self) -> tuple[Float, Float, Float, Float, Float]:
-        """Gram matrix, and the geometry in indices of the padded volume."""
+    def _indexed(
+        self, first: Sequence[int] | Array = (0, 0, 0)
+    ) -> tuple[Float, Float, Float, Float, Float]:
+        """Gram matrix, and the geometry in indices of the padded box that begins at ``first``."""
+        shift = 1.0 - np.asarray(first, np.float64)
         linear = self._grid.affine[:3, :3]
         inverse = np.linalg.inv(linear)
         return (
             linear.T @ linear,
-            self._grid.to_index(self.sources) + 1.0,
-            self._grid.to_index(self.origins) + 1.0,
+            self._grid.to_index(self.sources) + shift,
+            self._grid.to_index(self.origins) + shift,
             np.ascontiguousarray(self.rows @ inverse.T),
             np.ascontiguousarray(self.columns @ inverse.T),
         )
