@@ -159,7 +159,7 @@ def corrections(folder: Path, *, size: int) -> dict[str, tuple[float, float]]:
     save(folder / "ct-corrections.png", side)
     n = size
     y, x = np.mgrid[:n, :n] - (n - 1) / 2
-    middle = np.hypot(y, x) < 0.18 * n
+    middle = np.hypot(y, x) < 0.12 * n
     gaps: dict[str, tuple[float, float]] = {}
     for name, (truth, spoilt, mended) in found.items():
         pair = [(i.data - truth.data)[0][middle] for i in (spoilt, mended)]

@@ -21,7 +21,8 @@ from somascope.core.registry import build_operator
 class System:
     """A scan and its samples (line integrals, float32), ready for a solver.
 
-    ``normal`` is the Toeplitz form of ``A^T A`` where the scan has one, else None.
+    ``normal`` is the Toeplitz form of ``A^T A`` where the scan has one, else None. The scan's grid
+    is ``margin`` pixels larger on each side than the image that was asked for.
     """
 
     acquisition: Acquisition
@@ -29,6 +30,7 @@ class System:
     samples: Array
     water: float
     normal: SliceNormal | None
+    margin: int = 0
 
     def image(self, mu: Array, *, kernel: str, unit: str) -> Image:
         """``mu`` in 1/mm as an image in ``unit``; what no view saw becomes air."""
@@ -37,7 +39,13 @@ class System:
         if isinstance(scan, ParallelScan):
             radius = (scan.bins - 1) / 2 * scan.spacing - abs(scan.offset)
             mu[:, outside(scan.grid, scan.isocentre, radius)] = 0
-        return as_image(self.acquisition, mu, scan.grid, kernel=kernel, water=self.water, unit=unit)
+        image = as_image(
+            self.acquisition, mu, scan.grid, kernel=kernel, water=self.water, unit=unit
+        )
+        if self.margin == 0:
+            return image
+        (nz, ny, nx), m = scan.grid.shape, self.margin
+        return image.crop(start=(0, m, m), stop=(nz, ny - m, nx - m))
 
 
 def scan_of(acquisition: Acquisition, *, operation_name: str) -> Scan:
@@ -73,6 +81,7 @@ def prepare(
     scan = scan_of(acquisition, operation_name=operation_name)
     samples = line_integrals(acquisition, operation_name=operation_name)
     grid = target_grid(scan.grid, size=size, field_of_view=field_of_view)
+    grid, margin = covering(grid, scan.grid)
     if grid != scan.grid:
         scan = on_grid(scan, grid)
     normal = None
@@ -84,7 +93,24 @@ def prepare(
     ):
         normal = SliceNormal(scan)
     water = chosen_mu_water(mu_water, acquisition.calibration)
-    return System(acquisition, scan, samples, water, normal)
+    return System(acquisition, scan, samples, water, normal, margin)
+
+
+def covering(grid: Grid, whole: Grid) -> tuple[Grid, int]:
+    """``grid`` grown evenly until it is as wide as ``whole``, and by how many pixels per side.
+
+    An iterative method must explain every sample: what lies beside a small field would be
+    squeezed into it.
+    """
+    (_, ny, nx), (_, dy, dx) = grid.shape, grid.spacing
+    short = max(
+        whole.shape[1] * whole.spacing[1] / dy - ny, whole.shape[2] * whole.spacing[2] / dx - nx
+    )
+    margin = max(0, int(np.ceil(short / 2 - 1e-6)))
+    if margin == 0:
+        return grid, 0
+    shape = (grid.shape[0], ny + 2 * margin, nx + 2 * margin)
+    return grid.moved(start=(0, -margin, -margin), shape=shape, step=(1, 1, 1)), margin
 
 
 def rebuilt(scan: Scan, changes: dict[str, Any]) -> Scan:
