@@ -69,6 +69,24 @@ def test_the_swept_descent_is_the_general_solver(measured):
     assert swept.iterations == 25
 
 
+@pytest.mark.parametrize(
+    ("shape", "wavelet", "levels"),
+    [
+        ((1, 64, 48), "db4", 3), ((1, 32, 40), "haar", 3), ((3, 48, 96), "sym4", 2),
+        ((1, 30, 64), "db2", 2), ((1, 8, 8), "db4", 1),
+    ],
+)  # fmt: skip
+def test_the_swept_shrinkage_is_the_general_one(shape, wavelet: str, levels: int):
+    rng = np.random.default_rng(6)
+    x = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+    kept = x.copy()
+    swept = SparseWavelets(0.7, wavelet=wavelet, levels=levels).prox(x, 0.9)
+    general = WaveletL1(0.7, wavelet=wavelet, levels=levels).prox(x, 0.9)
+    assert error(swept, general) < 1e-6
+    assert np.array_equal(x, kept)
+    assert error(swept, x) > 0.3
+
+
 def test_series_share_their_rank():
     """Twelve images whose brightness follows one curve per tissue: rank two plus noise."""
     x, grid = head(32)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from somascope.acquire.iteration import Solution, Watch
+from somascope.acquire.mri.sparse_kernels import shrink_plane
 from somascope.acquire.priors import Prior, WaveletL1
 from somascope.core import QUIET, Operator, Progress
 from somascope.core.grid import Array
@@ -46,31 +47,23 @@ def _ahead(new: Array, x: Array, momentum: float, z: Array) -> None:
         z[i] = new[i] + m * (new[i] - x[i])
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
-def _shrink(c: Array, threshold: float) -> None:
-    """Magnitudes of interleaved complex numbers, less ``threshold``, in place."""
-    t = np.float32(threshold)
-    for i in range(c.size // 2):
-        a = c[2 * i]
-        b = c[2 * i + 1]
-        size = np.sqrt(a * a + b * b + np.float32(1e-37))
-        factor = max(np.float32(1) - t / size, np.float32(0))
-        c[2 * i] = a * factor
-        c[2 * i + 1] = b * factor
-
-
 @dataclass(frozen=True)
 class SparseWavelets(WaveletL1):
-    """`WaveletL1` for complex64, all coefficients alike, shrunk in place."""
+    """`WaveletL1` whose proximal map of complex64 planes is one compiled sweep."""
 
     def prox(self, x: Array, step: float) -> Array:
         """Transform, shrink, transform back."""
-        if x.dtype != np.complex64 or not self.averages:
-            return super().prox(x, step)
         w = self._transform(x.shape)
-        c = np.ascontiguousarray(w.forward(x))
-        _shrink(c.reshape(-1).view(np.float32), step * self.weight)
-        return w.adjoint(c)
+        plane = w.ndim == 2 or x.shape[-3] == 1
+        if x.dtype != np.complex64 or not self.averages or w.range != x.shape or not plane:
+            return super().prox(x, step)
+        ny, nx = x.shape[-2:]
+        out = np.array(x, order="C")
+        low, high = (f.astype(np.float32) for f in (w.low, w.high))
+        taps = tuple(range(low.size))
+        for part in out.reshape(-1, ny * nx).view(np.float32):
+            shrink_plane(taps, part, ny, nx, w.levels, low, high, step * self.weight)
+        return out
 
 
 def descend(

@@ -294,11 +294,40 @@ def _taps(*, adjoint: bool) -> Any:
     return intrinsic(typed)
 
 
+def _weighted(_context: Any, width: Any, out: Any, _at: Any, x: Any, places: Any, w: Any) -> Any:
+    """``out[at : at + 8] = sum_t w[t] x[places[t] : + 8]`` with as many t as the tuple is long.
+
+    All arrays have one axis; see `_taps` for the tuple.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def data(k: int) -> Any:
+            return cgutils.create_struct_proxy(signature.args[k])(
+                context, builder, value=args[k]
+            ).data
+
+        number = args[2].type
+        total: Any = None
+        for t in range(signature.args[0].count):
+            at = [ir.Constant(number, t)]
+            place = builder.gep(data(3), [builder.load(builder.gep(data(4), at))])
+            part = builder.load(builder.bitcast(place, _VECTOR.as_pointer()), align=4)
+            weight = _filled(builder, builder.load(builder.gep(data(5), at)))
+            part = builder.fmul(part, weight, flags=_FAST)
+            total = part if total is None else builder.fadd(total, part, flags=_FAST)
+        place = builder.gep(data(1), [args[2]])
+        builder.store(total, builder.bitcast(place, _VECTOR.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(width, out, types.intp, x, places, w), generate
+
+
 # Called from compiled code only; a type checker sees functions of the typing context.
 spread: Any = intrinsic(_spread)
 gather: Any = intrinsic(_gather)
 scale: Any = intrinsic(_scale)
 move: Any = intrinsic(_move)
+weighted: Any = intrinsic(_weighted)
 taps_read: Any = _taps(adjoint=False)
 taps_add: Any = _taps(adjoint=True)
 _f2, _f3, _f4, _f5 = (_butterfly(r, inverse=False) for r in (2, 3, 4, 5))
