@@ -137,6 +137,34 @@ def pictures(folder, scanned, **change):
     return folder / "scan.json"
 
 
+def flips(whole, path, read, *, count, seed=3):
+    """Damaged copies are read, or refused with a reason; nothing else happens."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        bytes_ = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(0, min(len(bytes_), 3000)))
+            bytes_[at : at + 4] = bytes([int(rng.choice([0, 1, 127, 128, 255]))] * 4)
+        path.write_bytes(bytes_)
+        try:
+            read(path)
+        except ReadError as error:
+            assert str(error)  # noqa: PT017
+
+
+def test_damaged_files_are_refused(tmp_path, scanned):
+    flips(
+        exchange(tmp_path / "a.h5", scanned).read_bytes(), tmp_path / "b.h5", nexus.read, count=40
+    )
+    flips(nxtomo(tmp_path / "c.h5", scanned).read_bytes(), tmp_path / "d.h5", nexus.read, count=40)
+    scan = ConeScan(grid=shepp_logan((2, 8, 8)).grid, angles=[0.0], rows=3, columns=8,
+                    spacing=(6.0, 40.0), source=500.0, detector=900.0)  # fmt: skip
+    view = projection(tmp_path, 0, np.ones((3, 8), np.float32), phi=0.0, z=0.0, scan=scan)
+    flips(view.read_bytes(), tmp_path / "e.dcm", lambda p: ct_pd.read([p], size=16), count=60)
+    text = pictures(tmp_path, scanned).read_bytes()
+    flips(text, tmp_path / "scan2.json", tiff_scan.read, count=10)
+
+
 def test_tiff_folder(tmp_path, scanned):
     path = pictures(tmp_path, scanned)
     assert tiff_scan.READER.matches(path.read_bytes(), path)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from somascope.core.acquisition import Acquisition
-from somascope.core.errors import CorruptFile, ReadError, UnsupportedFormat
+from somascope.core.errors import CorruptFile, ReadError, SomascopeError, UnsupportedFormat
 from somascope.core.grid import Array, Grid
 from somascope.core.provenance import Provenance, Source
 from somascope.core.registry import build_operator
@@ -114,34 +114,44 @@ def read(paths: Sequence[str | Path], *, size: int = 512) -> Acquisition:
     files = [Path(p) for p in paths]
     if not files:
         raise CorruptFile("no projection was given")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # private elements without a dictionary, odd lengths
+        return _read(files, size=size)
+
+
+def _read(files: list[Path], *, size: int) -> Acquisition:
     first, views = None, []
     for file in files:
         try:
             dataset, pixels = _one(file)
             place = [float(_floats(dataset, tag, file.name)[0]) for tag in (_PHI, _Z, _RHO)]
+            frame = _frame(dataset, file.name)
         except ReadError:
             raise
         except Exception as error:
             raise CorruptFile(f"{file.name} cannot be read: {error}") from error
         key = int(getattr(dataset, "InstanceNumber", None) or 0)
-        views.append((key, file.name, place, pixels, _frame(dataset, file.name)))
+        views.append((key, file.name, place, pixels, frame))
         first = dataset if first is None else first
     views.sort(key=lambda v: (v[0], v[1]))
     unlike = {v[4] for v in views}
     if len(unlike) > 1:
         raise CorruptFile(f"projections of unlike detectors or distances: {sorted(unlike)[:3]}")
     assert first is not None
-    return _acquisition(first, views, size=size)
+    try:
+        return _acquisition(first, views, size=size)
+    except ReadError:
+        raise
+    except (SomascopeError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise CorruptFile(f"the geometry in {files[0].name} makes no scan: {error}") from error
 
 
 def _one(file: Path) -> tuple[Any, Array]:
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # private elements without a dictionary, odd lengths
-        dataset = pydicom.dcmread(file)
-        rows, columns = (_whole(dataset, t, file.name) for t in (_ROWS, _COLUMNS))
-        pixels = np.asarray(dataset.pixel_array, np.float32)
+    dataset = pydicom.dcmread(file)
+    rows, columns = (_whole(dataset, t, file.name) for t in (_ROWS, _COLUMNS))
+    pixels = np.asarray(dataset.pixel_array, np.float32)
     # Scanners' files hold one detector column per line; the format's paper one row per line.
     if pixels.shape == (columns, rows) and rows != columns:
         pixels = pixels.T

@@ -57,6 +57,8 @@ def parallel(
                 f"{rows} rows and {columns} columns"
             )
         calibration[kind] = field[..., 0, :] if rows == 1 else field
+    if not 0 < pixel < np.inf:
+        raise CorruptFile(f"{name}: the pixel size is {pixel} mm; it must be a positive length")
     grid = Grid.from_spacing(
         (rows, columns, columns), (pixel,) * 3,
         origin=(-(columns - 1) / 2 * pixel, -(columns - 1) / 2 * pixel, -(rows - 1) / 2 * pixel),
