@@ -162,6 +162,10 @@ def _place(series: Series, image: Image, kind: Kind, place: Planes) -> None:
     spacing = {"PixelSpacing": place.spacing}
     if image.modality == "DX" and kind is iods.DX and not is_placed(image.grid):
         spacing = {} if not image.attributes.get("PixelSpacing") else spacing
+    elif kind in (iods.SC, iods.US) and not is_placed(image.grid):
+        # A picture without a known resolution: 1 mm is what its grid says for want of better.
+        known = image.attributes.get("PixelSpacing") or place.spacing != (1.0, 1.0)
+        spacing = spacing if known else {}
     put(series.shared, spacing)
     put(series.shared, {"SliceThickness": thickness(image, place)})
     if image.grid.shape[0] > 1 and kind.layout == "single":
