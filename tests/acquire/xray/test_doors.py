@@ -79,20 +79,20 @@ def test_ct_to_raw_counts_to_dx_through_files(tmp_path):
 def test_ct_to_raw_counts_to_dx_in_the_archive(tmp_path):
     """As jobs do it: raw counts are kept as DICOM Raw Data in the CT's study, the DX beside it."""
     write(tiny(), tmp_path / "ct")
-    archive = Archive.open(tmp_path / "archive")
-    archive.import_paths([tmp_path / "ct"])
-    study = tiny().attributes["StudyInstanceUID"]
-    ct = archive.locate(study=study)[0].series
-    few = {"rows": 48, "columns": 48, "pitch": 8.8, "seed": 3}
-    (raw,) = execute(archive, "acquire.xray.simulate", [ct], few)
-    (dx,) = execute(archive, "acquire.xray.present", [raw], {"enhancement": 0.5})
-    (sheet,) = archive.locate(series=dx)
-    assert sheet.sop_class == "1.2.840.10008.5.1.4.1.1.1.1"
-    assert {i.series for i in archive.locate(study=study)} == {ct, raw, dx}
-    (image,) = read_all([Path(sheet.path)]).images
-    expected = present(simulate(tiny(), **few), enhancement=0.5)
-    np.testing.assert_array_equal(image.data, expected.data)
-    assert image.attributes["PatientID"] == tiny().attributes["PatientID"]
+    with Archive.open(tmp_path / "archive") as archive:
+        archive.import_paths([tmp_path / "ct"])
+        study = tiny().attributes["StudyInstanceUID"]
+        ct = archive.locate(study=study)[0].series
+        few = {"rows": 48, "columns": 48, "pitch": 8.8, "seed": 3}
+        (raw,) = execute(archive, "acquire.xray.simulate", [ct], few)
+        (dx,) = execute(archive, "acquire.xray.present", [raw], {"enhancement": 0.5})
+        (sheet,) = archive.locate(series=dx)
+        assert sheet.sop_class == "1.2.840.10008.5.1.4.1.1.1.1"
+        assert {i.series for i in archive.locate(study=study)} == {ct, raw, dx}
+        (image,) = read_all([Path(sheet.path)]).images
+        expected = present(simulate(tiny(), **few), enhancement=0.5)
+        np.testing.assert_array_equal(image.data, expected.data)
+        assert image.attributes["PatientID"] == tiny().attributes["PatientID"]
 
 
 def test_raw_counts_survive_their_file(raw, tmp_path):

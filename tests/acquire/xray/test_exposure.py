@@ -56,6 +56,7 @@ def test_it_stays_on_the_presented_image_and_in_dicom(raw):
     from somascope.io.dicom.write import instances
 
     image = present(exposure_index(raw, target=250.0))
+    assert present(raw).attributes["ExposureIndex"] == image.attributes["ExposureIndex"]
     pydicom = pytest.importorskip("pydicom")
     import io
 

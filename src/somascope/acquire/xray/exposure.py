@@ -52,18 +52,30 @@ def exposure_index(
             f"the exposure index needs counts ({RAW}) and this image is in {given.unit!r}; correct "
             "the acquisition with logarithm off"
         )
-    counts = given.data[0].astype(np.float64)
-    if counts.max() <= 0:
-        raise ParameterError("no pixel saw the beam: there is no exposure to index")
-    per_gray = sensitivity if sensitivity is not None else _known(given)
-    value = float(np.median(counts[relevant(counts, densities(given))]))
-    index = 100.0 * value / per_gray
+    index = measured(given, sensitivity)
     attributes = {**given.attributes, "ExposureIndex": round(index, 2)}
     if target is not None:
         attributes["TargetExposureIndex"] = target
         attributes["DeviationIndex"] = round(10.0 * math.log10(max(index, 1e-9) / target), 2)
     result = given if not isinstance(image, Acquisition) else as_image(image)
     return replace(result, attributes={**result.attributes, **attributes, **_kind(result)})
+
+
+def measured(image: Image, sensitivity: float | None = None) -> float:
+    """The exposure index of an image in linear counts."""
+    counts = image.data[0].astype(np.float64)
+    if counts.max() <= 0:
+        raise ParameterError("no pixel saw the beam: there is no exposure to index")
+    per_gray = sensitivity if sensitivity is not None else _known(image)
+    value = float(np.median(counts[relevant(counts, densities(image))]))
+    return 100.0 * value / per_gray
+
+
+def facts_of(acquisition: Acquisition) -> dict[str, float]:
+    """`ExposureIndex` of raw counts whose Sensitivity is known, for whoever makes an image."""
+    if acquisition.unit != RAW or not acquisition.attributes.get("Sensitivity"):
+        return {}
+    return {"ExposureIndex": round(measured(_linear(acquisition)), 2)}
 
 
 def relevant(counts: Float, log: Array) -> Array:

@@ -50,15 +50,15 @@ def present(
 
     Multi-scale contrast, then a sigmoid tone curve over the range of the anatomy inside the
     collimated field. Line integrals, counts (their logarithm is taken) or an acquisition (its first
-    exposure is corrected) become uint16 P-values ``0 .. 2^bits - 1`` (PS3.14), shape
-    ``(1, rows, columns)``, with the full range as window.
+    exposure is corrected, its exposure index noted) become uint16 P-values ``0 .. 2^bits - 1``
+    (PS3.14), shape ``(1, rows, columns)``, with the full range as window.
 
     Raises
     ------
     ParameterError
         Not one plane, NaN, or an image without any exposed anatomy.
     """
-    given = as_image(image) if isinstance(image, Acquisition) else image
+    given = _indexed(image) if isinstance(image, Acquisition) else image
     one_plane(given, "acquire.xray.present")
     log = densities(given)
     field = find_field(log) if shutter else None
@@ -87,6 +87,14 @@ def present(
         unit="1",
         attributes={**given.attributes, **_said(photometric, bits, given)},
     )
+
+
+def _indexed(acquisition: Acquisition) -> Image:
+    """The first exposure, with its exposure index where the detector's sensitivity is known."""
+    from somascope.acquire.xray.exposure import facts_of
+
+    image = as_image(acquisition)
+    return replace(image, attributes={**image.attributes, **facts_of(acquisition)})
 
 
 def densities(image: Image) -> Array:
