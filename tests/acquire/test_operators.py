@@ -141,7 +141,7 @@ def test_norm_is_the_largest_singular_value(dtype):
 def test_misfits_are_named():
     with pytest.raises(GeometryError, match=r"gives \(5,\) but Dense takes \(4,\)"):
         Compose(A, B)
-    with pytest.raises(GeometryError, match="the first maps"):
+    with pytest.raises(GeometryError, match="all must map"):
         Sum(A, Identity((4,)))
     with pytest.raises(GeometryError, match="all must map"):
         Stack(A, Identity((4,)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "examples" / "ct_iterative.py"
-PAGE = ROOT / "docs" / "tutorials" / "ct-iterative.md"
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +66,3 @@ def test_pet_transmission(example: ModuleType, data: Path, tmp_path: Path):
         assert values[name][tissue].mean() == pytest.approx(0, abs=150), name
         assert values[name][lung].mean() < values[name][tissue].mean() - 200, name
         assert values[name][tissue].std() < 0.6 * values["fbp"][tissue].std(), name
-
-
-def test_the_page_runs():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(blocks) >= 3
-    space: dict[str, object] = {"__name__": "page"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), space)

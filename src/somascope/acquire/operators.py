@@ -180,19 +180,7 @@ class Sum:
     """``A + B + ...`` of operators with the same domain and range."""
 
     def __init__(self, *operators: Operator) -> None:
-        if not operators:
-            raise ParameterError("Sum() of nothing; give at least one operator")
-        first = operators[0]
-        for other in operators[1:]:
-            if (tuple(other.domain), tuple(other.range)) != (
-                tuple(first.domain),
-                tuple(first.range),
-            ):
-                raise GeometryError(
-                    f"Sum: {type(other).__name__} maps {tuple(other.domain)} to "
-                    f"{tuple(other.range)}, the first maps {tuple(first.domain)} to "
-                    f"{tuple(first.range)}"
-                )
+        _alike("Sum", operators)
         self.operators = operators
 
     @property
@@ -244,19 +232,7 @@ class Stack:
     """``[A; B; ...]``: operators of one domain and equal ranges, results along a new first axis."""
 
     def __init__(self, *operators: Operator) -> None:
-        if not operators:
-            raise ParameterError("Stack() of nothing; give at least one operator")
-        first = operators[0]
-        for other in operators[1:]:
-            if (tuple(other.domain), tuple(other.range)) != (
-                tuple(first.domain),
-                tuple(first.range),
-            ):
-                raise GeometryError(
-                    f"Stack: {type(other).__name__} maps {tuple(other.domain)} to "
-                    f"{tuple(other.range)}; all must map {tuple(first.domain)} to "
-                    f"{tuple(first.range)}"
-                )
+        _alike("Stack", operators)
         self.operators = operators
 
     @property
@@ -371,6 +347,19 @@ def norm(
         if abs(value - before) <= tolerance * value:
             break
     return value
+
+
+def _alike(name: str, operators: Sequence[Operator]) -> None:
+    if not operators:
+        raise ParameterError(f"{name}() of nothing; give at least one operator")
+    first = tuple(operators[0].domain), tuple(operators[0].range)
+    for other in operators[1:]:
+        given = tuple(other.domain), tuple(other.range)
+        if given != first:
+            raise GeometryError(
+                f"{name}: {type(other).__name__} maps {given[0]} to {given[1]}; all must map "
+                f"{first[0]} to {first[1]} as the first does"
+            )
 
 
 def _total(parts: Iterable[Array]) -> Array:
