@@ -9,16 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from somascope.acquire.mri.lanes import (
-    LANES,
-    forward,
-    gather,
-    inverse,
-    move,
-    spread,
-    taps_add,
-    taps_read,
-)
+from somascope.acquire.mri.lanes import forward, inverse
+from somascope.acquire.mri.vectors import LANES, gather, move, spread, taps_add, taps_read
 from somascope.core.grid import Array
 
 

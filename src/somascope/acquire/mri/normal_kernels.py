@@ -7,7 +7,8 @@ from numba import njit
 
 from somascope.acquire.chunks import in_chunks
 from somascope.acquire.mri import lanes
-from somascope.acquire.mri.lanes import LANES, forward, gather, inverse, move, scale, spread
+from somascope.acquire.mri.lanes import forward, inverse
+from somascope.acquire.mri.vectors import LANES, gather, move, scale, spread
 from somascope.core.grid import Array
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from somascope.acquire.mri.lanes import LANES, weighted
+from somascope.acquire.mri.vectors import LANES, weighted, weighted_4
 from somascope.core.grid import Array
 
 
@@ -18,17 +18,19 @@ from somascope.core.grid import Array
 def _sum_rows(
     taps: tuple[int, ...], out: Array, at: int, count: int, x: Array, places: Array, w: Array
 ) -> None:
-    """``out[at : at + count] = sum_t w[t] x[places[t] : + count]``; ``places`` is left moved."""
-    whole = count // LANES
-    for b in range(whole):
-        weighted(taps, out, at + b * LANES, x, places, w)
-        for t in range(w.size):
-            places[t] += LANES
-    for i in range(count - whole * LANES):
+    """``out[at : at + count] = sum_t w[t] x[places[t] : + count]``."""
+    done = 0
+    while done + 4 * LANES <= count:
+        weighted_4(taps, out, at + done, x, places, done, w)
+        done += 4 * LANES
+    while done + LANES <= count:
+        weighted(taps, out, at + done, x, places, done, w)
+        done += LANES
+    for i in range(done, count):
         total = np.float32(0)
         for t in range(w.size):
             total += w[t] * x[places[t] + i]
-        out[at + whole * LANES + i] = total
+        out[at + i] = total
 
 
 @njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
