@@ -3,6 +3,10 @@
 OHIF is not part of this project; without it these tests are skipped. How to get its site and name
 it in SOMASCOPE_OHIF_DIST is told in `benchmarks.viewer.ohif`. Screenshots are kept in the folder
 that SOMASCOPE_SCREENSHOTS names.
+
+Each test has a browser context of its own. Opened again in a context that has its bundles in the
+cache, about every second time OHIF does not start: the page stays empty and nothing is asked of the
+server (seen with 3.12.10 in 2 of 4 loads; in a new context in none of 12).
 """
 
 from __future__ import annotations
@@ -177,20 +181,21 @@ def test_it_opens_and_scrolls(page, ohif):
 def test_mpr(page, ohif):
     study = "1.2.826.0.1.3680043.10.1743.7"
     page.goto(f"{ohif[0]}/viewer?StudyInstanceUIDs={study}&hangingProtocolId=mpr")
-    wait_for(page, lambda: page.locator(".cornerstone-canvas").count() == 3, "three viewports")
 
     def drawn() -> bool:
-        """Whether every plane shows something."""
+        """Whether three planes show something; OHIF may have a fourth canvas for a while."""
         shown = shoot(page, "mpr")
-        spreads: list[float] = []
+        spreads = [0.0] * 3
         for canvas in page.locator(".cornerstone-canvas").all():
             box = canvas.bounding_box()
+            if box is None or min(box["width"], box["height"]) < 100:
+                continue
             rows = slice(int(box["y"] + box["height"] * 0.25), int(box["y"] + box["height"] * 0.75))
             columns = slice(
                 int(box["x"] + box["width"] * 0.25), int(box["x"] + box["width"] * 0.75)
             )
             spreads.append(shown[rows, columns].std())
-        return min(spreads) > 10
+        return sorted(spreads)[-3] > 10
 
     wait_for(page, drawn, "drawing three planes")
     all_good(ohif[1])
