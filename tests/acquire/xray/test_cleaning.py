@@ -1,11 +1,14 @@
 """Grid lines, scatter and blades: planted, and taken away or found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from somascope.acquire.xray.collimation import collimation
 from somascope.acquire.xray.fields import Field, find_field
 from somascope.acquire.xray.gridlines import find_lines, gridlines
+from somascope.acquire.xray.present import present
 from somascope.acquire.xray.radiograph import radiograph
 from somascope.acquire.xray.scatter import ratio_from_blades, scatter, separated
 from somascope.acquire.xray.scattering import Scatter
@@ -127,6 +130,22 @@ def test_blades_are_found_within_a_pixel(chest, blades, veil):
     assert (mask.data[0].astype(bool) ^ wanted).sum() <= 2 * (192 + 192)
     assert mask.attributes["CollimatorShape"] == "RECTANGULAR"
     assert mask.attributes["CollimatorLeftVerticalEdge"] == pytest.approx(left / 2.2, abs=1.0)
+
+
+def test_images_whose_dense_parts_are_low_are_cleaned_alike(chest):
+    """Pixel Intensity Relationship Sign 1, or MONOCHROME1 without it."""
+    image = radiograph(simulate(chest, seed=2, scatter=0.2, grid_lines=0.17, **QUIET))
+    facts = {k: v for k, v in image.attributes.items() if "Relationship" not in k}
+    for more in (
+        {"PixelIntensityRelationshipSign": 1},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+    ):
+        low = replace(image, data=-image.data, attributes={**facts, **more})
+        for function in (gridlines, scatter):
+            np.testing.assert_allclose(function(low).data, -function(image).data, atol=1e-5)
+        np.testing.assert_allclose(
+            present(low).data.astype(int), present(image).data.astype(int), atol=1
+        )
 
 
 def test_cleaning_refuses_what_is_no_radiograph():

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from somascope.acquire.xray.facts import one_plane
-from somascope.acquire.xray.present import densities
+from somascope.acquire.xray.present import densities, direction
 from somascope.core import Image, Param, operation
 from somascope.core.grid import Array, Float
 
@@ -61,8 +61,7 @@ def gridlines(
     if linear:
         data = image.data[0] * np.exp(-change)
     else:
-        sign = image.attributes.get("PixelIntensityRelationshipSign", -1)
-        data = image.data[0] + (change if sign in (-1, "-1") else -change)
+        data = image.data[0] + direction(image) * change
     return image.with_data(data[None].astype(np.float32))
 
 

@@ -100,7 +100,6 @@ def _indexed(acquisition: Acquisition) -> Image:
 def densities(image: Image) -> Array:
     """Values that rise with what the beam met: line integrals as they are, the log of counts."""
     plane = np.asarray(image.data[0], np.float32)
-    sign = image.attributes.get("PixelIntensityRelationshipSign", -1)
     if image.unit == "{counts}" or image.attributes.get("PixelIntensityRelationship") == "LIN":
         top = float(np.percentile(plane, 99.9))
         if top <= 0 and plane.min() >= 0:
@@ -111,7 +110,19 @@ def densities(image: Image) -> Array:
                 f"the smallest count is {plane.min():g}; a linear radiograph is not negative"
             )
         return -np.log(np.maximum(plane, 1e-4 * top) / top)
-    return plane if sign in (-1, "-1") else -plane
+    return plane * np.float32(direction(image))
+
+
+def direction(image: Image) -> int:
+    """1 where dense tissue has high values on a logarithmic scale, -1 where it has low ones.
+
+    As Pixel Intensity Relationship Sign says (-1: higher values are less radiation); without it,
+    MONOCHROME1 shows small values white, so they are the dense ones.
+    """
+    sign = str(image.attributes.get("PixelIntensityRelationshipSign", ""))
+    if sign in ("1", "-1"):
+        return -int(sign)
+    return -1 if image.attributes.get("PhotometricInterpretation") == "MONOCHROME1" else 1
 
 
 def anatomy_range(log: Array, work: Array, inside: Array) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from somascope.acquire.xray.facts import one_plane
 from somascope.acquire.xray.fields import find_field
-from somascope.acquire.xray.present import densities
+from somascope.acquire.xray.present import densities, direction
 from somascope.acquire.xray.scattering import Scatter
 from somascope.core import Image, Param, operation
 from somascope.core.errors import ParameterError
@@ -58,7 +58,7 @@ def scatter(
     kept = primary + keep * scattered
     if linear:
         return image.with_data((image.data[0] * kept / total)[None].astype(np.float32))
-    return image.with_data(-np.log(kept)[None].astype(np.float32))
+    return image.with_data(-direction(image) * np.log(kept)[None].astype(np.float32))
 
 
 def separated(
