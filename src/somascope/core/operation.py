@@ -219,6 +219,14 @@ class Operation:
             )
         return result
 
+    def chosen(self, params: Mapping[str, Any]) -> str:
+        """Parameters that differ from their defaults, ``kernel=hann sigma=2``: for titles."""
+        defaults = {p.name: _plain(p.default) for p in self.parameters if not p.required}
+        differing = {
+            k: _plain(v) for k, v in params.items() if k not in defaults or _plain(v) != defaults[k]
+        }
+        return " ".join(f"{k}={_short(v)}" for k, v in differing.items())
+
     def schema(self) -> dict[str, Any]:
         """The operation as JSON: what `/api/operations` and the viewer's forms are made from."""
         return {
@@ -284,6 +292,12 @@ def _parameter(name: str, hint: Any, default: Any, *, operation: str) -> Paramet
 def _plain(value: Any) -> Any:
     """The value as JSON gives it back: a tuple is a list there."""
     return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(_short(v) for v in cast("list[Any]", value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _noun(hint: Any) -> str:
@@ -358,7 +372,8 @@ def operation(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             from somascope import __version__
 
             recorded = {k: _plain(v) for k, v in params.items()}
-            return record(result, Step(name, recorded, inputs, __version__))
+            note = described.chosen(recorded)
+            return record(result, Step(name, recorded, inputs, __version__, note))
 
         cast("Any", run).operation = replace(described, function=run)
         return run

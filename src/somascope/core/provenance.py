@@ -28,7 +28,8 @@ class Step:
     """One operation that was applied: enough to run it again.
 
     ``inputs`` are the UIDs (series or SOP instance) it ran on, in argument order; ``params`` the
-    validated parameters; ``version`` the software that ran it.
+    validated parameters; ``version`` the software that ran it; ``note`` the parameters that
+    differ from their defaults, in words for a title.
     """
 
     operation: str

@@ -88,7 +88,8 @@ def compute(
         sources = list(own.sources)
         for noun in nouns:
             sources += [s for s in noun.provenance.sources if s not in sources]
-        step = Step(operation.name, dict(params), tuple(inputs), __version__)
+        note = operation.chosen(params)
+        step = Step(operation.name, dict(params), tuple(inputs), __version__, note)
         kept = tuple(s for s in steps if s in earlier)
         results.append(replace(result, provenance=Provenance(tuple(sources), (*kept, step))))
     return results

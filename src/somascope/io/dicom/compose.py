@@ -163,7 +163,8 @@ def _description(attributes: Mapping[str, Any], record: Provenance, titles: Titl
         base = record.sources[0].name[:32]
     if not record.steps:
         return base[:64]
-    verb = record.steps[-1].operation
+    step = record.steps[-1]
+    verb = f"{step.operation} {step.note}".strip()[:40].strip()
     base = base.split(" [")[0]
     return f"{base[: 61 - len(verb)]} [{verb}]".strip()
 

@@ -68,8 +68,7 @@ def derivations(provenance: Provenance) -> list[Code]:
 def describe(step: Step) -> str:
     """A step on one line: ``process.gaussian sigma=1.5``."""
     params = " ".join(f"{k}={json.dumps(v)}" for k, v in step.params.items() if v is not None)
-    note = f" ({step.note})" if step.note else ""
-    return f"{step.operation} {params}".strip() + note
+    return f"{step.operation} {params}".strip()
 
 
 def attributes(provenance: Provenance) -> dict[str, Any]:
