@@ -1,0 +1,27 @@
+"""The SIRT benchmark runs on its smallest case, and ours is no worse than the peer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import KEYS
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+
+
+def test_the_small_case():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "ct.sirt", "--small", "--json"],
+        capture_output=True, text=True, cwd=ROOT, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if not done.stdout:
+        pytest.skip("astra-toolbox is not installed")
+    line = json.loads(done.stdout)
+    assert set(line) == set(KEYS)
+    assert line["quality_ours"] <= line["quality_peer"], line
