@@ -12,7 +12,7 @@ from somascope.acquire.mri.normal import normal_operator
 from somascope.acquire.mri.sense import sense, solve
 from somascope.core import Acquisition, Grid, Progress
 from somascope.core.errors import Cancelled, GeometryError, ParameterError
-from somascope.testing import check_operator
+from somascope.testing import check_operation, check_operator
 from tests.acquire.mri.head import coil_maps, error, lattice, scanned
 
 
@@ -166,6 +166,12 @@ def test_progress_and_cancel():
     assert said == sorted(said)
     with pytest.raises(Cancelled):
         sense(acquisition, progress=Progress(None, lambda: True))
+
+
+@pytest.mark.parametrize("name", ["espirit", "sense", "l1wavelet", "tv"])
+def test_promises_of_an_operation(name: str):
+    acquisition, _, _ = scanned(32, 3, known=False)
+    check_operation(f"acquire.mri.{name}", inputs=(acquisition,))
 
 
 def test_what_is_not_mri_is_refused():
