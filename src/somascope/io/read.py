@@ -32,6 +32,12 @@ _RAW = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66[^.0-9]")
 """SOP Class UID of Raw Data Storage."""
 
 
+_PROJECTION = b"\x29\x70\x10\x10"
+"""(7029,1010), which DICOM-CT-PD has and no image."""
+_PIXELS = b"\xe0\x7f\x10\x00"
+"""(7FE0,0010): the header ends within the first bytes, nothing is hidden behind them."""
+
+
 @runtime_checkable
 class Reader(Protocol):
     """What a plug-in publishes in the entry-point group ``somascope.readers``.
@@ -170,6 +176,7 @@ def read_all(
     dicom: list[Path] = []
     segmentations: list[Path] = []
     raw: list[Path] = []
+    maybe: list[Path] = []
     others: list[tuple[Path, bytes]] = []
     for file in files:
         try:
@@ -179,15 +186,21 @@ def read_all(
             report.problem(file.name, error)
             continue
         if is_dicom(head):
-            (
-                segmentations if _SEGMENTATION.search(head) else raw if _RAW.search(head) else dicom
-            ).append(file)
+            if _SEGMENTATION.search(head):
+                segmentations.append(file)
+            elif _RAW.search(head):
+                raw.append(file)
+            elif _PROJECTION in head or (_PIXELS not in head and len(head) == HEAD):
+                maybe.append(file)
+            else:
+                dicom.append(file)
         else:
             others.append((file, head))
     whole = len(files) > 1
-    if dicom or segmentations or raw:
+    if dicom or segmentations or raw or maybe:
         part = Progress(lambda f, m: progress(0.8 * f, m))
-        dicom += _raw(raw, report, series)
+        rest = {*dicom, *_raw(raw, report, series), *_projections(maybe, report, series)}
+        dicom = [file for file in files if file in rest]
         report.add(_dicom(dicom, segmentations, series, part))
     if series is not None:
         others = []
@@ -229,6 +242,25 @@ def _raw(files: list[Path], report: ReadReport, series: str | None) -> list[Path
                 report.problem(file.name, error)
         except (SomascopeError, OSError) as error:
             report.problem(file.name, error)
+        else:
+            if series in (None, found.attributes.get("SeriesInstanceUID")):
+                report.acquisitions.append(found)
+    return rest
+
+
+def _projections(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
+    """Put DICOM-CT-PD projections, folder by folder, into the report; all other files."""
+    from somascope.io.raw import ct_pd
+
+    folders: dict[Path, list[Path]] = {}
+    rest: list[Path] = []
+    for file in files:
+        (folders.setdefault(file.parent, []) if ct_pd.is_projection(file) else rest).append(file)
+    for folder, parts in folders.items():
+        try:
+            found = ct_pd.read(parts)
+        except (SomascopeError, OSError) as error:
+            report.problem(folder.name, error)
         else:
             if series in (None, found.attributes.get("SeriesInstanceUID")):
                 report.acquisitions.append(found)

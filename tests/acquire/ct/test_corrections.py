@@ -296,7 +296,7 @@ def with_metal():
     ]
     implants = [Ellipsoid(9000, (x, -15, 0), (5, 5, 50)) for x in (-35, 35)]
     truth = body(*shapes)
-    scanned = simulate(body(*shapes, *implants), views=180, kvp=120, photons=2e5, seed=3)
+    scanned = simulate(body(*shapes, *implants), views=180, kvp=140, photons=2e5, seed=3)
     return truth, beam_hardening(scanned)
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from somascope.acquire.tube import tungsten
 from somascope.acquire.xray.correct import correct
 from somascope.acquire.xray.dual_energy import decomposed, dual_energy, line_integral
 from somascope.acquire.xray.expose import paths
 from somascope.acquire.xray.radiograph import radiograph
 from somascope.acquire.xray.simulate import simulate
-from somascope.acquire.xray.spectrum import tungsten
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.testing import check_operation
 from tests.acquire.xray.conftest import SMALL

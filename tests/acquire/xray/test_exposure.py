@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from somascope.acquire.tube import tungsten
 from somascope.acquire.xray.correct import correct
 from somascope.acquire.xray.exposure import exposure_index
 from somascope.acquire.xray.present import present
 from somascope.acquire.xray.radiograph import radiograph
 from somascope.acquire.xray.simulate import simulate
-from somascope.acquire.xray.spectrum import tungsten
 from somascope.core import Grid, Image
 from somascope.core.errors import ParameterError, UnitError
 from somascope.testing import check_operation

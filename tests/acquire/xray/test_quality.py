@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from somascope.acquire.tube import rqa
 from somascope.acquire.xray.correct import correct
 from somascope.acquire.xray.detector import Detector
 from somascope.acquire.xray.expose import Beam, expose
@@ -14,7 +15,6 @@ from somascope.acquire.xray.quality import (
     noise_power,
     slanted_edge_mtf,
 )
-from somascope.acquire.xray.spectrum import rqa
 from somascope.acquire.xray.views import radiograph_views
 from somascope.core import Acquisition, Grid
 from somascope.core.errors import ParameterError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from somascope.acquire.xray.materials import tissue_densities
+from somascope.acquire.matter import tissue_densities
 from somascope.acquire.xray.present import present
 from somascope.acquire.xray.projection import Projection
 from somascope.acquire.xray.simulate import simulate

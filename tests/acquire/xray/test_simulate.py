@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from somascope.acquire.matter import mass_attenuation
 from somascope.acquire.xray.detector import Detector
 from somascope.acquire.xray.expose import Beam, Collimator, expose
-from somascope.acquire.xray.materials import mass_attenuation
 from somascope.acquire.xray.simulate import simulate
 from somascope.acquire.xray.views import radiograph_views
 from somascope.core import Axis, Grid, Image

@@ -14,6 +14,7 @@ from somascope.acquire.ct.fbp import fbp
 from somascope.acquire.ct.normalise import normalise
 from somascope.acquire.ct.simulate import simulate
 from somascope.core.errors import CorruptFile, ReadError, UnsupportedFormat
+from somascope.io import read_all
 from somascope.io.raw import ct_pd, nexus, tiff_scan
 from somascope.phantoms import shepp_logan
 
@@ -288,6 +289,10 @@ def test_ct_pd(tmp_path, pitch, order):
         np.testing.assert_allclose(ours.source, truth.source, atol=1e-2)
         np.testing.assert_allclose(ours.centre, truth.centre, atol=1e-2)
     assert back.grid.shape[1:] == (512, 512)
+    report = read_all(tmp_path)
+    assert len(report.acquisitions) == 1
+    assert not report.images
+    np.testing.assert_array_equal(report.acquisitions[0].samples, found.samples)
 
 
 def test_ct_pd_refusals(tmp_path):

@@ -143,9 +143,12 @@ class FourierSlice:
 
 
 def length_for(reach: float, bins: int, spacing: float, offset: float) -> int:
-    """Transform length at which no part of the grid wraps around onto the detector or itself."""
+    """Transform length at which no part of the grid wraps around onto the detector or itself.
+
+    At least the detector's own: a small grid may lie on a wide detector.
+    """
     half = bins / 2 * spacing + abs(offset)
-    return good_length(int(np.ceil((reach + max(half, reach)) / spacing)) + 2)
+    return good_length(max(bins, int(np.ceil((reach + max(half, reach)) / spacing)) + 2))
 
 
 def for_grid(

@@ -79,7 +79,7 @@ def beam_hardening(
     kvp: Annotated[
         float | None,
         Param("Tube voltage; the acquisition's own (KVP) if not given", unit="kV", minimum=40.0,
-              maximum=160.0),
+              maximum=150.0),
     ] = None,
     model: Annotated[
         Literal["water", "water and bone"],

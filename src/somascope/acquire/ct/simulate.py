@@ -155,7 +155,7 @@ def simulate(
     ] = 0.0,
     kvp: Annotated[
         float | None, Param("Tube voltage of a polychromatic beam; monochromatic if not given",
-                            unit="kV", minimum=40.0, maximum=160.0)
+                            unit="kV", minimum=40.0, maximum=150.0)
     ] = None,
     values: Annotated[
         Literal["as declared", "HU"],
@@ -163,7 +163,7 @@ def simulate(
               advanced=True),
     ] = "as declared",
     energy: Annotated[
-        float, Param("Energy of the monochromatic beam", unit="keV", minimum=20.0, maximum=200.0)
+        float, Param("Energy of the monochromatic beam", unit="keV", minimum=20.0, maximum=150.0)
     ] = ENERGY,
     result: Annotated[
         Literal["line integrals", "counts"],

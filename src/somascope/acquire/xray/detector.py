@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somascope.acquire.xray.materials import mass_attenuation
-from somascope.acquire.xray.spectrum import Spectrum, rqa
+from somascope.acquire.matter import mass_attenuation
+from somascope.acquire.tube import Spectrum, rqa
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float
 

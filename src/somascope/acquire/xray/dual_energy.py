@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from somascope.acquire.matter import mass_attenuation
+from somascope.acquire.tube import Spectrum, tungsten
 from somascope.acquire.xray.detector import Detector
 from somascope.acquire.xray.facts import one_plane
-from somascope.acquire.xray.materials import mass_attenuation
 from somascope.acquire.xray.present import densities
 from somascope.acquire.xray.radiograph import as_image
-from somascope.acquire.xray.spectrum import Spectrum, tungsten
 from somascope.core import Acquisition, Image, Param, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numba
 import numpy as np
 
+from somascope.acquire.matter import mass_attenuation, tissue_densities
+from somascope.acquire.tube import Spectrum, tungsten
 from somascope.acquire.xray.detector import FULL_SCALE, Detector, patterns, persist, spread
-from somascope.acquire.xray.materials import mass_attenuation, tissue_densities
 from somascope.acquire.xray.projection import Projection
 from somascope.acquire.xray.scattering import Scatter
-from somascope.acquire.xray.spectrum import Spectrum, tungsten
 from somascope.core import QUIET, Progress
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from somascope.acquire.xray.materials import (
+from somascope.acquire.matter import (
     air_absorption,
     attenuation,
     mass_attenuation,
@@ -55,7 +55,7 @@ class Spectrum:
     fluence: Float
 
     def filtered(self, material: str, millimetres: float) -> Spectrum:
-        """Behind a sheet of `materials.MATERIALS`."""
+        """Behind a sheet of `matter.MATERIALS`."""
         through = np.exp(-attenuation(material, self.energies) * millimetres)
         return replace(self, fluence=self.fluence * through)
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from somascope.acquire.xray.detector import Detector
-from somascope.acquire.xray.materials import (
+from somascope.acquire.matter import (
     REFERENCE_KEV,
     air_absorption,
     attenuation,
     mass_attenuation,
     tissue_densities,
 )
-from somascope.acquire.xray.spectrum import rqa, tungsten
+from somascope.acquire.tube import rqa, tungsten
+from somascope.acquire.xray.detector import Detector
 from somascope.core.errors import ParameterError
 
 
