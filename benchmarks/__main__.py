@@ -27,6 +27,7 @@ NAMES = {
     "ct.fan_fbp": ("benchmarks.acquire.ct_fan_fbp", "fan FBP; peer: our parallel FBP"),
     "ct.sirt": ("benchmarks.acquire.ct_sirt", "50 iterations of SIRT; peer ASTRA (CPU)"),
     "ct.fdk": ("benchmarks.acquire.ct_fdk", "cone beam; peer itk-rtk (CPU); cost per size"),
+    "xray.drr": ("benchmarks.acquire.xray_drr", "radiograph through a volume; peer itk-rtk (CPU)"),
     "mri.nufft": ("benchmarks.acquire.mri_nufft", "radial, 8 coils; peers SigPy, MRI-NUFFT"),
     "mri.espirit": ("benchmarks.acquire.mri_espirit", "coil sensitivities; peer SigPy"),
     "mri.sense": ("benchmarks.acquire.mri_sense", "CG-SENSE, 30 iterations; peer SigPy"),

@@ -20,8 +20,8 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
-def run_block(code: str) -> dict[str, Any]:
-    space: dict[str, Any] = {"__name__": "recipe"}
+def run_block(code: str, space: dict[str, Any] | None = None) -> dict[str, Any]:
+    space = {"__name__": "recipe"} if space is None else space
     exec(compile(code, "recipe", "exec"), space)
     return space
 
@@ -100,8 +100,9 @@ def test_the_reference_page_is_up_to_date():
 )
 def test_python_in_the_docs_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for code in blocks(page):
-        run_block(code)
+    space: dict[str, Any] = {"__name__": "recipe"}
+    for code in blocks(page):  # a page is read from its top: later blocks use earlier names
+        run_block(code, space)
 
 
 @pytest.mark.parametrize(
