@@ -16,12 +16,17 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+
+_SMALL = 2**16
+"""Points that one thread spreads sooner than two."""
 
 
 def cores() -> int:
@@ -60,6 +65,49 @@ def check_points(points: Array, shape: Sequence[int], *, name: str = "trajectory
             "a finer grid"
         )
     return points
+
+
+class Spreading:
+    """Type 1 transform of one set of samples with the same bits every time.
+
+    FINUFFT's threads add their shares in the order in which they come. Here the points are cut into
+    a fixed number of runs, each spread by one thread, and added in order.
+
+    Parameters
+    ----------
+    points
+        One array per axis of ``shape``, radians per pixel, ``(n,)``.
+    """
+
+    def __init__(
+        self, points: Sequence[Array], shape: tuple[int, ...], *, tolerance: float, dtype: str
+    ) -> None:
+        import finufft
+
+        count = points[0].size
+        runs = 2 if count > _SMALL else 1
+        real = np.float32 if dtype == "complex64" else np.float64
+        edges = [count * k // runs for k in range(runs + 1)]
+        self._runs = [slice(a, b) for a, b in pairwise(edges)]
+        self._plans: list[Any] = []
+        for run in self._runs:
+            plan = finufft.Plan(1, shape, eps=tolerance, isign=1, dtype=dtype, nthreads=1)
+            plan.setpts(*(np.ascontiguousarray(p[run], real) for p in points))
+            self._plans.append(plan)
+
+    def execute(self, samples: Array) -> Array:
+        """The image of ``(n,)`` samples."""
+        if len(self._plans) == 1:
+            return self._plans[0].execute(samples)
+        with ThreadPoolExecutor(len(self._plans)) as pool:
+            work = [
+                pool.submit(plan.execute, np.ascontiguousarray(samples[run]))
+                for plan, run in zip(self._plans, self._runs, strict=True)
+            ]
+            result = work[0].result()
+            for more in work[1:]:
+                result += more.result()
+        return result
 
 
 class NUFFT:
@@ -143,24 +191,35 @@ class NUFFT:
         view = result.reshape((count, *end) if count > 1 else end)
         if count:
             with self._lock:  # a plan owns its work arrays
-                self._plan(kind, np.dtype(dtype), count).execute(flat, out=view)
+                plan = self._plan(kind, np.dtype(dtype), count)
+                if isinstance(plan, Spreading):
+                    pairs = zip(flat.reshape(count, -1), view.reshape(count, *outer), strict=True)
+                    for samples, image in pairs:
+                        image[...] = plan.execute(samples)
+                else:
+                    plan.execute(flat, out=view)
         return result
 
     def _plan(self, kind: int, dtype: np.dtype[Any], count: int) -> Any:
-        key = (kind, dtype.name, count)
+        key = (kind, dtype.name, count if kind == 2 else 1)
         if key not in self._plans:
             import finufft
 
             real = np.float32 if dtype == np.complex64 else np.float64
             # Single precision cannot be asked for more than it holds.
             eps = max(self.tolerance, 5e-7) if dtype == np.complex64 else self.tolerance
-            plan = finufft.Plan(
-                kind, self.shape, n_trans=count, eps=eps, isign=1 if kind == 1 else -1,
-                dtype=dtype.name, nthreads=self.threads,
-            )  # fmt: skip
             turns = self.points.reshape(-1, len(self.shape)) * (2 * np.pi / np.array(self.shape))
             # Rounding to single precision may step over pi.
             turns = np.clip(turns, -np.pi, np.pi)
+            if kind == 1:
+                self._plans[key] = Spreading(
+                    tuple(turns.T), self.shape, tolerance=eps, dtype=dtype.name
+                )
+                return self._plans[key]
+            plan = finufft.Plan(
+                2, self.shape, n_trans=count, eps=eps, isign=-1, dtype=dtype.name,
+                nthreads=self.threads,
+            )  # fmt: skip
             plan.setpts(*(np.ascontiguousarray(c, real) for c in turns.T))
             self._plans[key] = plan
         return self._plans[key]

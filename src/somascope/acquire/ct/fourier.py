@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from somascope.acquire.ct.filters import good_length, irfft
+from somascope.acquire.nufft import Spreading
 from somascope.core.grid import Array, Float, Grid
 
 TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
@@ -123,23 +124,27 @@ class FourierSlice:
 
     def _ready(self, kept: Any, *, kind: int, limited: bool) -> tuple[Any, Array]:
         """The plan and the phases (zero beyond Nyquist where ``limited``) of a complex type."""
-        import finufft
-
         kept = np.dtype(kept)
         real = np.dtype(np.float32 if kept == np.complex64 else np.float64)
         if (kept, kind) not in self._plans:
-            # Small transforms lose more by waiting for threads than they gain.
-            threads = min(os.cpu_count() or 1, 1 + self._points[0].size // 2**16)
-            plan = finufft.Plan(
-                kind, self.shape, 1, TOLERANCE[real], 1 if kind == 1 else -1, dtype=str(kept),
-                nthreads=threads,
-            )  # fmt: skip
-            plan.setpts(*(np.ascontiguousarray(p.reshape(-1), real) for p in self._points))
-            self._plans[kept, kind] = plan
+            self._plans[kept, kind] = self._plan(kept, kind, TOLERANCE[real])
         if (kept, limited) not in self._phases:
             phase = self._phase * self.below_nyquist() if limited else self._phase
             self._phases[kept, limited] = phase.astype(kept)
         return self._plans[kept, kind], self._phases[kept, limited]
+
+    def _plan(self, kept: Any, kind: int, tolerance: float) -> Any:
+        import finufft
+
+        points = tuple(p.reshape(-1) for p in self._points)
+        if kind == 1:
+            return Spreading(points, self.shape, tolerance=tolerance, dtype=str(kept))
+        real = np.float32 if kept == np.complex64 else np.float64
+        # Small transforms lose more by waiting for threads than they gain.
+        threads = min(os.cpu_count() or 1, 1 + points[0].size // 2**16)
+        plan = finufft.Plan(2, self.shape, 1, tolerance, -1, dtype=str(kept), nthreads=threads)
+        plan.setpts(*(np.ascontiguousarray(p, real) for p in points))
+        return plan
 
 
 def length_for(reach: float, bins: int, spacing: float, offset: float) -> int:
