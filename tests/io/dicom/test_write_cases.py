@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -290,3 +291,23 @@ def test_monochrome1_stays_and_so_do_the_values(modality):
 def test_colour_says_nothing_of_monochrome(pydicom_files):
     (image,), _ = volumes([pydicom_files / "examples_palette.dcm"])
     assert "PhotometricInterpretation" not in image.attributes
+
+
+def test_dose_and_detector_of_a_radiograph_come_back():
+    from somascope import phantoms
+
+    told = {
+        "ExposureIndex": 251.5,
+        "TargetExposureIndex": 250.0,
+        "DeviationIndex": 0.1,
+        "Sensitivity": 400.0,
+        "DetectorType": "SCINTILLATOR",
+        "FilterMaterial": "ALUMINUM",
+        "CollimatorShape": "RECTANGULAR",
+        "CollimatorLeftVerticalEdge": 12,
+    }
+    film = phantoms.thorax_dx()
+    made = write.instances(replace(film, attributes={**film.attributes, **told}))
+    (image,), _ = volumes(made)
+    back = {k: image.attributes.get(k) for k in told}
+    assert back == told
