@@ -1,12 +1,6 @@
-"""The head that all CT benchmarks scan, in pixels, and how two programs are timed in turn."""
+"""The head that all CT benchmarks scan, in pixels."""
 
 from __future__ import annotations
-
-import statistics
-import time
-from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_erosion
@@ -63,38 +57,3 @@ def rms_hu(found: Array, truth: Array, *, flat: bool) -> float:
         alike = [binary_erosion(np.isclose(truth, v, atol=1e-6), iterations=4) for v in values]
         inside &= np.any(alike, axis=0)
     return float(np.sqrt(np.mean((found - truth)[inside] ** 2)) / 0.02 * 1000)
-
-
-def compared(
-    name: str,
-    case: str,
-    *,
-    ours: Callable[[], Array],
-    peer: Callable[[], Array] | None,
-    package: str,
-    quality: Callable[[Array], float],
-    metric: str,
-    rounds: int,
-) -> dict[str, Any]:
-    """One line: both run in turn, after one warming run each."""
-    peer = ours if peer is None else peer
-    good = quality(ours()), quality(peer())
-    spent: dict[str, list[float]] = {"ours": [], "peer": []}
-    for _ in range(rounds):
-        for side, run in (("peer", peer), ("ours", ours)):
-            start = time.perf_counter()
-            run()
-            spent[side].append((time.perf_counter() - start) * 1000)
-    times = {k: {"min": min(v), "median": statistics.median(v)} for k, v in spent.items()}
-    return {
-        "name": name,
-        "case": case,
-        "ours_ms": times["ours"],
-        "peer": package,
-        "peer_version": version(package),
-        "peer_ms": times["peer"],
-        "ratio": times["peer"]["median"] / times["ours"]["median"],
-        "quality_metric": metric,
-        "quality_ours": float(f"{good[0]:.4g}"),
-        "quality_peer": float(f"{good[1]:.4g}"),
-    }

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.ct_case import compared, head, noisy, rms_hu, sinogram
+from benchmarks.acquire.ct_case import head, noisy, rms_hu, sinogram
+from benchmarks.turns import compared
 from somascope.acquire.ct.fan import FanScan
 from somascope.acquire.ct.fbp import fan_fbp, parallel_fbp
 from somascope.acquire.ct.parallel import ParallelScan

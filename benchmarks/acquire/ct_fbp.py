@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.ct_case import compared, head, noisy, rms_hu, sinogram
+from benchmarks.acquire.ct_case import head, noisy, rms_hu, sinogram
+from benchmarks.turns import compared
 from somascope.acquire.ct.fbp import parallel_fbp
 from somascope.acquire.ct.parallel import ParallelScan
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.ct_case import compared
+from benchmarks.turns import compared
 from somascope.acquire.ct.cone import ConeScan
 from somascope.acquire.ct.fdk import Feldkamp
 from somascope.core import Grid

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.ct_case import compared, head, sinogram
+from benchmarks.acquire.ct_case import head, sinogram
+from benchmarks.turns import compared
 from somascope.acquire.ct.parallel import ParallelScan
 from somascope.core import Grid
 from somascope.phantoms import draw

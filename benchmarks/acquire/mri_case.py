@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any
-
 import numpy as np
 
 from somascope.acquire.mri.cartesian import CartesianScan
@@ -64,37 +58,3 @@ def error(a: Array, truth: Array) -> float:
     """Relative error of the norm."""
     a = np.asarray(a).reshape(np.shape(truth))
     return float(np.linalg.norm(a - truth) / np.linalg.norm(truth))
-
-
-def compared(
-    name: str,
-    case: str,
-    *,
-    ours: Callable[[], Array],
-    peer: Callable[[], Array],
-    package: str,
-    quality: Callable[[Array], float],
-    metric: str,
-    rounds: int,
-) -> dict[str, Any]:
-    """One line: both run in turn, after one warming run each."""
-    good = quality(ours()), quality(peer())
-    spent: dict[str, list[float]] = {"ours": [], "peer": []}
-    for _ in range(rounds):
-        for side, run in (("peer", peer), ("ours", ours)):
-            start = time.perf_counter()
-            run()
-            spent[side].append((time.perf_counter() - start) * 1000)
-    times = {k: {"min": min(v), "median": statistics.median(v)} for k, v in spent.items()}
-    return {
-        "name": name,
-        "case": case,
-        "ours_ms": times["ours"],
-        "peer": package,
-        "peer_version": version(package),
-        "peer_ms": times["peer"],
-        "ratio": times["peer"]["median"] / times["ours"]["median"],
-        "quality_metric": metric,
-        "quality_ours": float(f"{good[0]:.3g}"),
-        "quality_peer": float(f"{good[1]:.3g}"),
-    }

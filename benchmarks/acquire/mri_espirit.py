@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.mri_case import Array, coil_maps, compared, masks, sampled
+from benchmarks.acquire.mri_case import Array, coil_maps, masks, sampled
+from benchmarks.turns import compared
 from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.espirit import sensitivities
 

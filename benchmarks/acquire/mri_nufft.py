@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.mri_case import Array, coil_maps, compared, error, head
+from benchmarks.acquire.mri_case import Array, coil_maps, error, head
+from benchmarks.turns import compared
 from somascope.acquire.mri.noncartesian import NonCartesianScan
 
 

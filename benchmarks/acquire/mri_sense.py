@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.acquire.mri_case import coil_maps, compared, error, masks, sampled
+from benchmarks.acquire.mri_case import coil_maps, error, masks, sampled
+from benchmarks.turns import compared
 from somascope.acquire.mri.sense import solve
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.choices import Cutoff, FieldOfView, Kernel, MuWater, Size, Unit
 from somascope.acquire.ct.cone import HelicalScan
 from somascope.acquire.ct.fan import FanScan
-from somascope.acquire.ct.filters import Kernel, filtered, rfft
+from somascope.acquire.ct.filters import filtered, rfft
 from somascope.acquire.ct.fourier import FourierSlice
 from somascope.acquire.ct.helical import Helix
 from somascope.acquire.ct.hounsfield import calibrated, chosen_mu_water
 from somascope.acquire.ct.parallel import ParallelScan
 from somascope.acquire.ct.rebin import rebin
-from somascope.core import QUIET, Acquisition, Grid, Image, Param, Progress, operation
+from somascope.core import QUIET, Acquisition, Grid, Image, Progress, operation
 from somascope.core.errors import GeometryError, UnitError
 from somascope.core.grid import Array, Float
 
@@ -173,28 +174,14 @@ def _helical(
 def fbp(
     acquisition: Acquisition,
     *,
-    kernel: Annotated[
-        Literal["ram-lak", "shepp-logan", "cosine", "hamming", "hann"],
-        Param("Window on the ramp filter, from sharp to smooth"),
-    ] = "ram-lak",
-    cutoff: Annotated[
-        float, Param("Where the filter ends, as a share of the detector's Nyquist frequency",
-                     minimum=0.05, maximum=1.0, step=0.05)
-    ] = 1.0,
-    size: Annotated[
-        int | None, Param("Pixels per side; the scan's own grid if not given",
-                          minimum=8, maximum=8192)
-    ] = None,
-    field_of_view: Annotated[
-        float | None, Param("Side of the image", unit="mm", minimum=1.0, maximum=2000.0)
-    ] = None,
-    unit: Annotated[Literal["HU", "1/mm"], Param("Unit of the result")] = "HU",
-    mu_water: Annotated[
-        float | None, Param("Attenuation of water; that of the scan, or of 70 keV, if not given",
-                            unit="/mm", minimum=1e-4, maximum=1.0, advanced=True)
-    ] = None,
+    kernel: Kernel = "ram-lak",
+    cutoff: Cutoff = 1.0,
+    size: Size = None,
+    field_of_view: FieldOfView = None,
+    unit: Unit = "HU",
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
-) -> Image:  # fmt: skip
+) -> Image:
     """Reconstruct a parallel, fan or helical CT scan by filtered back projection.
 
     Line integrals in, an image in Hounsfield units out, on the scan's grid (LPS mm) or on ``size``

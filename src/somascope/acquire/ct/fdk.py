@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.backproject import back_project, turned
+from somascope.acquire.ct.choices import Cutoff, FieldOfView, Kernel, MuWater, Size, Unit
 from somascope.acquire.ct.cone import ConeScan, HelicalScan
 from somascope.acquire.ct.fbp import as_image, line_integrals, outside, target_grid
-from somascope.acquire.ct.filters import Kernel, good_length, irfft, response, rfft
+from somascope.acquire.ct.filters import good_length, irfft, response, rfft
 from somascope.acquire.ct.hounsfield import chosen_mu_water
-from somascope.core import QUIET, Acquisition, Grid, Image, Param, Progress, operation
+from somascope.core import QUIET, Acquisition, Grid, Image, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float
 
@@ -255,28 +256,14 @@ def seen_radius(scan: ConeScan) -> float:
 def fdk(
     acquisition: Acquisition,
     *,
-    kernel: Annotated[
-        Literal["ram-lak", "shepp-logan", "cosine", "hamming", "hann"],
-        Param("Window on the ramp filter, from sharp to smooth"),
-    ] = "ram-lak",
-    cutoff: Annotated[
-        float, Param("Where the filter ends, as a share of the detector's Nyquist frequency",
-                     minimum=0.05, maximum=1.0, step=0.05)
-    ] = 1.0,
-    size: Annotated[
-        int | None, Param("Pixels per side of a slice; the scan's own grid if not given",
-                          minimum=8, maximum=8192)
-    ] = None,
-    field_of_view: Annotated[
-        float | None, Param("Side of a slice", unit="mm", minimum=1.0, maximum=2000.0)
-    ] = None,
-    unit: Annotated[Literal["HU", "1/mm"], Param("Unit of the result")] = "HU",
-    mu_water: Annotated[
-        float | None, Param("Attenuation of water; that of the scan, or of 70 keV, if not given",
-                            unit="/mm", minimum=1e-4, maximum=1.0, advanced=True)
-    ] = None,
+    kernel: Kernel = "ram-lak",
+    cutoff: Cutoff = 1.0,
+    size: Size = None,
+    field_of_view: FieldOfView = None,
+    unit: Unit = "HU",
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
-) -> Image:  # fmt: skip
+) -> Image:
     """Reconstruct a cone-beam CT scan of one turn (Feldkamp, Davis and Kress).
 
     Full turns, short scans (Parker weights) and half-fan detectors, flat or curved. Exact in the
