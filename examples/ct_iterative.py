@@ -128,7 +128,7 @@ def before_and_after(size: int) -> dict[str, tuple[Image, Image, Image]]:
     found["hardening"] = (bones, fbp(hard, kernel="hann"), fbp(mended, kernel="hann"))
 
     inside = (Ellipsoid(800, (0, 45, 0), (14, 10, 50)), Ellipsoid(60, (0, 0, 0), (18, 18, 50)))
-    screws = [Ellipsoid(9000, (x, -15, 0), (5, 5, 50)) for x in (-35, 35)]
+    screws = [Ellipsoid(20000, (x, -15, 0), (5, 5, 50)) for x in (-35, 35)]
     scan = simulate(disc(size, *inside, *screws), views=views, kvp=120, photons=2e5, seed=3)
     scan = beam_hardening(scan)
     found["metal"] = (
