@@ -19,8 +19,9 @@ from typing import Annotated
 import typer
 
 BASE = (
-    "numpy", "scipy", "numba", "pydicom", "pynetdicom", "highdicom", "imagecodecs", "pillow",
-    "nibabel", "scikit-image", "fastapi", "uvicorn", "sqlalchemy", "alembic", "pydantic",
+    "numpy", "scipy", "numba", "finufft", "PyWavelets", "h5py", "pydicom", "pynetdicom",
+    "highdicom", "imagecodecs", "pillow", "nibabel", "scikit-image", "fastapi", "uvicorn",
+    "sqlalchemy", "alembic", "pydantic",
 )  # fmt: skip
 EXTRAS = {"torch": "learn", "ray": "ray", "psycopg": "postgres"}
 
