@@ -73,8 +73,8 @@ def write(acquisition: Acquisition, path: str | Path) -> None:
         file.write(content)
 
 
-def dump(acquisition: Acquisition) -> bytes:
-    """The bytes of the HDF5 file."""
+def dump(acquisition: Acquisition) -> memoryview:
+    """The bytes of the HDF5 file, not copied."""
     operator = acquisition.operator
     if not isinstance(operator, Scan):
         raise WriteError(
@@ -101,10 +101,10 @@ def dump(acquisition: Acquisition) -> bytes:
         aside = file.create_group("calibration")
         for name, array in sorted(acquisition.calibration.items()):
             _array(aside, name, array)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
-def read(source: str | Path | bytes) -> Acquisition:
+def read(source: str | Path | bytes | memoryview) -> Acquisition:
     """The acquisition in a file, or in the bytes of one.
 
     Raises
@@ -116,7 +116,7 @@ def read(source: str | Path | bytes) -> Acquisition:
     NotFound
         The kind of its operator is not installed.
     """
-    path = None if isinstance(source, bytes) else Path(source)
+    path = None if isinstance(source, (bytes, memoryview)) else Path(source)
     name = path.name if path is not None else "the acquisition"
     opened: Path | IO[bytes] = path if path is not None else BytesIO(source)  # type: ignore[arg-type]
     try:

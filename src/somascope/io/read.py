@@ -229,17 +229,17 @@ def _hidden(path: Path, root: Path) -> bool:
 
 def _raw(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
     """Put raw data into the report; the files that only mention raw data."""
+    from somascope.io.dicom.header import scan
+    from somascope.io.dicom.iods import RAW
     from somascope.io.dicom.raw import read as read_raw
 
     rest: list[Path] = []
     for file in files:
         try:
-            found = read_raw(file)
-        except UnsupportedFormat as error:
-            if "is not raw data" in str(error):
+            if scan(file).sop_class != RAW.sop_class:
                 rest.append(file)
-            else:
-                report.problem(file.name, error)
+                continue
+            found = read_raw(file)
         except (SomascopeError, OSError) as error:
             report.problem(file.name, error)
         else:

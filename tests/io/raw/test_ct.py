@@ -270,9 +270,10 @@ def test_ct_pd(tmp_path, pitch, order):
     for k in range(20):
         phi = -np.mod(angles[k] + np.pi, 2 * np.pi) + np.pi
         projection(tmp_path, k, values[k], phi=phi, z=heights[k], scan=scan, order=order)
-    one = sorted(tmp_path.iterdir())[3]
-    assert ct_pd.READER.matches(one.read_bytes()[:4096], one)
-    (found,) = ct_pd.READER.read(one)
+    report = read_all(tmp_path)
+    assert not report.images
+    assert not report.problems
+    (found,) = report.acquisitions
     assert found.operator.kind == ("ct.helical" if pitch else "ct.cone")
     assert found.attributes["PatientName"] == "Raw^Data"
     assert found.attributes["KVP"] == 100
@@ -289,10 +290,6 @@ def test_ct_pd(tmp_path, pitch, order):
         np.testing.assert_allclose(ours.source, truth.source, atol=1e-2)
         np.testing.assert_allclose(ours.centre, truth.centre, atol=1e-2)
     assert back.grid.shape[1:] == (512, 512)
-    report = read_all(tmp_path)
-    assert len(report.acquisitions) == 1
-    assert not report.images
-    np.testing.assert_array_equal(report.acquisitions[0].samples, found.samples)
 
 
 def test_ct_pd_refusals(tmp_path):

@@ -1,4 +1,4 @@
-"""The parameters that the analytic reconstructions share, each said once."""
+"""The parameters that reconstructions of CT share, each said once."""
 
 from __future__ import annotations
 
@@ -33,3 +33,7 @@ MuWater: TypeAlias = Annotated[
         unit="/mm", minimum=1e-4, maximum=1.0, advanced=True,
     ),
 ]  # fmt: skip
+Relaxation: TypeAlias = Annotated[
+    float, Param("Length of each step; stable below 2", minimum=0.01, maximum=1.99, step=0.05)
+]
+Positive: TypeAlias = Annotated[bool, Param("Allow no attenuation below zero")]

@@ -8,13 +8,12 @@ Only the half of the spectrum with non-negative frequencies is gridded: projecti
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
 from somascope.acquire.ct.filters import good_length, irfft
-from somascope.acquire.nufft import Spreading
+from somascope.acquire.nufft import Spreading, cores
 from somascope.core.grid import Array, Float, Grid
 
 TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
@@ -141,7 +140,7 @@ class FourierSlice:
             return Spreading(points, self.shape, tolerance=tolerance, dtype=str(kept))
         real = np.float32 if kept == np.complex64 else np.float64
         # Small transforms lose more by waiting for threads than they gain.
-        threads = min(os.cpu_count() or 1, 1 + points[0].size // 2**16)
+        threads = min(cores(), 1 + points[0].size // 2**16)
         plan = finufft.Plan(2, self.shape, 1, tolerance, -1, dtype=str(kept), nthreads=threads)
         plan.setpts(*(np.ascontiguousarray(p, real) for p in points))
         return plan

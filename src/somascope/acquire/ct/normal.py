@@ -8,13 +8,13 @@ al. 2005). Per-ray weights or a detector shorter than the object break it.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.parallel import ParallelScan
+from somascope.acquire.nufft import cores
 from somascope.core.grid import Array
 
 
@@ -28,7 +28,7 @@ class SliceNormal:
     def __init__(self, scan: ParallelScan) -> None:
         self.domain = self.range = tuple(scan.domain)
         self._transfer = _transfer(scan)
-        self._workers = os.cpu_count() or 1
+        self._workers = cores()
 
     def forward(self, x: Array) -> Array:
         """``A^T A x``, float32."""

@@ -6,15 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
-from somascope.acquire.ct.sirt import (
-    Field,
-    Positive,
-    Relaxation,
-    Size,
-    Unit,
-    Water,
-    reciprocal,
-)
+from somascope.acquire.ct.choices import FieldOfView, MuWater, Positive, Relaxation, Size, Unit
+from somascope.acquire.ct.sirt import reciprocal
 from somascope.acquire.ct.system import System, of_views, prepare, rays_along, view_count
 from somascope.acquire.iteration import Callback, Solution, Watch
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, Scan, operation
@@ -114,9 +107,9 @@ def sart(
     relaxation: Relaxation = 0.5,
     nonnegative: Positive = True,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct any CT scan by the simultaneous algebraic reconstruction technique (SART).
@@ -144,9 +137,9 @@ def os_sart(
     relaxation: Relaxation = 0.9,
     nonnegative: Positive = True,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct any CT scan by SART with ordered subsets of views.
@@ -195,9 +188,9 @@ def asd_pocs(
         Param("Relative misfit of the samples that counts as noise", minimum=0.0, maximum=1.0),
     ] = 0.0,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct a CT scan with few views: smallest total variation that explains the samples.

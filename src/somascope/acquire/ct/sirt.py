@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
+from somascope.acquire.ct.choices import FieldOfView, MuWater, Positive, Relaxation, Size, Unit
 from somascope.acquire.ct.system import System, prepare
 from somascope.acquire.iteration import Callback, Solution, Watch
 from somascope.acquire.krylov import cg
 from somascope.acquire.krylov import cgls as least_squares
 from somascope.core import QUIET, Acquisition, Image, Operator, Param, Progress, operation
 from somascope.core.grid import Array
-
-Unit = Annotated[Literal["HU", "1/mm"], Param("Unit of the result")]
-Size = Annotated[
-    int | None,
-    Param("Pixels per side; the scan's own grid if not given", minimum=8, maximum=8192),
-]
-Field = Annotated[float | None, Param("Side of the image", unit="mm", minimum=1.0, maximum=2000.0)]
-Water = Annotated[
-    float | None,
-    Param(
-        "Attenuation of water; that of the scan, or of 70 keV, if not given",
-        unit="/mm",
-        minimum=1e-4,
-        maximum=1.0,
-        advanced=True,
-    ),
-]
-Relaxation = Annotated[
-    float, Param("Length of each step; stable below 2", minimum=0.01, maximum=1.99, step=0.05)
-]
-Positive = Annotated[bool, Param("Allow no attenuation below zero")]
 
 
 def largest_eigenvalue(normal: Operator, *, iterations: int = 6) -> float:
@@ -107,9 +87,9 @@ def sirt(
     relaxation: Relaxation = 1.5,
     nonnegative: Positive = True,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct any CT scan by simultaneous iterative reconstruction (SIRT).
@@ -139,9 +119,9 @@ def cgls(
         Param("Weight of the image's own energy, as a share of |A|^2", minimum=0.0, maximum=1.0),
     ] = 0.0,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct any CT scan by conjugate gradients on the least-squares problem (CGLS).

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from somascope.acquire.ct.choices import FieldOfView, MuWater, Size, Unit
 from somascope.acquire.ct.fbp import fbp
 from somascope.acquire.ct.normal import sees_all
 from somascope.acquire.ct.parallel import ParallelScan
-from somascope.acquire.ct.sirt import Field, Size, Unit, Water, largest_eigenvalue
+from somascope.acquire.ct.sirt import largest_eigenvalue
 from somascope.acquire.ct.system import System, prepare
 from somascope.acquire.iteration import Solution, Watch
 from somascope.acquire.operators import Adjoint, Compose, Diagonal, Gradient, norm
@@ -148,9 +149,9 @@ def pwls(
     iterations: Annotated[int, Param("Number of iterations", minimum=1, maximum=2000)] = 40,
     strength: Strength = 0.5,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct a CT scan with each ray weighed by the photons it brought.
@@ -219,9 +220,9 @@ def tv(
     iterations: Annotated[int, Param("Number of iterations", minimum=1, maximum=5000)] = 100,
     strength: Strength = 0.5,
     size: Size = None,
-    field_of_view: Field = None,
+    field_of_view: FieldOfView = None,
     unit: Unit = "HU",
-    mu_water: Water = None,
+    mu_water: MuWater = None,
     progress: Progress = QUIET,
 ) -> Image:
     """Reconstruct a CT scan with the least total variation beside the misfit.

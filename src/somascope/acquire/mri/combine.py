@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from somascope.acquire.mri.samples import coil_images, image_of
+from somascope.acquire.mri.results import image_of
+from somascope.acquire.mri.samples import coil_images
 from somascope.acquire.mri.walsh import inati, walsh
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.grid import Array

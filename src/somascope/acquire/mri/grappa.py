@@ -10,7 +10,8 @@ import numpy as np
 from somascope.acquire.mri import grappa_kernel
 from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.fourier import cropped, to_image, to_kspace
-from somascope.acquire.mri.samples import cartesian, image_of, line_mask
+from somascope.acquire.mri.results import image_of
+from somascope.acquire.mri.samples import cartesian, line_mask
 from somascope.acquire.mri.walsh import walsh
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
@@ -176,8 +177,7 @@ def gfactor(
     if nz != scan.grid.shape[0]:
         found = cropped(found, scan.grid.shape)
     data = np.nan_to_num(found, nan=0.0, posinf=0.0)
-    image = image_of(acquisition, data)
-    return replace(image, axes=())
+    return image_of(acquisition, data, axes=())
 
 
 def _covariance(acquisition: Acquisition, coils: int) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.combine import root_sum_of_squares
 from somascope.acquire.mri.fourier import cropped, to_image, to_kspace
-from somascope.acquire.mri.samples import cartesian, image_of
+from somascope.acquire.mri.results import image_of
+from somascope.acquire.mri.samples import cartesian
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array

@@ -57,7 +57,8 @@ def image_of(
     Modality MR; unit ``1`` (``rad`` for a phase); float32 or complex64; attributes and sources are
     the acquisition's.
     """
-    scan = scan_of(acquisition, "image_of")
+    scan = acquisition.operator
+    assert isinstance(scan, (CartesianScan, NonCartesianScan))  # `scan_of` has seen it
     if part == "magnitude":
         data = np.abs(data).astype(np.float32)
     elif part == "phase":

@@ -1,16 +1,15 @@
-"""What MRI corrections and reconstructions need of an acquisition, and the image they give back."""
+"""What MRI corrections and reconstructions need of an acquisition."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.coils import check_samples
 from somascope.acquire.mri.noncartesian import NonCartesianScan
-from somascope.core import Acquisition, Image
+from somascope.core import Acquisition
 from somascope.core.errors import NotFound, ParameterError
 from somascope.core.grid import Array
 
@@ -67,23 +66,6 @@ def calibration(acquisition: Acquisition, key: str, *, remedy: str) -> Array:
         there = ", ".join(acquisition.calibration) or "nothing"
         raise NotFound(f"the acquisition has no {key!r} (it has {there}); {remedy}")
     return acquisition.calibration[key]
-
-
-def image_of(
-    acquisition: Acquisition, data: Array, *, unit: str = "1", facts: dict[str, Any] | None = None
-) -> Image:
-    """An image of the acquisition's patient and place, ``(*leading, nz, ny, nx)``."""
-    scan = acquisition.operator
-    assert isinstance(scan, (CartesianScan, NonCartesianScan))
-    return Image(
-        data=data,
-        grid=scan.grid,
-        modality="MR",
-        unit=unit,
-        axes=scan.axes,
-        provenance=acquisition.provenance,
-        attributes={**acquisition.attributes, **(facts or {})},
-    )
 
 
 COIL_FIRST = ("navigator", "reference", "sensitivities")

@@ -47,26 +47,6 @@ def is_projection(path: Path) -> bool:
     return head[128:132] == b"DICM" and _MARK in head
 
 
-class CtPdReader:
-    """DICOM-CT-PD by one of its instances (a `somascope.io.read.Reader`)."""
-
-    def matches(self, head: bytes, path: Path) -> bool:
-        """Whether it is DICOM with the private group of projections."""
-        if head[128:132] != b"DICM":
-            return False
-        try:
-            return _MARK in head or is_projection(path)
-        except OSError:
-            return False
-
-    def read(self, path: Path) -> list[Acquisition]:
-        """The acquisition of all projections in the file's folder."""
-        return [read(sorted(p for p in path.parent.iterdir() if p.is_file() and is_projection(p)))]
-
-
-READER = CtPdReader()
-
-
 def _floats(dataset: Any, tag: int, name: str) -> Array:
     """Private values are FL; readers without the dictionary see UN, which is the same bytes."""
     if tag not in dataset:
