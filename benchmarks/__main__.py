@@ -17,6 +17,7 @@ NAMES = {
     "store": ("benchmarks.server.store", "durable C-STORE; peers Orthanc, pynetdicom storescp"),
     "web": ("benchmarks.server.web", "DICOMweb frames, QIDO, metadata, series, STOW; peer Orthanc"),
     "header": ("benchmarks.archive.header", "one header pass and metadata JSON; peer pydicom"),
+    "process.median": ("benchmarks.process.median", "3^3 and 5^3 on 26 M voxels; peer SciPy"),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": (
         "benchmarks.viewer.first_image",
