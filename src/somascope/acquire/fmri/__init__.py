@@ -1,0 +1,1 @@
+"""Functional MRI: from a run of volumes to motion, activation and connectivity."""

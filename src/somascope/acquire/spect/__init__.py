@@ -1,0 +1,1 @@
+"""Single photon emission tomography: from a rotating camera's projections to activity."""
