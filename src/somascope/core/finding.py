@@ -1,4 +1,9 @@
-"""`Finding`: what was seen, on what, how sure, and by whom."""
+"""`Finding`: what was seen, on what, how sure, and by whom.
+
+``on`` are the SOP Instance UIDs (or one series UID) it was seen on; ``attributes`` patient and
+study facts under their DICOM keywords, carried from there, which are no part of the finding:
+equality leaves them out.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +40,7 @@ class Label:
     on: tuple[str, ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict[str, float])
     provenance: Provenance = field(default_factory=Provenance)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class Box:
     upper: tuple[float, float, float]
     on: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ class Warp:
     confidence: float = 1.0
     on: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +159,7 @@ class Measurement:
     confidence: float = 1.0
     on: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
 
 Finding: TypeAlias = Label | Box | Mask | Warp | Measurement

@@ -29,8 +29,11 @@ IODS = (
     "segmentation",
     "parametric-map",
     "raw-data",
+    "comprehensive-3d-sr",
 )
 DEPTH = 3
+OF_ROOT = ("ValueType", "ConceptNameCodeSequence", "ContinuityOfContent")
+"""Of the macros in SR Document Content (which depend on Value Type) what the root must have."""
 
 
 def standard(name):
@@ -68,6 +71,11 @@ def extract():
     skip = {"clinical-trial-subject", "clinical-trial-study", "clinical-trial-series"}
     used = {i: {m["key"]: m["usage"] for m in iods[i] if m["key"] not in skip} for i in IODS}
     wanted = sorted({m for names in used.values() for m in names})
+    modules["sr-document-content"] = [
+        {**a, "type": "1" if a["keyword"] in OF_ROOT else "3"}
+        for a in modules["sr-document-content"]
+        if not a["path"]
+    ]
     return {"iods": used, "modules": {m: branch(modules[m], []) for m in wanted}}
 
 

@@ -80,6 +80,7 @@ SEGMENTATION = Kind("segmentation", _BASE + "66.4", "functional")
 LABELMAP = Kind("segmentation", _BASE + "66.7", "functional")
 PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
 RAW = Kind("raw-data", _BASE + "66", "raw")
+REPORT = Kind("comprehensive-3d-sr", _BASE + "88.34", "raw")
 
 INVERSE = (CT, MR, DX, CR, SC)
 """What may be MONOCHROME1: small values are shown white."""
@@ -91,7 +92,7 @@ KINDS = {
     k.sop_class: k
     for k in (
         *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
-        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW),
+        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW, REPORT),
     )
 }
 """Every storage class written here."""

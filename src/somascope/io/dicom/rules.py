@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from somascope.io.dicom import iods
 from somascope.io.dicom.iods import KINDS, table
+from somascope.io.dicom.sr_rules import report
 
 _PIXELS = {"PixelData": None, "FloatPixelData": 32, "DoubleFloatPixelData": 64}
 _NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
@@ -30,7 +31,7 @@ def rules(dataset: Dataset) -> Iterator[str]:
     iod = kind.iod if kind else ""
     if any(w in dataset for w in _PIXELS):
         yield from _pixels(dataset)
-    elif kind is not None and kind is not iods.RAW:
+    elif kind is not None and kind.layout != "raw":
         yield "PixelData is missing (PS3.3 C.7.6.3)"
     yield from _display(dataset, "")
     yield from _geometry(dataset, "")
@@ -50,6 +51,8 @@ def rules(dataset: Dataset) -> Iterator[str]:
         yield "RescaleIntercept is not 0 in a PET image (PS3.3 C.8.9.4)"
     if iod == iods.SEGMENTATION.iod:
         yield from _segments(dataset)
+    if iod == iods.REPORT.iod:
+        yield from report(dataset)
 
 
 def _pixels(dataset: Dataset) -> Iterator[str]:
