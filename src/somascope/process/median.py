@@ -291,7 +291,7 @@ def median(volume: Array, size: tuple[int, int, int]) -> Array:
     if volume.dtype.itemsize == 1:  # two compiled kernels are enough
         wide = volume.astype(np.int16 if volume.dtype.kind == "i" else np.uint16)
         return median(wide, size).astype(volume.dtype)
-    keys = _ordered(volume)
+    keys = key_order(volume)
     out = np.empty_like(keys)
     size = cast("Any", tuple(1 if n == 1 else s for s, n in zip(size, volume.shape, strict=True)))
     if size == (1, 1, 1):
@@ -310,10 +310,10 @@ def median(volume: Array, size: tuple[int, int, int]) -> Array:
         plan = _plan(size[0] * size[1], size[2])
         radius = np.array([s // 2 for s in size])
         _selected(keys, out, radius, plan.network, plan.order, plan.steps, plan.pairs, plan.wires)
-    return _restored(out, volume.dtype)
+    return key_values(out, volume.dtype)
 
 
-def _ordered(volume: Array) -> Array:
+def key_order(volume: Array) -> Array:
     """Unsigned integers in the order of the values."""
     bits = 8 * volume.dtype.itemsize
     unsigned = np.dtype(f"u{volume.dtype.itemsize}")
@@ -328,7 +328,8 @@ def _ordered(volume: Array) -> Array:
     return raw ^ (flip | sign)
 
 
-def _restored(keys: Array, dtype: np.dtype) -> Array:
+def key_values(keys: Array, dtype: np.dtype) -> Array:
+    """The values of ``dtype`` that `key_order` made ``keys`` of."""
     if dtype.kind == "u":
         return keys
     bits = 8 * dtype.itemsize
