@@ -7,6 +7,7 @@ filter averages where the local spread is no more than that, and less where ther
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -124,7 +125,7 @@ def srad_(
     return now * np.float32(top)
 
 
-def _each(image: Image, name: str, function, progress: Progress) -> Image:  # noqa: ANN001
+def _each(image: Image, name: str, function: Callable[[Array], Array], progress: Progress) -> Image:
     real_values(image, name)
     if is_colour(image):
         raise ParameterError(f"{name}: a colour image has no speckle of its own; filter it before")
