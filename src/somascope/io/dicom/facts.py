@@ -130,6 +130,8 @@ def attributes(first: Slice, axes: Sequence[str]) -> dict[str, Any]:
             number = e.number(tag, vr="DS")
             if number is not None:
                 found[name] = number
+    if e.text(0x00090010).startswith("GEMS_PETD_01") and e.text(0x0009100D):
+        found["0009100D"] = e.text(0x0009100D)
     meaning = e.text("PhotometricInterpretation")
     if meaning in _GREY and "channel" not in axes:
         found["PhotometricInterpretation"] = meaning

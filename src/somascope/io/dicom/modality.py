@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somascope.core.image import Image
-from somascope.io.dicom import carry, iods, nuclear
+from somascope.io.dicom import carry, iods, nuclear, suv
 from somascope.io.dicom.compose import image_type
 from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes
@@ -74,12 +74,13 @@ def _pt(image: Image, planes: Planes) -> dict[str, Any]:
     del planes
     times = [n for a, n in zip(image.axes, image.shape, strict=False) if a.name == "t"]
     date, time = carry.when(image.attributes, "Series")
-    unit = PET_UNITS.get(image.unit) or image.attributes.get("Units") or "NONE"
+    own = image.unit.partition("{SUV")[0]
+    unit = PET_UNITS.get(own) or image.attributes.get("Units") or "NONE"
     result = {
         "ImageType": _type(image, "IMAGE", primary=True),
         "SeriesDate": date,
         "SeriesTime": time,
-        "Units": unit if image.unit in PET_UNITS or image.unit == "1" else "NONE",
+        "Units": unit if own in PET_UNITS or image.unit == "1" else "NONE",
         "SeriesType": ["DYNAMIC" if times else "STATIC", "IMAGE"],
         "NumberOfSlices": image.grid.shape[0],
         "FrameReferenceTime": image.attributes.get("FrameReferenceTime") or 0,
@@ -87,8 +88,9 @@ def _pt(image: Image, planes: Planes) -> dict[str, Any]:
     }
     if times:
         result["NumberOfTimeSlices"] = times[0]
-    if image.unit == "g/ml":
-        result["SUVType"] = image.attributes.get("SUVType") or "BW"
+    relative = suv.type_of(image.unit)
+    if relative is not None:
+        result["SUVType"] = relative
     if result["DecayCorrection"] != "NONE":
         result["DecayFactor"] = image.attributes.get("DecayFactor") or 1
     return result

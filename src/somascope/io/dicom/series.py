@@ -14,7 +14,7 @@ from somascope.core.errors import Cancelled, ReadError, SomascopeError
 from somascope.core.image import Axis, Image
 from somascope.core.progress import QUIET, Progress
 from somascope.core.provenance import Provenance, Source
-from somascope.io.dicom import facts, geometry
+from somascope.io.dicom import facts, geometry, pet
 from somascope.io.dicom.assemble import Stack, stacks
 from somascope.io.dicom.load import Damaged, voxels
 from somascope.io.dicom.pixels import open_instance
@@ -228,6 +228,8 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
     attributes = facts.attributes(head, [a.name for a in axes])
     if stack.gradients:
         attributes["DiffusionGradientOrientation"] = [list(g) for g in stack.gradients]
+    if e.text("Modality") == "PT":
+        attributes.update(pet.timing(stack.slices, stack.table, [a.name for a in stack.axes]))
     image = Image(
         data, grid, modality=e.text("Modality", "OT"), unit=head.rescale.unit, axes=axes,
         provenance=Provenance(sources=(Source("dicom", label, uids),)), attributes=attributes,

@@ -18,7 +18,18 @@ from pydicom.dataset import Dataset
 
 from somascope.core.grid import Array
 from somascope.core.image import Image
-from somascope.io.dicom import axes, carry, compose, enhanced, iods, modality, nuclear, validate
+from somascope.io.dicom import (
+    axes,
+    carry,
+    compose,
+    enhanced,
+    iods,
+    modality,
+    nuclear,
+    pet,
+    suv,
+    validate,
+)
 from somascope.io.dicom.axes import Leading
 from somascope.io.dicom.compose import Series, Titles
 from somascope.io.dicom.encode import Encoder, dataset, put
@@ -74,6 +85,7 @@ def instances(
         finite), or the result breaks a rule of `validate.check`.
     """
     titles = Titles(series_description, series_number, created)
+    moments = pet.frame_facts(image)
     image = replace(image, attributes=carry.tidy(image.attributes))
     kind = iods.choose(image, multiframe=multiframe)
     if kind.layout == "nuclear" and not planes(image.grid).upright:
@@ -113,7 +125,7 @@ def instances(
         _values(series.shared, image, stored, kind)
         carry.complete(series.shared, kind.iod)
         if kind.layout == "single":
-            files = _single(image, frames, series, place, lead)
+            files = _single(image, frames, series, place, lead, moments)
         elif kind.layout == "cine":
             files = [_film(frames, series, lead, kind)]
         else:
@@ -197,7 +209,7 @@ def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
         put(shared, {"VOILUTFunction": "LINEAR_EXACT"})
     if image.unit != "1" or not (plain or kind.rescale):
         item = real_world(
-            image.unit,
+            suv.code_of(image.unit) if image.modality == "PT" else image.unit,
             slope=stored.slope,
             intercept=stored.intercept,
             ends=(int(stored.values.min()), int(stored.values.max())),
@@ -207,7 +219,12 @@ def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
 
 
 def _single(
-    image: Image, frames: Array, series: Series, place: Planes, lead: Leading
+    image: Image,
+    frames: Array,
+    series: Series,
+    place: Planes,
+    lead: Leading,
+    moments: list[dict[str, Any]],
 ) -> list[bytes]:
     nz = image.grid.shape[0]
     placed = "ImageOrientationPatient" in series.shared
@@ -222,6 +239,8 @@ def _single(
     gated = image.modality == "MR" and any(o in options for o in ("CG", "PPG"))
     for index in product(*map(range, lead.sizes)):
         apart = axes.labels(lead, index, gated=gated)
+        if moments:
+            apart |= moments[axes.moment(lead, index) - 1]
         for z in range(nz):
             number = len(files)
             own = dataset(
