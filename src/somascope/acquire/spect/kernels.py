@@ -47,39 +47,71 @@ def _ranges(place: Array, layers: int, shape: tuple[int, int], columns: int, mar
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
-def _blur(s: Array, t: Array, taps: Array, low: int, high: int, lines: int) -> None:
-    """``s`` (columns + 4, lines + 4; a border of two zeros) in place, over columns low..high."""
+def _blur(s: Array, t: Array, row: Array, taps: Array, low: int, high: int) -> None:
+    """``s`` into ``t``, both (columns + 4, lines + 4), over columns low..high; ``row`` is room.
+
+    The borders of two, and two columns on both sides of the range, are zero in ``s``.
+    """
     a0, a1, a2 = taps[0, 0], taps[0, 1], taps[0, 2]
     b0, b1, b2 = taps[1, 0], taps[1, 1], taps[1, 2]
+    lines = np.uint64(s.shape[1] - 4)
     for j in range(low + 2, high + 2):
-        for z in range(2, lines + 2):
-            t[j, z] = (
-                a0 * s[j, z] + a1 * (s[j - 1, z] + s[j + 1, z]) + a2 * (s[j - 2, z] + s[j + 2, z])
-            )
-    for j in range(low + 2, high + 2):
-        for z in range(2, lines + 2):
-            s[j, z] = (
-                b0 * t[j, z] + b1 * (t[j, z - 1] + t[j, z + 1]) + b2 * (t[j, z - 2] + t[j, z + 2])
+        l2, l1, m, r1, r2 = s[j - 2], s[j - 1], s[j], s[j + 1], s[j + 2]
+        for z in range(np.uint64(2), lines + np.uint64(2)):
+            row[z] = a0 * m[z] + a1 * (l1[z] + r1[z]) + a2 * (l2[z] + r2[z])
+        out = t[j]
+        for z in range(np.uint64(2), lines + np.uint64(2)):
+            out[z] = (
+                b0 * row[z]
+                + b1 * (row[z - np.uint64(1)] + row[z + np.uint64(1)])
+                + b2 * (row[z - np.uint64(2)] + row[z + np.uint64(2)])
             )
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
-def _wide(given: Array, taps: Array, out: Array) -> None:
-    """Both axes of ``(columns, lines)`` with wide symmetric kernels; zero beyond the border."""
+def _mix(out: Array, flat: Array, at: Array, w: Array, lines: int) -> None:
+    """``out = sum_i w[i] flat[at[i]:at[i] + lines]``: a line between four."""
+    a, b, c, d = np.uint64(at[0]), np.uint64(at[1]), np.uint64(at[2]), np.uint64(at[3])
+    wa, wb, wc, wd = w[0], w[1], w[2], w[3]
+    for z in range(np.uint64(lines)):
+        out[z] = wa * flat[a + z] + wb * flat[b + z] + wc * flat[c + z] + wd * flat[d + z]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
+def _place(p: Array, k: int, j: int, nx: int, lines: int, at: Array, w: Array) -> None:
+    """Where the four lines about column ``j`` of layer ``k`` begin, and their weights."""
+    y, x = p[0] + k * p[4] + j * p[2], p[1] + k * p[5] + j * p[3]
+    iy, ix = int(y), int(x)
+    fy, fx = y - iy, x - ix
+    at[0] = (iy * nx + ix) * lines
+    at[1] = at[0] + lines
+    at[2] = at[0] + nx * lines
+    at[3] = at[2] + lines
+    w[0], w[1] = (1 - fy) * (1 - fx), (1 - fy) * fx
+    w[2], w[3] = fy * (1 - fx), fy * fx
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
+def _wide(given: Array, taps: Array, t: Array, out: Array) -> None:
+    """Both axes of ``(columns, lines)`` with wide symmetric kernels; ``t`` is room of that size."""
     columns, lines = given.shape
     radius = taps.shape[1] - 1
-    t = np.zeros_like(given)
     for j in range(columns):
+        line = t[j]
+        line[:] = 0
         for r in range(-min(radius, j), min(radius, columns - 1 - j) + 1):
-            w = taps[0, abs(r)]
-            for z in range(lines):
-                t[j, z] += w * given[j + r, z]
+            w, other = taps[0, abs(r)], given[j + r]
+            for z in range(np.uint64(lines)):
+                line[z] += w * other[z]
     for j in range(columns):
-        out[j, :] = 0
-        for r in range(-radius, radius + 1):
+        line, other = out[j], t[j]
+        line[:] = 0
+        for r in range(-min(radius, lines - 1), min(radius, lines - 1) + 1):
             w = taps[1, abs(r)]
-            for z in range(max(0, -r), min(lines, lines - r)):
-                out[j, z] += w * t[j, z + r]
+            low = np.uint64(max(0, -r))
+            shift = np.uint64(max(0, r))
+            for z in range(np.uint64(lines - abs(r))):
+                line[z + low] += w * other[z + shift]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
@@ -114,48 +146,45 @@ def project(
     """
     ny, nx, lines = image.shape
     columns = out.shape[1]
-    weak = passed.size > 0
-    zero = image.dtype.type(0)
-    one = image.dtype.type(1)
+    n, one = np.uint64(lines), image.dtype.type(1)
+    flat, kept = image.reshape(-1), passed.reshape(-1)
     s = np.zeros((columns + 4, lines + 4), image.dtype)
     t = np.zeros((columns + 4, lines + 4), image.dtype)
-    q = np.ones(lines, image.dtype)
+    row = np.zeros(lines + 4, image.dtype)
+    f, q = np.zeros(lines, image.dtype), np.zeros(lines, image.dtype)
+    at, w = np.zeros(4, np.int64), np.zeros(4, image.dtype)
+    end = np.zeros((columns, lines), image.dtype)
+    room = np.zeros((columns, lines), image.dtype)
     blurs = last.shape[2] > 1
+    margin = 2 * passes if blurs else 0
     for v in range(start, stop):
-        p = place[v]
-        count = layers[v]
-        ranges = _ranges(p, count, (ny, nx), columns, 2 * passes if blurs else 0)
-        s[:] = zero
-        t[:] = zero
+        p, count = place[v], layers[v]
+        ranges = _ranges(p, count, (ny, nx), columns, margin)
+        s[:] = 0
+        t[:] = 0
         for k in range(count):
-            first, end, low, high = ranges[k]
+            first, stops, low, high = ranges[k]
             if blurs:
                 for _ in range(passes):
-                    _blur(s, t, steps[v, k], low, high, lines)
-            for j in range(first, end):
-                y, x = p[0] + k * p[4] + j * p[2], p[1] + k * p[5] + j * p[3]
-                iy, ix = int(y), int(x)
-                fy, fx = image.dtype.type(y - iy), image.dtype.type(x - ix)
-                w00, w01 = (one - fy) * (one - fx), (one - fy) * fx
-                w10, w11 = fy * (one - fx), fy * fx
-                r00, r01 = image[iy, ix], image[iy, ix + 1]
-                r10, r11 = image[iy + 1, ix], image[iy + 1, ix + 1]
-                row = s[j + 2]
-                if weak:
-                    m00, m01 = passed[iy, ix], passed[iy, ix + 1]
-                    m10, m11 = passed[iy + 1, ix], passed[iy + 1, ix + 1]
-                    for z in range(lines):
-                        q[z] = one + w00 * m00[z] + w01 * m01[z] + w10 * m10[z] + w11 * m11[z]
-                    for z in range(lines):
-                        f = w00 * r00[z] + w01 * r01[z] + w10 * r10[z] + w11 * r11[z]
-                        row[z + 2] = (row[z + 2] * q[z] + f) * q[z]
+                    _blur(s, t, row, steps[v, k], low, high)
+                    s, t = t, s
+            for j in range(first, stops):
+                _place(p, k, j, nx, lines, at, w)
+                _mix(f, flat, at, w, lines)
+                line = s[j + 2]
+                if kept.size > 0:
+                    _mix(q, kept, at, w, lines)
+                    for z in range(n):
+                        through = q[z] + one
+                        line[z + np.uint64(2)] = (line[z + np.uint64(2)] * through + f[z]) * through
                 else:
-                    for z in range(lines):
-                        row[z + 2] += w00 * r00[z] + w01 * r01[z] + w10 * r10[z] + w11 * r11[z]
-        _wide(s[2 : columns + 2, 2 : lines + 2], last[v], out[v])
+                    for z in range(n):
+                        line[z + np.uint64(2)] += f[z]
         for j in range(columns):
-            for z in range(lines):
-                out[v, j, z] *= scale[v]
+            line, other, factor = end[j], s[j + 2], scale[v]
+            for z in range(n):
+                line[z] = other[z + np.uint64(2)] * factor
+        _wide(end, last[v], room, out[v])
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
@@ -180,62 +209,54 @@ def spread(
     """
     _, ny, nx, lines = out.shape
     columns = rows.shape[1]
-    weak = passed.size > 0
-    zero = out.dtype.type(0)
-    one = out.dtype.type(1)
+    n, one = np.uint64(lines), out.dtype.type(1)
+    kept = passed.reshape(-1)
     s = np.zeros((columns + 4, lines + 4), out.dtype)
     t = np.zeros((columns + 4, lines + 4), out.dtype)
-    q = np.ones(lines, out.dtype)
+    row = np.zeros(lines + 4, out.dtype)
+    f, q = np.zeros(lines, out.dtype), np.zeros(lines, out.dtype)
+    at, w = np.zeros(4, np.int64), np.zeros(4, out.dtype)
     wide = np.zeros((columns, lines), out.dtype)
+    room = np.zeros((columns, lines), out.dtype)
     blurs = last.shape[2] > 1
+    margin = 2 * passes if blurs else 0
     for c in range(start, stop):
-        image = out[c]
+        flat = out[c].reshape(-1)
         for v in range(shares[c], shares[c + 1]):
-            p = place[v]
-            count = layers[v]
-            ranges = _ranges(p, count, (ny, nx), columns, 2 * passes if blurs else 0)
-            _wide(rows[v], last[v], wide)
-            s[:] = zero
-            t[:] = zero
+            p, count = place[v], layers[v]
+            ranges = _ranges(p, count, (ny, nx), columns, margin)
+            _wide(rows[v], last[v], room, wide)
+            s[:] = 0
+            t[:] = 0
             for j in range(columns):
-                for z in range(lines):
-                    s[j + 2, z + 2] = wide[j, z] * scale[v]
-            for n in range(count):
-                k = count - 1 - n
-                first, end, low, high = ranges[k]
-                for j in range(low):
-                    s[j + 2, :] = zero
-                for j in range(high, columns):
-                    s[j + 2, :] = zero
-                for j in range(first, end):
-                    y, x = p[0] + k * p[4] + j * p[2], p[1] + k * p[5] + j * p[3]
-                    iy, ix = int(y), int(x)
-                    fy, fx = out.dtype.type(y - iy), out.dtype.type(x - ix)
-                    w00, w01 = (one - fy) * (one - fx), (one - fy) * fx
-                    w10, w11 = fy * (one - fx), fy * fx
-                    r00, r01 = image[iy, ix], image[iy, ix + 1]
-                    r10, r11 = image[iy + 1, ix], image[iy + 1, ix + 1]
-                    row = s[j + 2]
-                    if weak:
-                        m00, m01 = passed[iy, ix], passed[iy, ix + 1]
-                        m10, m11 = passed[iy + 1, ix], passed[iy + 1, ix + 1]
-                        for z in range(lines):
-                            q[z] = one + w00 * m00[z] + w01 * m01[z] + w10 * m10[z] + w11 * m11[z]
-                        for z in range(lines):
-                            g = row[z + 2] * q[z]
-                            q[z] *= g
-                            row[z + 2] = g
-                    for z in range(lines):
-                        r00[z] += w00 * row[z + 2]
-                    for z in range(lines):
-                        r01[z] += w01 * row[z + 2]
-                    for z in range(lines):
-                        r10[z] += w10 * row[z + 2]
-                    for z in range(lines):
-                        r11[z] += w11 * row[z + 2]
-                    if weak:
-                        for z in range(lines):
-                            row[z + 2] = q[z]
+                line, other, factor = s[j + 2], wide[j], scale[v]
+                for z in range(n):
+                    line[z + np.uint64(2)] = other[z] * factor
+            for i in range(count):
+                k = count - 1 - i
+                first, stops, low, high = ranges[k]
+                # What no voxel of this or a farther layer needs must not come back by the blur.
+                for side in range(2):
+                    for j in (low + side, high + 2 + side):
+                        s[j] = 0
+                        t[j] = 0
+                for j in range(first, stops):
+                    _place(p, k, j, nx, lines, at, w)
+                    line = s[j + 2]
+                    if kept.size > 0:
+                        _mix(q, kept, at, w, lines)
+                        for z in range(n):
+                            through = q[z] + one
+                            f[z] = line[z + np.uint64(2)] * through
+                            line[z + np.uint64(2)] = f[z] * through
+                    else:
+                        for z in range(n):
+                            f[z] = line[z + np.uint64(2)]
+                    for corner in range(4):
+                        base, weight = np.uint64(at[corner]), w[corner]
+                        for z in range(n):
+                            flat[base + z] += weight * f[z]
                 if blurs:
                     for _ in range(passes):
-                        _blur(s, t, steps[v, k], low, high, lines)
+                        _blur(s, t, row, steps[v, k], low, high)
+                        s, t = t, s
