@@ -8,14 +8,15 @@ scan's ``centre``. Crystal ``c`` of ``N`` lies at ``psi = 2 pi c / N`` at
 the inner radius plus the mean depth of interaction. Crystal number in lists: ``ring * N + c``.
 
 **Scans.** `sinogram.SinogramScan` (kind ``pet.sinogram``) measures ``([tof,] plane, angle,
-radial)``; angle ``a`` and radial bin ``k`` (``t = k - bins // 2``) are the crystals ``a + (t >> 1)``
-and ``a - ((t + 1) >> 1) + N / 2``; a plane is a set of ring pairs (`michelogram.Michelogram`,
-segments ordered 0, +1, -1, +2, ...; ring difference = second ring - first). ``scan.endpoints()``
-gives both ends of all lines in LPS mm. TOF bin ``b`` is centred at ``(b - (bins - 1) / 2)
-tof_bin_mm`` from the middle of the line towards its second crystal. `listmode.ListModeScan` (kind ``pet.listmode``)
-measures one number per event. Both are `Scan`s: ``grid, domain, range, forward, adjoint,
-describe()``; ``forward`` is the line integral in (unit of x) times mm along the mean line of a bin,
-with TOF kernel and image-space PSF, and nothing else.
+radial)``; angle ``a`` and radial bin ``k`` (``t = k - bins // 2``) are the crystals ``a + (t >>
+1)`` and ``a - ((t + 1) >> 1) + N / 2``; a plane is a set of ring pairs
+(`michelogram.Michelogram`, segments ordered 0, +1, -1, +2, ...; ring difference = second ring -
+first). ``scan.endpoints()`` gives both ends of all lines in LPS mm. TOF bin ``b`` is centred at
+``(b - (bins - 1) / 2) tof_bin_mm`` from the middle of the line towards its second crystal.
+`listmode.ListModeScan` (kind ``pet.listmode``) measures one number per event. Both are `Scan`s:
+``grid, domain, range, forward, adjoint, describe()``; ``forward`` is the line integral in (unit
+of x) times mm along the mean line of a bin, with TOF kernel and image-space PSF, and nothing
+else.
 
 **Model of one acquisition** (`model`), counts per bin::
 
@@ -23,7 +24,8 @@ with TOF kernel and image-space PSF, and nothing else.
 
 ``x`` in Bq/ml; ``multiplicity`` is the number of crystal pairs in a bin
 (`SinogramScan.multiplicity`, 1 for events); `model.scale` is ``sensitivity * seconds * decay *
-live_time * positron fraction``. In ``Acquisition.calibration``, all optional, any shape that broadcasts to the range:
+live_time * positron fraction``. In ``Acquisition.calibration``, all optional, any shape that
+broadcasts to the range:
 
 ``normalisation``
     detection efficiency, multiplicative, 1 = ideal; 0 = dead.

@@ -100,7 +100,8 @@ def scale(acquisition: Acquisition) -> float:
         raise ParameterError(
             f"ActualFrameDuration is {duration!r}; activity needs the length of the frame in ms"
         )
-    fraction = float(facts.get("RadionuclidePositronFraction") or 1.0)
+    tracer = (facts.get("RadiopharmaceuticalInformationSequence") or [{}])[0]
+    fraction = float(tracer.get("RadionuclidePositronFraction") or 1.0)
     return (
         scalar(acquisition, "sensitivity", 1.0) * float(duration) * 1e-3
         * scalar(acquisition, "decay", 1.0) * scalar(acquisition, "live_time", 1.0) * fraction
