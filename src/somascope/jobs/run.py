@@ -9,17 +9,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from somascope import __version__
-from somascope.core import QUIET, Acquisition, Image, Mask, Progress, Provenance, Step
+from somascope.core import (
+    QUIET,
+    Acquisition,
+    Box,
+    Image,
+    Label,
+    Mask,
+    Measurement,
+    Progress,
+    Provenance,
+    Step,
+)
 from somascope.core.errors import Conflict, WriteError
 from somascope.core.operation import Operation
 from somascope.core.registry import get_operation
-from somascope.jobs.resolve import from_archive, nouns_of, only, part, sources_of
+from somascope.jobs.resolve import (
+    FINDINGS,
+    Noun,
+    from_archive,
+    nouns_of,
+    only,
+    part,
+    references_of,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
+
+Result: TypeAlias = Image | Mask | Acquisition | Sequence[Label | Box | Measurement]
+"""What becomes a series: an array, or all findings of a run together."""
 
 
 def execute(
@@ -61,23 +84,26 @@ def execute(
     ]
     results = compute(found, nouns, inputs, complete, progress=part(progress, 0.2, 0.8))
     writing = part(progress, 0.8, 0.9)
-    series = [encode(r, archive=archive) for r in writing.over(results, "writing")]
+    series = [encode(r, archive=archive) for r in writing.over(bundled(results), "writing")]
     return store(archive, series, operation=operation, progress=part(progress, 0.9, 1.0))
 
 
 def compute(
     operation: Operation,
-    nouns: Sequence[Image | Mask | Acquisition],
+    nouns: Sequence[Noun],
     inputs: Sequence[str],
     params: Mapping[str, Any],
     *,
     progress: Progress = QUIET,
-) -> list[Image | Mask | Acquisition]:
-    """Run on nouns; each result's provenance names all ``inputs`` and the validated parameters."""
+) -> list[Noun]:
+    """Run on nouns; each result's provenance names all ``inputs`` and the validated parameters.
+
+    Findings without facts of their own get patient and study of the first input.
+    """
     given = operation(*nouns, progress=progress, **params)
-    results: list[Image | Mask | Acquisition] = []
+    results: list[Noun] = []
     for result in given if isinstance(given, (list, tuple)) else [given]:
-        if not isinstance(result, (Image, Mask, Acquisition)):
+        if not isinstance(result, (Image, Mask, Acquisition, *FINDINGS)):
             raise WriteError(
                 f"{operation.name} returned a {type(result).__name__}, which has no DICOM object "
                 "here yet; call it from Python"
@@ -91,14 +117,30 @@ def compute(
         note = operation.chosen(params)
         step = Step(operation.name, dict(params), tuple(inputs), __version__, note)
         kept = tuple(s for s in steps if s in earlier)
-        results.append(replace(result, provenance=Provenance(tuple(sources), (*kept, step))))
+        made = replace(result, provenance=Provenance(tuple(sources), (*kept, step)))
+        if isinstance(made, FINDINGS) and not made.attributes and nouns:
+            made = replace(made, attributes=nouns[0].attributes)
+        results.append(made)
     return results
 
 
-def encode(result: Image | Mask | Acquisition, *, archive: Archive | None = None) -> list[bytes]:
+def bundled(results: Sequence[Noun]) -> list[Result]:
+    """Results as series: all findings in one, at the place of the first of them."""
+    findings = [r for r in results if isinstance(r, FINDINGS)]
+    series: list[Result] = []
+    for result in results:
+        if not isinstance(result, FINDINGS):
+            series.append(result)
+        elif result is findings[0]:
+            series.append(findings)
+    return series
+
+
+def encode(result: Result, *, archive: Archive | None = None) -> list[bytes]:
     """The DICOM instances of one result; each has passed the validator.
 
-    A segmentation references, slice by slice, the instances of ``archive`` it was made on.
+    A segmentation references, slice by slice, the instances of ``archive`` it was made on; a
+    report of findings references those too.
     """
     if isinstance(result, Mask):
         from somascope.io.dicom.seg import instances as segmentation
@@ -108,6 +150,10 @@ def encode(result: Image | Mask | Acquisition, *, archive: Archive | None = None
         from somascope.io.dicom.raw import instances as raw
 
         return raw(result)
+    if isinstance(result, Sequence):
+        from somascope.io.dicom.sr import instances as report
+
+        return report(result, references=references_of(archive, result) if archive else ())
     from somascope.io.dicom.write import instances
 
     return instances(result)
@@ -160,7 +206,8 @@ def run_files(
         name one of several as ``PATH#n``.
     out
         A file (the suffix chooses the format) or a folder (a DICOM series). Several results go to
-        ``name_1.suffix``, ``name_2.suffix``... or to folders ``1``, ``2``... below ``out``.
+        ``name_1.suffix``, ``name_2.suffix``... or to folders ``1``, ``2``... below ``out``. All
+        findings are one result: a structured report, or ``.json``.
 
     Returns
     -------
@@ -172,7 +219,7 @@ def run_files(
     found = get_operation(operation)
     complete = found.validate(params or {})
     declared = nouns_of(found, len(inputs))
-    nouns: list[Image | Mask | Acquisition] = []
+    nouns: list[Noun] = []
     names: list[str] = []
     reading = part(progress, 0.0, 0.3)
     for text, noun in reading.over(list(zip(map(str, inputs), declared, strict=True)), "reading"):
@@ -180,7 +227,7 @@ def run_files(
         nouns.append(only([path], path.name, noun=noun, number=number))
         sources = nouns[-1].provenance.sources
         names.append(sources[0].name if sources else path.name)
-    results = compute(found, nouns, names, complete, progress=part(progress, 0.3, 0.9))
+    results = bundled(compute(found, nouns, names, complete, progress=part(progress, 0.3, 0.9)))
     target = Path(out)
     written: list[Path] = []
     for i, result in enumerate(results):

@@ -67,8 +67,8 @@ def prefilter_into(volume: Array, out: Array) -> None:
                 out[z, y, x] = turned[x, y]
 
 
-@numba.njit(inline="always")
-def weights(t):  # noqa: ANN001, ANN201
+@numba.njit(nogil=True, cache=True)
+def weights(t: float) -> tuple[float, float, float, float]:
     """The four weights of a cubic B-spline at a fraction ``t`` past the second sample."""
     u = 1.0 - t
     return (
@@ -79,8 +79,8 @@ def weights(t):  # noqa: ANN001, ANN201
     )
 
 
-@numba.njit(inline="always")
-def fold(i, n):  # noqa: ANN001, ANN201
+@numba.njit(nogil=True, cache=True)
+def fold(i: int, n: int) -> int:
     """An index mirrored at the outer voxel centres."""
     if n == 1:
         return 0

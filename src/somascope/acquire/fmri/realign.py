@@ -84,7 +84,9 @@ def _volumes(
         smooth_into(data[k], kz, ky, kx, scratch, calm)
         interpolate.prefilter_into(calm, c)
         # Coarse first: an eighth of the points finds nearly all of the motion.
-        out[k] = np.eye(4)
+        for i in range(4):
+            for j in range(4):
+                out[k, i, j] = 1.0 if i == j else 0.0
         used = _descend(c, points, jacobian, inverse[0], values, into, affine, out[k], 8, 12)
         used += _descend(c, points, jacobian, inverse[1], values, into, affine, out[k], 1, _STEPS)
         steps[k] = used
@@ -97,10 +99,12 @@ def _descend(
 ) -> int:  # fmt: skip
     """Improve ``motion`` (4x4 about the centre, mm) in place; the number of steps."""
     nz, ny, nx = c.shape
-    right = np.empty(7)
+    right, change = np.empty(7), np.empty(7)
+    first, m, turn = np.empty((4, 4)), np.empty((4, 4)), np.empty((4, 4))
     scale = 1.0
     for step in range(most):
-        m = into @ motion @ affine
+        _product(motion, affine, first)
+        _product(into, first, m)
         right[:] = 0
         for i in range(0, len(points), stride):
             z, y, x = points[i, 0], points[i, 1], points[i, 2]
@@ -115,26 +119,49 @@ def _descend(
             wrong = interpolate.value_at(c, a, b, d) - scale * values[i]
             for j in range(7):
                 right[j] += jacobian[i, j] * wrong
-        change = inverse @ right
+        for i in range(7):
+            change[i] = 0.0
+            for j in range(7):
+                change[i] += inverse[i, j] * right[j]
         scale += change[6]
-        motion[:] = motion @ np.linalg.inv(_small(change))
-        size = np.abs(change[:3]).sum() + 50.0 * np.abs(change[3:6]).sum()
+        _undo(change, turn)
+        _product(motion, turn, first)
+        motion[:] = first
+        size = 0.0
+        for i in range(3):
+            size += abs(change[i]) + 50.0 * abs(change[i + 3])
         if size < (_STILL if stride == 1 else 0.01):
             return step + 1
     return most
 
 
 @numba.njit(nogil=True, cache=True)
-def _small(p: Float) -> Float:
-    """4x4 of a step: mm and radians, turned about L, then P, then S."""
-    a, b, c = p[3], p[4], p[5]
-    about_l = np.array([[1.0, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    about_p = np.array([[np.cos(b), 0, np.sin(b)], [0, 1.0, 0], [-np.sin(b), 0, np.cos(b)]])
-    about_s = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1.0]])
-    out = np.eye(4)
-    out[:3, :3] = about_s @ about_p @ about_l
-    out[:3, 3] = p[:3]
-    return out
+def _product(a: Float, b: Float, out: Float) -> None:
+    for i in range(4):
+        for j in range(4):
+            total = 0.0
+            for k in range(4):
+                total += a[i, k] * b[k, j]
+            out[i, j] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def _undo(p: Float, out: Float) -> None:
+    """Inverse 4x4 of a step in mm and radians, turned about L, then P, then S."""
+    ca, cb, cc = np.cos(p[3]), np.cos(p[4]), np.cos(p[5])
+    sa, sb, sc = np.sin(p[3]), np.sin(p[4]), np.sin(p[5])
+    # The rows of the inverse turn are the columns of R_S R_P R_L.
+    out[0, 0], out[0, 1], out[0, 2] = cc * cb, sc * cb, -sb
+    out[1, 0] = cc * sb * sa - sc * ca
+    out[1, 1] = sc * sb * sa + cc * ca
+    out[1, 2] = cb * sa
+    out[2, 0] = cc * sb * ca + sc * sa
+    out[2, 1] = sc * sb * ca - cc * sa
+    out[2, 2] = cb * ca
+    for i in range(3):
+        out[i, 3] = -(out[i, 0] * p[0] + out[i, 1] * p[1] + out[i, 2] * p[2])
+        out[3, i] = 0.0
+    out[3, 3] = 1.0
 
 
 def _reference(
@@ -245,7 +272,7 @@ def _resliced(start: int, stop: int, data: Array, matrices: Float, out: Array) -
     c = np.empty(data.shape[1:], np.float32)
     for k in range(start, stop):
         interpolate.prefilter_into(data[k], c)
-        interpolate.resample_into(c, matrices[k], out[k], np.float32(np.nan))
+        interpolate.resample_into(c, matrices[k], out[k], np.nan)
 
 
 def _reslice(data: Array, grid: Grid, parameters: Float, progress: Progress = QUIET) -> Array:

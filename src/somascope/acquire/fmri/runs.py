@@ -76,7 +76,9 @@ def like_run(run: Image, data: Array, text: str, *, drop: Sequence[str] = ()) ->
 
 def map_of(run: Image, data: Array, *, unit: str, text: str, axes: tuple[Axis, ...] = ()) -> Image:
     """A map on the run's grid, float32; marked as a quantity, which DICOM keeps unrounded."""
-    attributes = _titled(run, text, drop=_OF_A_RUN)
+    attributes = {k: v for k, v in run.attributes.items() if k not in _OF_A_RUN}
+    title = str(attributes.get("SeriesDescription") or "")
+    attributes["SeriesDescription"] = f"{text}, {title}".rstrip(", ")[:64]
     attributes["ImageType"] = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
     return replace(
         run, data=np.asarray(data, np.float32), unit=unit, axes=axes, attributes=attributes
@@ -102,21 +104,18 @@ def head_mask(data: Array) -> Array:
     if not known.any():
         return known
     values = mean[known]
-    level = float(values.mean())
+    low, level = float(values.min()), float(values.mean())
     for _ in range(50):
         above = values > level
         if above.all() or not above.any():
-            break
+            return known
         new = 0.5 * float(values[above].mean() + values[~above].mean())
         if abs(new - level) < 1e-4 * max(abs(level), 1e-12):
             break
         level = new
-    low = float(values.min())
-    # Where all voxels are of one kind (a cropped brain) there is no air to leave out.
-    background = values[values <= level]
-    if background.size < 0.02 * values.size or level - low < 0.25 * (values.max() - low) * 0.2:
-        return known
-    return known & (mean > low + 0.5 * (level - low))
+    threshold = low + 0.5 * (level - low)
+    # Where hardly any voxel is dark (a cropped brain) there is no air to leave out.
+    return known & (mean > threshold) if (values <= threshold).mean() > 0.05 else known
 
 
 def same_grid(a: Image, b: Image, operation: str, what: str) -> None:

@@ -40,7 +40,12 @@ def spheres(numbers: Sequence[float]) -> tuple[Sphere, ...]:
 
 
 def blocks(conditions: int, *, length: float, rest: float, total: float) -> Events:
-    """Blocks of each condition in turn, rest before and between, until ``total`` s."""
+    """Blocks of each condition in turn, rest before and between, until ``total`` s.
+
+    Shorter where the run would end before every condition had its block.
+    """
+    longest = total / (2 * conditions + 1)
+    length, rest = min(length, longest), min(rest, longest)
     onset = np.arange(rest, total - length / 2, length + rest)
     names = tuple(f"task{chr(97 + i % conditions)}" for i in range(onset.size))
     return Events(onset, np.full(onset.size, length), names, np.ones(onset.size))

@@ -32,8 +32,8 @@ def kernel(fwhm: float, spacing: float) -> Array:
     return (half / (half[0] + 2 * half[1:].sum())).astype(np.float32)
 
 
-@numba.njit(inline="always")
-def _mirror(i, n):  # noqa: ANN001, ANN202
+@numba.njit(nogil=True, cache=True)
+def _mirror(i: int, n: int) -> int:
     """Index mirrored at the outer voxel edges, any distance away."""
     i = i % (2 * n)
     return i if i < n else 2 * n - 1 - i
