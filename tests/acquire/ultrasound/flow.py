@@ -43,7 +43,7 @@ def moving(
         path = xs * np.sin(angle) + zs * (np.cos(angle) + 1)
         lateral = np.exp(-(((gx[None] - xs[:, None]) / 2.5e-4) ** 2))
         axial = np.exp(-(((gz[None] - zs[:, None]) / 1.5e-4) ** 2))
-        out[t, 0] = np.einsum("s,sz,sx->zx", strength * np.exp(-1j * k * path), axial, lateral)
+        out[t, 0] = (axial.T * (strength * np.exp(-1j * k * path))) @ lateral
     if noise:
         out += noise * (rng.normal(size=out.shape) + 1j * rng.normal(size=out.shape))
     return out

@@ -9,28 +9,17 @@ phase ``exp(-4 pi i f z / c)``, as demodulation by ``exp(-2 pi i f t)`` gives it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
-from somascope.core import QUIET, Axis, Image, Param, Progress, operation
-from somascope.core.errors import GeometryError, ParameterError
+from somascope.acquire.ultrasound.choices import SpeedOfSound
+from somascope.acquire.ultrasound.doppler_frames import Frequency, Slow, slow_time
+from somascope.core import QUIET, Acquisition, Axis, Image, Param, Progress, operation
+from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
-TISSUE = 1540.0
-"""Metres per second, where nothing else is said."""
-
-Frequency: TypeAlias = Annotated[
-    float | None,
-    Param(
-        "Centre frequency of the echoes; the image's own if not given",
-        unit="MHz", minimum=0.1, maximum=100.0,
-    ),
-]  # fmt: skip
-Speed: TypeAlias = Annotated[
-    float, Param("Speed of sound", unit="m/s", minimum=300.0, maximum=6000.0, step=10.0)
-]
 Packet: TypeAlias = Annotated[
     int | None,
     Param("Transmissions of one estimate; all of them if not given", minimum=2, maximum=4096),
@@ -40,70 +29,7 @@ Averaging: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Slow:
-    """IQ frames and their clock."""
-
-    frames: Array
-    """Complex, ``(t, nz, ny, nx)``."""
-    times: Array
-    """Seconds."""
-    frequency: float
-    """Hertz."""
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two transmissions."""
-        return float(np.mean(np.diff(self.times)))
-
-
-def slow_time(image: Image, name: str, *, frequency: float | None) -> Slow:
-    """The frames of an IQ image, time first.
-
-    Raises
-    ------
-    ParameterError
-        Not complex, no axis ``t`` with at least two times at equal steps, or no frequency.
-    GeometryError
-        Another leading axis, or values that are not finite.
-    """
-    if image.data.dtype.kind != "c":
-        raise ParameterError(
-            f"{name} needs complex IQ frames and this image is {image.data.dtype}: the envelope "
-            "has lost the phase; beamform without envelope detection"
-        )
-    names = [a.name for a in image.axes]
-    if names != ["t"]:
-        raise GeometryError(
-            f"{name}: the leading axes are {names or 'none'}; give frames along one axis 't' "
-            "(image.at(angle=...) takes one of several)"
-        )
-    times = np.asarray(image.axes[0].values, np.float64)
-    steps = np.diff(times)
-    if times.size < 2 or steps.min() <= 0 or np.ptp(steps) > 0.01 * steps.mean():
-        raise ParameterError(
-            f"{name}: the axis 't' has {times.size} times "
-            f"{times[:4].tolist()}...; it needs at least two, in seconds, at equal steps"
-        )
-    if not np.isfinite(image.data).all():
-        raise GeometryError(f"{name}: the frames hold values that are not finite; replace them")
-    return Slow(image.data, times, hertz(image, name, frequency))
-
-
-def hertz(image: Image, name: str, frequency: float | None) -> float:
-    """The centre frequency in Hz: as given in MHz, or of the image (Transducer Frequency, kHz)."""
-    if frequency is not None:
-        return frequency * 1e6
-    told = image.attributes.get("TransducerFrequency")
-    if told is None:
-        raise ParameterError(
-            f"{name}: the image does not know its centre frequency (TransducerFrequency); give "
-            "frequency in MHz"
-        )
-    return float(told) * 1e3
-
-
-def nyquist(frequency: float, interval: float, *, speed: float = TISSUE, lag: int = 1) -> float:
+def nyquist(frequency: float, interval: float, *, speed: float = 1540.0, lag: int = 1) -> float:
     """The greatest speed in m/s that is not taken for another: ``c / (4 f T lag)``."""
     return speed / (4.0 * frequency * interval * lag)
 
@@ -114,7 +40,7 @@ def autocorrelation(frames: Array, *, lag: int = 1) -> Array:
 
 
 def velocity(
-    frames: Array, *, frequency: float, interval: float, speed: float = TISSUE, lag: int = 1,
+    frames: Array, *, frequency: float, interval: float, speed: float = 1540.0, lag: int = 1,
     smooth: tuple[float, ...] = (),
 ) -> tuple[Array, Array]:  # fmt: skip
     """Velocity towards the probe in m/s and its spread, of frames ``(t, *space)``.
@@ -177,22 +103,22 @@ def packets(slow: Slow, size: int | None, name: str) -> list[slice]:
     return [slice(k, k + size) for k in range(0, count - size + 1, size)]
 
 
-def maps(image: Image, slow: Slow, values: list[Array], parts: list[slice], unit: str) -> Image:
+def maps(slow: Slow, values: list[Array], parts: list[slice], unit: str) -> Image:
     """Estimates as an image: without a time axis where there is one only."""
     axes: tuple[Axis, ...] = ()
     data = values[0]
     if len(parts) > 1:
         axes = (Axis("t", tuple(float(slow.times[p].mean()) for p in parts), "s"),)
         data = np.stack(values)
-    return replace(image, data=data.astype(np.float32), axes=axes, unit=unit)
+    return replace(slow.image, data=data.astype(np.float32), axes=axes, unit=unit)
 
 
 @operation("acquire.ultrasound.colour_doppler")
 def colour_doppler(
-    image: Image,
+    frames: Image | Acquisition,
     *,
     frequency: Frequency = None,
-    speed_of_sound: Speed = TISSUE,
+    speed_of_sound: SpeedOfSound = None,
     packet: Packet = None,
     lag: Annotated[int, Param("Transmissions between the two compared", minimum=1, maximum=64)] = 1,
     averaging: Averaging = 1.0,
@@ -207,14 +133,14 @@ def colour_doppler(
     ] = "velocity",
     progress: Progress = QUIET,
 ) -> Image:  # fmt: skip
-    """Map the velocity along the beam from IQ frames, by the phase of their autocorrelation.
+    """Map the velocity along the beam from IQ frames or channel data (Kasai).
 
     Complex ``(t, nz, ny, nx)`` in, float32 ``(nz, ny, nx)`` in cm/s out (``(t, nz, ny, nx)`` for
     several packets); 0 where the echo is below ``threshold``. Speeds above c / (4 f T lag) are
     aliased. Kasai et al., IEEE Transactions on Sonics and Ultrasonics 32, 1985.
     """
     name = "acquire.ultrasound.colour_doppler"
-    slow = slow_time(image, name, frequency=frequency)
+    slow = slow_time(frames, name, frequency=frequency, speed=speed_of_sound)
     parts = packets(slow, packet, name)
     if lag >= parts[0].stop - parts[0].start:
         raise ParameterError(f"{name}: lag {lag} in a packet of {parts[0].stop}; take less")
@@ -222,17 +148,17 @@ def colour_doppler(
     for part in progress.over(parts, "estimating velocity"):
         v, spread = velocity(
             slow.frames[part], frequency=slow.frequency, interval=slow.interval,
-            speed=speed_of_sound, lag=lag, smooth=gaussian_of(image, averaging),
+            speed=slow.speed, lag=lag, smooth=gaussian_of(slow.image, averaging),
         )  # fmt: skip
         level = _power(slow.frames[part])
         seen = level > level.max() * 10 ** (-threshold / 10)
         found.append(np.where(seen, 100.0 * (v if quantity == "velocity" else spread), 0.0))
-    return maps(image, slow, found, parts, "cm/s")
+    return maps(slow, found, parts, "cm/s")
 
 
 @operation("acquire.ultrasound.power_doppler")
 def power_doppler(
-    image: Image,
+    frames: Image | Acquisition,
     *,
     packet: Packet = None,
     averaging: Averaging = 0.5,
@@ -248,14 +174,14 @@ def power_doppler(
     packet, in dB (0 at the strongest, not below ``-range_db``) or linear.
     """
     name = "acquire.ultrasound.power_doppler"
-    slow = slow_time(image, name, frequency=1.0)  # the frequency does not enter
+    slow = slow_time(frames, name, frequency=1.0)  # the frequency does not enter
     parts = packets(slow, packet, name)
     found = [
-        blurred(_power(slow.frames[p]) / (p.stop - p.start), gaussian_of(image, averaging))
+        blurred(_power(slow.frames[p]) / (p.stop - p.start), gaussian_of(slow.image, averaging))
         for p in progress.over(parts, "adding power")
     ]
     if decibel:
         top = max(float(f.max()) for f in found) or 1.0
         floor = 10 ** (-range_db / 10)
         found = [10 * np.log10(np.maximum(f / top, floor)) for f in found]
-    return maps(image, slow, found, parts, "dB" if decibel else "1")
+    return maps(slow, found, parts, "dB" if decibel else "1")

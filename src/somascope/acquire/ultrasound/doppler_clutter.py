@@ -7,15 +7,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from somascope.acquire.ultrasound.doppler import (
-    TISSUE,
-    Frequency,
-    Slow,
-    Speed,
-    nyquist,
-    slow_time,
-)
-from somascope.core import QUIET, Axis, Image, Param, Progress, operation
+from somascope.acquire.ultrasound.choices import SpeedOfSound
+from somascope.acquire.ultrasound.doppler_frames import Frequency, slow_time
+from somascope.core import QUIET, Acquisition, Axis, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
@@ -93,7 +87,7 @@ def by_fir(frames: Array, *, cutoff: float, taps: int) -> Array:
 
 @operation("acquire.ultrasound.clutter")
 def clutter(
-    image: Image,
+    frames: Image | Acquisition,
     *,
     method: Annotated[
         Literal["svd", "polynomial", "fir"],
@@ -110,7 +104,7 @@ def clutter(
     order: Annotated[int, Param("Order of the polynomial", minimum=0, maximum=20)] = 2,
     taps: Annotated[int, Param("Length of the high-pass, odd", minimum=3, maximum=255)] = 9,
     frequency: Frequency = None,
-    speed_of_sound: Speed = TISSUE,
+    speed_of_sound: SpeedOfSound = None,
     progress: Progress = QUIET,
 ) -> Image:  # fmt: skip
     """Remove the echoes of tissue and vessel walls from IQ frames, which leaves what flows.
@@ -120,28 +114,24 @@ def clutter(
     name = "acquire.ultrasound.clutter"
     # Only a cutoff in cm/s needs the frequency: a polynomial or a given rank does without.
     needed = method == "fir" or (method == "svd" and rank is None)
-    slow = slow_time(image, name, frequency=frequency if needed else frequency or 1.0)
+    slow = slow_time(
+        frames, name, frequency=frequency if needed else frequency or 1.0, speed=speed_of_sound
+    )
     progress(0.0, "filtering")
-    frames, times = slow.frames, slow.times
+    film, times = slow.frames, slow.times
+    share = 0.01 * cutoff / slow.nyquist
     if method == "svd":
-        share = _share(slow, cutoff, speed_of_sound) if needed else 0.0
-        frames, _ = by_svd(frames, rank=rank, cutoff=share)
+        film, _ = by_svd(film, rank=rank, cutoff=share)
     elif method == "polynomial":
-        frames = by_polynomial(frames, order=order)
+        film = by_polynomial(film, order=order)
     else:
-        share = _share(slow, cutoff, speed_of_sound)
         if not 0 < share < 1:
             raise ParameterError(
                 f"{name}: a cutoff of {cutoff:g} cm/s is {share:.2g} of the Nyquist velocity; it "
                 "must lie between 0 and 1"
             )
-        frames = by_fir(frames, cutoff=share, taps=taps)
+        film = by_fir(film, cutoff=share, taps=taps)
         times = times[taps // 2 : len(times) - taps // 2]
     progress(1.0, "filtered")
     axis = Axis("t", tuple(float(t) for t in times), "s")
-    return replace(image, data=frames.astype(image.data.dtype), axes=(axis,))
-
-
-def _share(slow: Slow, cutoff: float, speed: float) -> float:
-    """A velocity in cm/s as a share of the Nyquist velocity."""
-    return 0.01 * cutoff / nyquist(slow.frequency, slow.interval, speed=speed)
+    return replace(slow.image, data=film.astype(np.complex64), axes=(axis,))

@@ -7,18 +7,9 @@ from typing import Annotated
 
 import numpy as np
 
-from somascope.acquire.ultrasound.doppler import (
-    TISSUE,
-    Averaging,
-    Frequency,
-    Speed,
-    autocorrelation,
-    blurred,
-    gaussian_of,
-    hertz,
-    nyquist,
-    slow_time,
-)
+from somascope.acquire.ultrasound.choices import SpeedOfSound
+from somascope.acquire.ultrasound.doppler import Averaging, autocorrelation, blurred, gaussian_of
+from somascope.acquire.ultrasound.doppler_frames import Frequency, facts, slow_time
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
@@ -57,7 +48,7 @@ def vector_doppler(
               unit="deg", minimum=-60.0, maximum=60.0),
     ] = (0.0,),
     frequency: Frequency = None,
-    speed_of_sound: Speed = TISSUE,
+    speed_of_sound: SpeedOfSound = None,
     averaging: Averaging = 1.5,
     progress: Progress = QUIET,
 ) -> list[Image]:  # fmt: skip
@@ -86,15 +77,14 @@ def vector_doppler(
             f"{name}: the angles {np.degrees(angles).round(2).tolist()} hardly differ; the lateral "
             "velocity cannot be told; use steering of several degrees to both sides"
         )
-    f = hertz(image, name, frequency)
+    f, c = facts(image, image, name, frequency, speed_of_sound)
     measured: list[Array] = []
     weights: list[Array] = []
     smooth = gaussian_of(image, averaging)
     for k in progress.over(range(len(angles)), "estimating each angle"):
-        slow = slow_time(image.at(angle=k), name, frequency=f / 1e6)
+        slow = slow_time(image.at(angle=k), name, frequency=f / 1e6, speed=c)
         turning = blurred(autocorrelation(slow.frames), smooth)
-        limit = nyquist(slow.frequency, slow.interval, speed=speed_of_sound)
-        measured.append(limit / np.pi * np.angle(turning))
+        measured.append(slow.nyquist / np.pi * np.angle(turning))
         weights.append(np.abs(turning))
     across, towards = solve(np.stack(measured), np.stack(weights), rows)
     return [
