@@ -1,0 +1,25 @@
+"""The parameters that ultrasound operations share, each said once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from somascope.core import Param
+
+Window: TypeAlias = Annotated[
+    Literal["boxcar", "hann", "hamming", "tukey"],
+    Param("Weights over the receiving aperture; boxcar is sharpest, hann has the least clutter"),
+]
+FNumber: TypeAlias = Annotated[
+    float,
+    Param("Depth over width of the receiving aperture; 0 takes all elements", minimum=0.0,
+          maximum=20.0, step=0.1),
+]  # fmt: skip
+SpeedOfSound: TypeAlias = Annotated[
+    float | None,
+    Param("Speed of sound assumed; that of the scan if not given", unit="m/s", minimum=300.0,
+          maximum=7000.0, advanced=True),
+]  # fmt: skip
+Compound: TypeAlias = Annotated[
+    bool, Param("Add the images of all transmits coherently; else keep one of each")
+]
