@@ -9,6 +9,7 @@ however many threads there are. `lanes` does the same for whole sinograms, faste
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numba
@@ -199,12 +200,22 @@ class Lines:
         self._which = [np.flatnonzero(self._axis == k).astype(np.uint32) for k in range(3)]
         self._reach, self._kernel = 0.0, np.zeros(2, np.float32)
         self._centres = np.zeros(1, np.float32)
-        if scanner is not None and scanner.tof_bins > 1 and bins is not None:
-            self._reach, self._kernel = tof.reach(scanner), tof.table(scanner)
-            self._centres = tof.centres(scanner)[bins]
+        if scanner is not None and bins is not None:
+            self._resolve(scanner, bins)
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def resolved(self, scanner: Scanner, bins: Array) -> Lines:
+        """The same lines in these TOF bins, their geometry shared."""
+        other = copy(self)
+        other._resolve(scanner, bins)  # noqa: SLF001
+        return other
+
+    def _resolve(self, scanner: Scanner, bins: Array) -> None:
+        if scanner.tof_bins > 1:
+            self._reach, self._kernel = tof.reach(scanner), tof.table(scanner)
+            self._centres = tof.centres(scanner)[bins]
 
     def forward(self, volume: Array) -> Array:
         """Line integrals ``(m,)``, float32, of ``(nz, ny, nx)``: value times mm."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,7 @@ class SinogramScan:
         self.psf = float(psf)
         self._blur = Blur(grid, self.psf) if psf > 0 else None
         self._lanes: Lanes | None = None
+        self._parts: list[tuple[slice, Lines]] | None = None
 
     @property
     def grid(self) -> Grid:
@@ -220,15 +221,19 @@ class SinogramScan:
             return None
         return self._lanes
 
-    def _slow(self) -> Any:
-        """Lines of any grid, a part at a time: ``(tof bin, slice of lines, Lines)``."""
-        first, second = (e.reshape(-1, 3) for e in self.endpoints())
+    def _slow(self) -> Iterator[tuple[int, slice, Lines]]:
+        """Lines of any grid, a part at a time: TOF bin, which lines, and themselves."""
         bins, count = self._flat
+        if self._parts is None and count <= _AT_ONCE:
+            self._parts = list(self._cut(count))
+        for part, lines in self._parts or self._cut(count):  # too many are not kept
+            for t in range(bins):
+                yield t, part, lines.resolved(self.scanner, np.full(len(lines), t))
+
+    def _cut(self, count: int) -> Iterator[tuple[slice, Lines]]:
+        first, second = (e.reshape(-1, 3) for e in self.endpoints())
         for a in range(0, count, _AT_ONCE):
             part = slice(a, min(a + _AT_ONCE, count))
-            points = np.concatenate([first[part], second[part]])
             n = part.stop - part.start
             pairs = np.stack([np.arange(n), np.arange(n) + n], axis=1)
-            for t in range(bins):
-                yield t, part, Lines(self._grid, points, pairs, scanner=self.scanner,
-                                     bins=np.full(n, t))  # fmt: skip
+            yield part, Lines(self._grid, np.concatenate([first[part], second[part]]), pairs)
