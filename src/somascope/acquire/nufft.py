@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 
@@ -128,7 +129,7 @@ class NUFFT:
     -----
     ``forward`` maps ``(*batch, *shape)`` to ``(*batch, *points.shape[:-1])``, ``adjoint`` back;
     both keep single or double precision. No normalisation: `adjoint` is the exact adjoint, not an
-    inverse.
+    inverse. Torch tensors are taken too and given back (complex64 on CUDA: `acquire.gpu`).
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class NUFFT:
         self.tolerance = tolerance
         self.threads = cores() if threads is None else threads
         self._plans: dict[tuple[int, str, int], Any] = {}
+        self._devices: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     @property
@@ -162,11 +164,28 @@ class NUFFT:
 
     def forward(self, x: Array, *, out: Array | None = None) -> Array:
         """Samples ``(*batch, *range)`` of images ``(*batch, *shape)``."""
+        if is_tensor(x):
+            return self._tensor(x).forward(x)
         return self._run(2, x, self.shape, self.range, out)
 
     def adjoint(self, y: Array, *, out: Array | None = None) -> Array:
         """Images ``(*batch, *shape)`` of samples ``(*batch, *range)``."""
+        if is_tensor(y):
+            return self._tensor(y).adjoint(y)
         return self._run(1, y, self.range, self.shape, out)
+
+    def _tensor(self, x: Any) -> Any:
+        """The transform where a tensor lies; made once per device."""
+        from somascope.acquire import gpu
+
+        if not gpu.on_device(x):
+            return gpu.ThroughNumPy(self)
+        key = str(x.device)
+        if key not in self._devices:
+            self._devices[key] = gpu.NonUniform(
+                self.points, self.shape, tolerance=self.tolerance, device=x.device
+            )
+        return self._devices[key]
 
     def _run(
         self,
@@ -273,6 +292,7 @@ class Toeplitz:
         transfer = spectrum.real * scale
         real = np.float32 if np.dtype(dtype) == np.complex64 else np.float64
         self.transfer = np.ascontiguousarray(transfer, real)
+        self.devices: dict[str, Any] = {}
 
     @property
     def domain(self) -> tuple[int, ...]:
@@ -285,7 +305,11 @@ class Toeplitz:
         return self.shape
 
     def forward(self, x: Array) -> Array:
-        """``A^H W A x`` for ``(*batch, *shape)``."""
+        """``A^H W A x`` for ``(*batch, *shape)``; a torch tensor gives one."""
+        if is_tensor(x):
+            from somascope.acquire import gpu
+
+            return gpu.toeplitz(self, x)
         from scipy import fft
 
         workers, d = cores(), len(self.shape)

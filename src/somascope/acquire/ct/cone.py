@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.ct import geometry
-from somascope.acquire.ct.parallel import Point, floating
 from somascope.acquire.ct.projectors_volume import project, unproject
+from somascope.acquire.ct.scan import Point, RayScan, floating
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
 
 
-class ConeScan:
+class ConeScan(RayScan):
     """Line integrals of a cone turning about the axis through the isocentre along S.
 
     ``domain`` is ``grid.shape``, any grid; ``range`` is ``(views, rows, columns)``. Row 0 is the
@@ -56,7 +56,7 @@ class ConeScan:
         curved: bool = False,
         isocentre: Point = (0.0, 0.0, 0.0),
     ) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self.angles = geometry.checked_angles(angles)
         self.rows, self.columns = int(rows), int(columns)
         self.spacing = (float(spacing[0]), float(spacing[1]))
@@ -82,16 +82,6 @@ class ConeScan:
         return np.zeros(len(self.angles))
 
     @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
-
-    @property
     def range(self) -> tuple[int, ...]:
         """``(views, rows, columns)``."""
         return len(self.angles), self.rows, self.columns
@@ -108,12 +98,10 @@ class ConeScan:
         """Source, detector and axes of every view."""
         return self._views
 
-    def forward(self, x: Array) -> Array:
-        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+    def _project(self, x: Array) -> Array:
         return project(floating(x, self.domain, what="the image"), self._grid, self._views)
 
-    def adjoint(self, y: Array) -> Array:
-        """The transpose of `forward`."""
+    def _unproject(self, y: Array) -> Array:
         return unproject(floating(y, self.range, what="the data"), self._grid, self._views)
 
 

@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike
 
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.fourier import FourierSlice, for_grid
-from somascope.acquire.ct.parallel import Point, floating
 from somascope.acquire.ct.projectors import PlaneRays
 from somascope.acquire.ct.rebin import Fan, Target, target
+from somascope.acquire.ct.scan import Point, SliceScan, floating
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Grid
 
 
-class FanScan:
+class FanScan(SliceScan):
     """Line integrals of a fan turning about the isocentre, flat or curved detector.
 
     ``domain`` is ``grid.shape``; ``range`` is ``(views, bins)`` for one slice and
@@ -55,17 +55,9 @@ class FanScan:
         curved: bool = False,
         isocentre: Point = (0.0, 0.0, 0.0),
     ) -> None:
-        if bins < 1 or not spacing > 0:
-            raise GeometryError(
-                f"the detector has {bins} bins of {spacing} mm; give positive numbers"
-            )
-        self._grid = grid
-        self.angles = geometry.checked_angles(angles)
-        self.bins, self.spacing = int(bins), float(spacing)
+        super().__init__(grid, angles=angles, bins=bins, spacing=spacing, isocentre=isocentre)
         self.source, self.detector = float(source), float(detector)
         self.offset, self.curved = float(offset), bool(curved)
-        self.isocentre = (float(isocentre[0]), float(isocentre[1]), float(isocentre[2]))
-        self._plane = geometry.plane(grid, isocentre, kind=self.kind)
         if geometry.reach(grid, isocentre) >= source:
             raise GeometryError(
                 f"the grid reaches {geometry.reach(grid, isocentre):.0f} mm from the axis, beyond "
@@ -74,23 +66,6 @@ class FanScan:
         self._view_vectors = self.views()  # checks the distances
         self._joseph: PlaneRays | None = None
         self._engine: tuple[Grid, Target, FourierSlice] | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
-
-    @property
-    def range(self) -> tuple[int, ...]:
-        """``(views, bins)``, or ``(views, nz, bins)`` for a stack."""
-        nz = self._grid.shape[0]
-        views = len(self.angles)
-        return (views, self.bins) if nz == 1 else (views, nz, self.bins)
 
     def describe(self) -> dict[str, Any]:
         """The keyword arguments that make it again."""
@@ -115,18 +90,11 @@ class FanScan:
             self.detector, self.curved,
         )  # fmt: skip
 
-    def slices(self, y: Array) -> Array:
-        """Samples as ``(nz, views, bins)``."""
-        return y[None] if y.ndim == 2 else np.ascontiguousarray(y.swapaxes(0, 1))
-
-    def forward(self, x: Array) -> Array:
-        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+    def _project(self, x: Array) -> Array:
         rays = self._rays()
-        slices = np.stack([rays.forward(a) for a in floating(x, self.domain, what="the image")])
-        return slices[0] if len(slices) == 1 else np.ascontiguousarray(slices.swapaxes(0, 1))
+        return self._as_range([rays.forward(a) for a in floating(x, self.domain, what="the image")])
 
-    def adjoint(self, y: Array) -> Array:
-        """The transpose of `forward`."""
+    def _unproject(self, y: Array) -> Array:
         rays = self._rays()
         slices = self.slices(floating(y, self.range, what="the sinogram"))
         return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in slices])

@@ -11,22 +11,12 @@ from somascope.acquire.ct import geometry
 from somascope.acquire.ct.filters import rfft
 from somascope.acquire.ct.fourier import FourierSlice, for_grid
 from somascope.acquire.ct.projectors import PlaneRays
-from somascope.core.errors import GeometryError, ParameterError
+from somascope.acquire.ct.scan import Point, SliceScan, floating
+from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Grid
 
-Point = tuple[float, float, float]
 
-
-def floating(values: Array, shape: tuple[int, ...], *, what: str) -> Array:
-    """``values`` as contiguous float32, or float64 where they are; of ``shape``, or an error."""
-    values = np.asarray(values)
-    if values.shape != tuple(shape):
-        raise GeometryError(f"{what} has shape {values.shape}; this scan needs {tuple(shape)}")
-    kind = np.float64 if values.dtype == np.float64 else np.float32
-    return np.ascontiguousarray(values, kind)
-
-
-class ParallelScan:
+class ParallelScan(SliceScan):
     """Line integrals along parallel rays, slice by slice.
 
     ``domain`` is ``grid.shape``; ``range`` is ``(views, bins)`` for one slice and
@@ -64,39 +54,13 @@ class ParallelScan:
         isocentre: Point = (0.0, 0.0, 0.0),
         projector: Literal["fourier", "joseph"] = "fourier",
     ) -> None:
-        if bins < 1 or not spacing > 0:
-            raise GeometryError(
-                f"the detector has {bins} bins of {spacing} mm; give positive numbers"
-            )
         if projector not in ("fourier", "joseph"):
             raise ParameterError(f"no projector {projector!r}; choose fourier or joseph")
-        self._grid = grid
-        self.angles = geometry.checked_angles(angles)
-        self.bins = int(bins)
-        self.spacing = float(spacing)
+        super().__init__(grid, angles=angles, bins=bins, spacing=spacing, isocentre=isocentre)
         self.offset = float(offset)
-        self.isocentre = (float(isocentre[0]), float(isocentre[1]), float(isocentre[2]))
         self.projector = projector
-        self._first, self._down, self._across = geometry.plane(grid, isocentre, kind=self.kind)
         self._fourier: FourierSlice | None = None
         self._joseph: PlaneRays | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
-
-    @property
-    def range(self) -> tuple[int, ...]:
-        """``(views, bins)``, or ``(views, nz, bins)`` for a stack."""
-        nz = self._grid.shape[0]
-        views = len(self.angles)
-        return (views, self.bins) if nz == 1 else (views, nz, self.bins)
 
     def describe(self) -> dict[str, Any]:
         """The keyword arguments that make it again."""
@@ -124,27 +88,23 @@ class ParallelScan:
     def views(self) -> geometry.Views:
         """Source, detector and axes of every view; the rows are the slices."""
         dz = self._grid.spacing[0]
-        middle = self._grid.to_world([(self._grid.shape[0] - 1) / 2, 0, 0])[0, 2]
+        middle = self._grid.to_world([(self._grid.shape[0] - 1) / 2, 0, 0])[2]
         return geometry.circular(
             self.angles, rows=self._grid.shape[0], columns=self.bins, spacing=(dz, self.spacing),
             shift=self.offset / self.spacing,
             isocentre=(self.isocentre[0], self.isocentre[1], middle),
         )  # fmt: skip
 
-    def forward(self, x: Array) -> Array:
-        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+    def _project(self, x: Array) -> Array:
         x = floating(x, self.domain, what="the image")
         if self.projector == "joseph":
             rays = self._rays()
-            slices = np.stack([rays.forward(one) for one in x])
-        else:
-            engine = self.engine()
-            factor = engine.aperture * self._scale(engine)
-            slices = np.stack([engine.sample(one, factor) for one in x])
-        return slices[0] if len(slices) == 1 else np.ascontiguousarray(slices.swapaxes(0, 1))
+            return self._as_range([rays.forward(one) for one in x])
+        engine = self.engine()
+        factor = engine.aperture * self._scale(engine)
+        return self._as_range([engine.sample(one, factor) for one in x])
 
-    def adjoint(self, y: Array) -> Array:
-        """The transpose of `forward`: ``(nz, ny, nx)`` of samples of shape ``range``."""
+    def _unproject(self, y: Array) -> Array:
         y = self.slices(floating(y, self.range, what="the sinogram"))
         if self.projector == "joseph":
             rays = self._rays()
@@ -154,10 +114,6 @@ class ParallelScan:
         return np.stack(
             [engine.spread(rfft(one, engine.length), factor, limited=True) for one in y]
         )
-
-    def slices(self, y: Array) -> Array:
-        """Samples as ``(nz, views, bins)``."""
-        return y[None] if y.ndim == 2 else np.ascontiguousarray(y.swapaxes(0, 1))
 
     def engine(self) -> FourierSlice:
         """The Fourier engine of this scan, its plans kept."""
@@ -177,7 +133,8 @@ class ParallelScan:
             s = (np.arange(self.bins) - (self.bins - 1) / 2) * self.spacing + self.offset
             middle = across[:, None, :2] * s[:, None]
             half = geometry.reach(self._grid, self.isocentre) * ray[:, None, :2]
-            inverse = np.linalg.inv(np.stack([self._down, self._across], axis=1))
-            ends = [(middle + side * half - self._first) @ inverse.T for side in (-1, 1)]
-            self._joseph = PlaneRays(ends[0], ends[1], self._down, self._across)
+            first, down, across = self._plane
+            inverse = np.linalg.inv(np.stack([down, across], axis=1))
+            ends = [(middle + side * half - first) @ inverse.T for side in (-1, 1)]
+            self._joseph = PlaneRays(ends[0], ends[1], down, across)
         return self._joseph

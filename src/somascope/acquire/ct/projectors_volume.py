@@ -8,6 +8,8 @@ transpose runs over planes in blocks of which each thread owns one, so it needs 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 
@@ -58,12 +60,9 @@ def _in_indices(grid: Grid, views: Views) -> tuple[Float, Float, Float, Float]:
     """
     step = grid.affine[:3, :3]
     inverse = np.linalg.inv(step).T
-    low = views.rows - 1
-    shifted = Views(
-        views.source, views.centre - views.v * (low / 2), views.u, views.v, 1, views.columns,
-        views.parallel, views.curved, views.shift,
-    )  # fmt: skip
-    first = (shifted.elements()[:, 0] - grid.affine[:3, 3]) @ inverse
+    # From the middle row down: where columns are curved, row 0 is no arc about the source.
+    middle = replace(views, rows=1).elements()[:, 0] - views.v[:, None] * ((views.rows - 1) / 2)
+    first = (middle - grid.affine[:3, 3]) @ inverse
     origin = 0.0 if views.parallel else grid.affine[:3, 3]
     return (views.source - origin) @ inverse, first, views.v @ inverse, step.T @ step
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.ct.geometry import Views
-from somascope.acquire.ct.parallel import floating
 from somascope.acquire.ct.projectors_volume import project, unproject
+from somascope.acquire.ct.scan import RayScan, floating
 from somascope.core.grid import Array, Grid
 
 
-class ViewsScan:
+class ViewsScan(RayScan):
     """Line integrals from per-view vectors: Joseph's projector in three dimensions.
 
     ``domain`` is ``grid.shape``; ``range`` is ``(views, rows, columns)``. The grid may lie in any
@@ -36,22 +36,12 @@ class ViewsScan:
         curved: bool = False,
         shift: float = 0.0,
     ) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._views = Views(
             source=np.asarray(source, np.float64), centre=np.asarray(centre, np.float64),
             u=np.asarray(u, np.float64), v=np.asarray(v, np.float64), rows=int(rows),
             columns=int(columns), parallel=parallel, curved=curved, shift=float(shift),
         )  # fmt: skip
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:
@@ -71,10 +61,8 @@ class ViewsScan:
             "shift": w.shift,
         }  # fmt: skip
 
-    def forward(self, x: Array) -> Array:
-        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+    def _project(self, x: Array) -> Array:
         return project(floating(x, self.domain, what="the image"), self._grid, self.views())
 
-    def adjoint(self, y: Array) -> Array:
-        """The transpose of `forward`."""
+    def _unproject(self, y: Array) -> Array:
         return unproject(floating(y, self.range, what="the data"), self._grid, self.views())

@@ -1,0 +1,128 @@
+"""What all CT scans share: an image space, rays view by view, and tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from somascope.acquire.ct import geometry
+from somascope.acquire.ct.geometry import Views
+from somascope.acquire.tensors import is_tensor
+from somascope.core.errors import GeometryError
+from somascope.core.grid import Array, Grid
+
+Point = tuple[float, float, float]
+
+
+def floating(values: Array, shape: tuple[int, ...], *, what: str) -> Array:
+    """``values`` as contiguous float32, or float64 where they are; of ``shape``, or an error."""
+    values = np.asarray(values)
+    if values.shape != tuple(shape):
+        raise GeometryError(f"{what} has shape {values.shape}; this scan needs {tuple(shape)}")
+    kind = np.float64 if values.dtype == np.float64 else np.float32
+    return np.ascontiguousarray(values, kind)
+
+
+class RayScan:
+    """A scan on a grid whose rays are sums through the image.
+
+    A subclass has ``range``, ``views()``, and the two projections of arrays, ``_project`` and
+    ``_unproject``. `forward` and `adjoint` take arrays and torch tensors (float32): those on CUDA
+    are projected there, with Joseph's method, and stay there.
+    """
+
+    stacked = False
+    """Whether slices are scanned one by one: detector row k sees slice k alone."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._devices: dict[str, Any] = {}
+
+    @property
+    def grid(self) -> Grid:
+        """Where the image is."""
+        return self._grid
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """``(nz, ny, nx)``."""
+        return self._grid.shape
+
+    @property
+    def range(self) -> tuple[int, ...]:
+        """Shape of the samples, views first."""
+        raise NotImplementedError
+
+    def views(self) -> Views:
+        """Source, detector and axes of every view."""
+        raise NotImplementedError
+
+    def forward(self, x: Array) -> Array:
+        """Line integrals ``range`` of ``x`` (nz, ny, nx) in 1/mm."""
+        return self._tensor(x).forward(x) if is_tensor(x) else self._project(x)
+
+    def adjoint(self, y: Array) -> Array:
+        """The transpose of `forward`."""
+        return self._tensor(y).adjoint(y) if is_tensor(y) else self._unproject(y)
+
+    def _project(self, x: Array) -> Array:
+        raise NotImplementedError
+
+    def _unproject(self, y: Array) -> Array:
+        raise NotImplementedError
+
+    def _tensor(self, x: Any) -> Any:
+        """The projector where a tensor lies; its tables are made once per device."""
+        from somascope.acquire import gpu
+
+        if not gpu.on_device(x):
+            return gpu.ThroughNumPy(self)
+        key = str(x.device)
+        if key not in self._devices:
+            from somascope.acquire.ct.gpu import Rays
+
+            self._devices[key] = Rays(
+                self._grid, self.views(), self.range, stacked=self.stacked, device=x.device
+            )
+        return self._devices[key]
+
+
+class SliceScan(RayScan):
+    """A scan of axial slices, one by one, with rays in their planes.
+
+    ``domain`` is ``grid.shape``; ``range`` is ``(views, bins)`` for one slice and
+    ``(views, nz, bins)`` for a stack.
+    """
+
+    kind = ""
+    stacked = True
+
+    def __init__(
+        self, grid: Grid, *, angles: ArrayLike, bins: int, spacing: float, isocentre: Point
+    ) -> None:
+        if bins < 1 or not spacing > 0:
+            raise GeometryError(
+                f"the detector has {bins} bins of {spacing} mm; give positive numbers"
+            )
+        super().__init__(grid)
+        self.angles = geometry.checked_angles(angles)
+        self.bins, self.spacing = int(bins), float(spacing)
+        self.isocentre = (float(isocentre[0]), float(isocentre[1]), float(isocentre[2]))
+        self._plane = geometry.plane(grid, isocentre, kind=self.kind)
+
+    @property
+    def range(self) -> tuple[int, ...]:
+        """``(views, bins)``, or ``(views, nz, bins)`` for a stack."""
+        nz = self._grid.shape[0]
+        views = len(self.angles)
+        return (views, self.bins) if nz == 1 else (views, nz, self.bins)
+
+    def slices(self, y: Array) -> Array:
+        """Samples as ``(nz, views, bins)``."""
+        return y[None] if y.ndim == 2 else np.ascontiguousarray(y.swapaxes(0, 1))
+
+    def _as_range(self, slices: list[Array]) -> Array:
+        """Sinograms slice by slice, as the samples are laid out."""
+        return slices[0] if len(slices) == 1 else np.stack(slices, axis=1)
