@@ -29,6 +29,9 @@ def export_uid(archive: Archive, uid: str, out: Path, *, progress: Progress = QU
         from somascope.io import read_all, write
 
         report = read_all([i.path for i in found], progress=progress)
+        if report.findings and not report.nouns:
+            write(report.findings, out)
+            return [out]
         nouns = [*report.images, *report.masks]
         if len(nouns) != 1:
             raise WriteError(

@@ -136,10 +136,40 @@ def run(
                 for p in run_files(name, [Path(i) for i in inputs], out, params, progress=progress)
             ]
     if json_:
-        typer.echo(json.dumps({"operation": name, "params": params, "outputs": outputs}))
+        said = {"operation": name, "params": params, "outputs": outputs}
+        findings = _findings(outputs, archive)
+        typer.echo(json.dumps(said | ({"findings": findings} if findings else {})))
     else:
         for output in outputs:
             typer.echo(output)
+
+
+def _findings(outputs: list[str], archive: Path | None) -> list[dict[str, Any]]:
+    """The findings among what was written, read back from there."""
+    from somascope.io import read_all
+    from somascope.io.findings import plain
+
+    paths = [Path(o) for o in outputs]
+    if archive is not None:
+        from somascope.archive import Archive
+        from somascope.io.dicom.sr_read import CLASSES
+
+        opened = Archive.open(archive)
+        try:
+            stored = [i for o in outputs for i in opened.locate(series=o)]
+        finally:
+            opened.close()
+        reports = [i.path for i in stored if i.sop_class in CLASSES]
+        return [plain(f) for f in read_all(reports).findings] if reports else []
+    written: list[dict[str, Any]] = []
+    for path in paths:
+        if path.suffix == ".json":
+            written += json.loads(path.read_text(encoding="utf-8"))
+        elif path.is_dir() and len(list(path.glob("*.dcm"))) > 1:
+            continue  # images: a report is one instance
+        elif path.is_dir() or path.suffix in (".dcm", ""):
+            written += [plain(f) for f in read_all(path).findings]
+    return written
 
 
 def replay(

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from somascope.io.read import Reader, read, read_acquisition, read_all
+from somascope.io.read import Reader, read, read_acquisition, read_all, read_findings
 from somascope.io.report import ConvertReport, ReadReport
 from somascope.io.write import write
 
-__all__ = ["ConvertReport", "ReadReport", "Reader", "read", "read_acquisition", "read_all", "write"]
+__all__ = [
+    "ConvertReport",
+    "ReadReport",
+    "Reader",
+    "read",
+    "read_acquisition",
+    "read_all",
+    "read_findings",
+    "write",
+]

@@ -17,7 +17,7 @@ from somascope.core.errors import (
     SomascopeError,
     UnsupportedFormat,
 )
-from somascope.core.finding import Mask
+from somascope.core.finding import Box, Label, Mask, Measurement
 from somascope.core.image import Image
 from somascope.core.progress import QUIET, Progress
 from somascope.io.report import ReadReport
@@ -31,6 +31,8 @@ _SEGMENTATION = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[47][^.0-9]")
 _RAW = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66[^.0-9]")
 """SOP Class UID of Raw Data Storage."""
 
+_REPORT = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[0-9]+")
+"""SOP Class UIDs of structured reports."""
 
 _PROJECTION = b"\x29\x70\x10\x10"
 """(7029,1010), which DICOM-CT-PD has and no image."""
@@ -110,6 +112,8 @@ def read(path: str | Path, *, series: str | None = None) -> Image | list[Image]:
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:5]) or "no files"
         if report.masks:
             reasons = f"only {len(report.masks)} segmentation(s), which read_all gives as masks"
+        if report.findings:
+            reasons = f"only {len(report.findings)} finding(s), which read_findings gives"
         if report.acquisitions:
             reasons = (
                 f"only {len(report.acquisitions)} raw acquisition(s); reconstruct them "
@@ -139,6 +143,26 @@ def read_acquisition(path: str | Path) -> Acquisition:
     raise (type(kind) if kind is not None else ReadError)(
         f"{path} does not hold one raw acquisition but {there}; {reasons or 'no problems'}"
     )
+
+
+def read_findings(path: str | Path) -> list[Label | Box | Measurement]:
+    """The findings in the structured reports of a file or a folder.
+
+    `read_all` tells, in its ``problems``, what else a report says.
+
+    Raises
+    ------
+    NotFound
+        The path does not exist.
+    ReadError
+        There are none; the message says what is there.
+    """
+    report = read_all(path)
+    if report.findings:
+        return report.findings
+    reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:5]) or "no structured report"
+    kind = next((e for e in report.errors if isinstance(e, ReadError)), None)
+    raise (type(kind) if kind is not None else ReadError)(f"no finding in {path}: {reasons}")
 
 
 def _series(image: Image) -> str:
@@ -176,6 +200,7 @@ def read_all(
     dicom: list[Path] = []
     segmentations: list[Path] = []
     raw: list[Path] = []
+    reports: list[Path] = []
     maybe: list[Path] = []
     others: list[tuple[Path, bytes]] = []
     for file in files:
@@ -190,6 +215,8 @@ def read_all(
                 segmentations.append(file)
             elif _RAW.search(head):
                 raw.append(file)
+            elif _REPORT.search(head):
+                reports.append(file)
             elif _PROJECTION in head or (_PIXELS not in head and len(head) == HEAD):
                 maybe.append(file)
             else:
@@ -197,9 +224,10 @@ def read_all(
         else:
             others.append((file, head))
     whole = len(files) > 1
-    if dicom or segmentations or raw or maybe:
+    if dicom or segmentations or raw or reports or maybe:
         part = Progress(lambda f, m: progress(0.8 * f, m))
         rest = {*dicom, *_raw(raw, report, series), *_projections(maybe, report, series)}
+        rest |= set(_reports(reports, report, series))
         dicom = [file for file in files if file in rest]
         report.add(_dicom(dicom, segmentations, series, part))
     if series is not None:
@@ -245,6 +273,25 @@ def _raw(files: list[Path], report: ReadReport, series: str | None) -> list[Path
         else:
             if series in (None, found.attributes.get("SeriesInstanceUID")):
                 report.acquisitions.append(found)
+    return rest
+
+
+def _reports(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
+    """Put findings, and what reports say beside them, into the report; all other files."""
+    from somascope.io.dicom.sr_read import read as read_report
+
+    rest: list[Path] = []
+    for file in files:
+        try:
+            found = read_report(file)
+        except UnsupportedFormat:
+            rest.append(file)  # it only mentions a report
+        except (SomascopeError, OSError) as error:
+            report.problem(file.name, error)
+        else:
+            if series in (None, found.series):
+                report.findings += found.findings
+                report.problems += [(file.name, note) for note in found.notes]
     return rest
 
 

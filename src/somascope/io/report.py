@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from somascope.core.acquisition import Acquisition
-from somascope.core.finding import Mask
+from somascope.core.finding import Box, Label, Mask, Measurement
 from somascope.core.image import Image
 
 
@@ -21,6 +21,9 @@ class ReadReport:
     images: list[Image] = field(default_factory=list[Image])
     masks: list[Mask] = field(default_factory=list[Mask])
     acquisitions: list[Acquisition] = field(default_factory=list[Acquisition])
+    findings: list[Label | Box | Measurement] = field(
+        default_factory=list[Label | Box | Measurement]
+    )
     problems: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     skipped: list[str] = field(default_factory=list[str])
     """Names of files in a folder that are of no known image format (notes, side-cars)."""
@@ -29,7 +32,7 @@ class ReadReport:
 
     @property
     def nouns(self) -> list[Image | Mask | Acquisition]:
-        """All that was read: images, masks, raw acquisitions."""
+        """All arrays that were read: images, masks, raw acquisitions (findings have no array)."""
         return [*self.images, *self.masks, *self.acquisitions]
 
     def problem(self, name: str, error: Exception) -> None:
@@ -42,6 +45,7 @@ class ReadReport:
         self.images += other.images
         self.masks += other.masks
         self.acquisitions += other.acquisitions
+        self.findings += other.findings
         self.problems += other.problems
         self.skipped += other.skipped
         self.errors += other.errors

@@ -1,14 +1,18 @@
-"""`write`: an Image or a Mask into a file, the format chosen by the suffix."""
+"""`write`: an Image, a Mask or findings into a file, the format chosen by the suffix."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from somascope.core.acquisition import Acquisition
 from somascope.core.errors import WriteError
-from somascope.core.finding import Mask
+from somascope.core.finding import Box, Label, Mask, Measurement
 from somascope.core.image import Image
 from somascope.io.atomic import replacing
+
+Finding: TypeAlias = Label | Box | Measurement
 
 _FORMATS = {
     ".nii": "nifti",
@@ -36,10 +40,12 @@ def suffix_of(path: str | Path) -> str:
 
 def known(path: str | Path) -> bool:
     """Whether the suffix of ``path`` names a file format that is written here."""
-    return suffix_of(path) in (*_FORMATS, ".dcm", ".h5")
+    return suffix_of(path) in (*_FORMATS, ".dcm", ".h5", ".json")
 
 
-def write(image: Image | Mask | Acquisition, path: str | Path) -> None:
+def write(
+    image: Image | Mask | Acquisition | Finding | Sequence[Finding], path: str | Path
+) -> None:
     """Write ``image`` to ``path``.
 
     ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` and ``.mhd`` keep values, dtype and
@@ -47,7 +53,8 @@ def write(image: Image | Mask | Acquisition, path: str | Path) -> None:
     stacks and their spacing. A folder, or a path without suffix, becomes a DICOM series of one
     file per instance; ``.dcm`` one DICOM file. A file is replaced as a whole or not at all; a
     folder with DICOM files that are not overwritten is refused. An acquisition becomes ``.h5``,
-    ``.dcm`` or a folder with one Raw Data instance.
+    ``.dcm`` or a folder with one Raw Data instance. Findings, one or several, become a structured
+    report (``.dcm`` or a folder), or ``.json`` for other programs.
 
     Raises
     ------
@@ -58,6 +65,9 @@ def write(image: Image | Mask | Acquisition, path: str | Path) -> None:
     suffix = suffix_of(path)
     if suffix in ("", ".dcm"):
         _dicom(image, path, single=suffix == ".dcm")
+        return
+    if isinstance(image, (Label, Box, Measurement, Sequence)):
+        _findings(image, path, suffix)
         return
     if isinstance(image, Acquisition) or suffix == ".h5":
         if not isinstance(image, Acquisition) or suffix != ".h5":
@@ -86,8 +96,25 @@ def write(image: Image | Mask | Acquisition, path: str | Path) -> None:
     module.write(image, path)
 
 
-def _dicom(image: Image | Mask | Acquisition, path: Path, *, single: bool) -> None:
-    if isinstance(image, Acquisition):
+def _findings(findings: Finding | Sequence[Finding], path: Path, suffix: str) -> None:
+    from somascope.io.findings import to_json
+
+    if suffix != ".json":
+        raise WriteError(
+            f"{path.name}: {suffix} cannot hold findings; they go to .dcm or a folder (a "
+            "structured report), or to .json"
+        )
+    listed = findings if isinstance(findings, Sequence) else [findings]
+    with replacing(path) as file:
+        file.write(to_json(listed).encode())
+
+
+def _dicom(
+    image: Image | Mask | Acquisition | Finding | Sequence[Finding], path: Path, *, single: bool
+) -> None:
+    if isinstance(image, (Label, Box, Measurement, Sequence)):
+        from somascope.io.dicom.sr import instances
+    elif isinstance(image, Acquisition):
         from somascope.io.dicom.raw import instances
     elif isinstance(image, Mask):
         from somascope.io.dicom.seg import instances
@@ -97,7 +124,7 @@ def _dicom(image: Image | Mask | Acquisition, path: Path, *, single: bool) -> No
     if single:
         if len(parts) != 1:
             raise WriteError(
-                f"{path.name}: this image is {len(parts)} DICOM instances; give a folder "
+                f"{path.name}: this is {len(parts)} DICOM instances; give a folder "
                 "(a path without suffix)"
             )
         with replacing(path) as file:

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from somascope import __version__
-from somascope.core import QUIET, Acquisition, Image, Mask, Progress, Provenance
+from somascope.core import QUIET, Acquisition, Box, Mask, Measurement, Progress, Provenance
 from somascope.core.errors import NotFound
 from somascope.core.grid import Array, Grid
 from somascope.core.registry import get_operation
-from somascope.jobs.resolve import from_archive, locate, nouns_of, part, split
-from somascope.jobs.run import compute, encode
+from somascope.jobs.resolve import FINDINGS, Noun, from_archive, locate, nouns_of, part, split
+from somascope.jobs.run import bundled, compute, encode
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
+
+
+_HISTORY = ("provenance", "attributes")
+"""What a finding carries beside itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,7 @@ def _compare(
     archive: Archive,
     uid: str,
     paths: Sequence[Path],
-    results: Sequence[Image | Mask | Acquisition],
+    results: Sequence[Noun],
     folder: Path,
     record: Provenance,
     *,
@@ -106,12 +110,14 @@ def _compare(
 
     step = record.steps[-1]
     wanted = {scan(p).sop_uid: p for p in paths}
-    files = [f for r in results for f in encode(r, archive=archive)]
+    files = [f for r in bundled(results) for f in encode(r, archive=archive)]
     named = {scan(f).sop_uid: f for f in files}
     if set(wanted) <= set(named):
         files = [named[u] for u in wanted]
         same_bytes = all(p.read_bytes() == named[u] for u, p in wanted.items())
     else:
+        kinds = {scan(p).sop_class for p in paths}
+        files = [f for f in files if scan(f).sop_class in kinds]
         same_bytes = False
     again: list[Path] = []
     for i, file in enumerate(files):
@@ -136,17 +142,22 @@ def _compare(
     )
 
 
-def _content(paths: Sequence[Path]) -> list[Image | Mask | Acquisition]:
+def _content(paths: Sequence[Path]) -> list[Noun]:
     from somascope.io import read_all
 
-    return read_all(list(paths)).nouns
+    report = read_all(list(paths))
+    return [*report.nouns, *report.findings]
 
 
-def _digest(nouns: Sequence[Image | Mask | Acquisition]) -> str:
+def _digest(nouns: Sequence[Noun]) -> str:
     """SHA-256 over values, places, units and segment names."""
     total = hashlib.sha256()
     for noun in nouns:
         data = _values(noun)
+        if isinstance(noun, FINDINGS):
+            said = {k: repr(v) for k, v in vars(noun).items() if k not in _HISTORY}
+            total.update(repr((type(noun).__name__, said)).encode())
+            continue
         grid: Grid = cast("Any", noun.operator).grid if isinstance(noun, Acquisition) else noun.grid
         affine = np.round(grid.affine, 6).tolist()
         facts: list[Any] = [data.dtype.str, data.shape, affine]
@@ -159,9 +170,7 @@ def _digest(nouns: Sequence[Image | Mask | Acquisition]) -> str:
     return total.hexdigest()
 
 
-def _difference(
-    old: Sequence[Image | Mask | Acquisition], new: Sequence[Image | Mask | Acquisition]
-) -> float:
+def _difference(old: Sequence[Noun], new: Sequence[Noun]) -> float:
     if [_values(n).shape for n in old] != [_values(n).shape for n in new]:
         return float("nan")
     gaps: list[float] = []
@@ -172,5 +181,12 @@ def _difference(
     return max(gaps, default=0.0)
 
 
-def _values(noun: Image | Mask | Acquisition) -> Array:
+def _values(noun: Noun) -> Array:
+    """The numbers of a result, as an array."""
+    if isinstance(noun, Measurement):
+        return np.array([noun.value, noun.uncertainty or 0.0, noun.confidence])
+    if isinstance(noun, Box):
+        return np.array([*noun.lower, *noun.upper, noun.confidence])
+    if isinstance(noun, FINDINGS):
+        return np.array([noun.confidence, *noun.probabilities.values()])
     return noun.samples if isinstance(noun, Acquisition) else noun.data

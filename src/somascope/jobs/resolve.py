@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from somascope.core import QUIET, Acquisition, Image, Mask, Progress
+from somascope.core import (
+    QUIET,
+    Acquisition,
+    Box,
+    Image,
+    Label,
+    Mask,
+    Measurement,
+    Progress,
+)
 from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
 from somascope.core.operation import Operation
 from somascope.io import read_all
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
+    from somascope.io.dicom.sr import Reference
+
+Noun: TypeAlias = Image | Mask | Acquisition | Label | Box | Measurement
+"""What an operation takes and gives here; a `Warp` has no DICOM object yet."""
+
+FINDINGS = (Label, Box, Measurement)
+"""What a structured report holds."""
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
@@ -36,9 +52,7 @@ def locate(archive: Archive, uid: str) -> list[Path]:
     return [Path(i.path) for i in found]
 
 
-def from_archive(
-    archive: Archive, uid: str, *, noun: str, instances: Sequence[str] = ()
-) -> Image | Mask | Acquisition:
+def from_archive(archive: Archive, uid: str, *, noun: str, instances: Sequence[str] = ()) -> Noun:
     """The volume or segmentation behind a UID.
 
     ``noun`` is what the operation declares (``Image``, ``Mask``, ``Image|Mask``); ``instances``
@@ -76,6 +90,31 @@ def sources_of(archive: Archive, mask: Mask) -> list[Any]:
     return []
 
 
+def references_of(
+    archive: Archive, findings: Sequence[Label | Box | Measurement]
+) -> list[Reference]:
+    """The instances findings were made and seen on, as far as the archive (still) holds them.
+
+    `sr.instances` takes them.
+    """
+    from somascope.io.dicom.sr import Reference
+
+    found: dict[str, Reference] = {}
+    wanted: dict[str, set[str]] = {}
+    for finding in findings:
+        for source in finding.provenance.sources:
+            if source.kind == "dicom":
+                wanted.setdefault(source.name, set()).update(source.uids)
+        for uid in finding.on:
+            if uid not in wanted:
+                wanted[uid] = set()
+    for name, uids in wanted.items():
+        for i in archive.locate(series=name) or archive.locate(instance=name):
+            if not uids or i.sop_uid in uids:
+                found[i.sop_uid] = Reference(i.sop_class, i.sop_uid, i.series, i.study)
+    return list(found.values())
+
+
 def only(
     paths: Sequence[Path],
     name: str,
@@ -83,22 +122,23 @@ def only(
     noun: str,
     number: int | None = None,
     narrowed: bool = False,
-) -> Image | Mask | Acquisition:
+) -> Noun:
     """The one noun in these files; an error that tells what is there where it is not one.
 
     ``number`` chooses among several (from 1); with ``narrowed`` the files are one choice already.
     """
     report = read_all(list(paths))
     wanted = noun.removesuffix("[]").split("|")
-    found: list[Image | Mask | Acquisition] = []
+    found: list[Noun] = []
     if "Image" in wanted or "Any" in wanted:
         found += report.images
     if "Mask" in wanted or "Any" in wanted:
         found += report.masks
     if "Acquisition" in wanted or "Any" in wanted:
         found += report.acquisitions
+    found += [f for f in report.findings if type(f).__name__ in wanted or "Any" in wanted]
     if not found:
-        there = [type(n).__name__ for n in report.nouns]
+        there = [type(n).__name__ for n in [*report.nouns, *report.findings]]
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:3])
         raise ReadError(
             f"input {name} holds no {' or '.join(wanted)}"
@@ -107,18 +147,24 @@ def only(
         )
     if number is not None and not (narrowed and len(found) == 1):
         if number > len(found):
-            raise NotFound(f"input {name}: there are only {len(found)} volumes")
+            raise NotFound(f"input {name}: there are only {len(found)} {_kind(found)}")
         return found[number - 1]
     if len(found) > 1:
         listed = "; ".join(f"#{i + 1} {_shape(n)}" for i, n in enumerate(found[:8]))
         raise GeometryError(
-            f"input {name} holds {len(found)} volumes, not one: {listed}. Name one of them as "
+            f"input {name} holds {len(found)} {_kind(found)}, not one: {listed}. Name one of them as "
             f"{split(name)[0]}#n"
         )
     return found[0]
 
 
-def _shape(noun: Image | Mask | Acquisition) -> str:
+def _kind(found: Sequence[Noun]) -> str:
+    return "findings" if isinstance(found[0], FINDINGS) else "volumes"
+
+
+def _shape(noun: Noun) -> str:
+    if isinstance(noun, FINDINGS):
+        return f"{type(noun).__name__} {noun.concept.meaning}"
     if isinstance(noun, Acquisition):
         return f"raw {noun.modality} {'x'.join(map(str, noun.samples.shape))}"
     kind = noun.modality if isinstance(noun, Image) else "SEG"

@@ -126,13 +126,15 @@ def compute(
 
 def bundled(results: Sequence[Noun]) -> list[Result]:
     """Results as series: all findings in one, at the place of the first of them."""
-    findings = [r for r in results if isinstance(r, FINDINGS)]
+    findings: list[Label | Box | Measurement] = []
     series: list[Result] = []
     for result in results:
         if not isinstance(result, FINDINGS):
             series.append(result)
-        elif result is findings[0]:
+            continue
+        if not findings:
             series.append(findings)
+        findings.append(result)
     return series
 
 

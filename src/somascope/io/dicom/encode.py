@@ -212,7 +212,10 @@ class Encoder:
     def part10(
         self, own: Dataset, pixels: Sequence[memoryview | bytes], *, keyword: str = "PixelData"
     ) -> bytes:
-        """The file: shared attributes, ``own`` (which win), then ``pixels`` one after the other."""
+        """The file: shared attributes, ``own`` (which win), then ``pixels`` one after the other.
+
+        No ``pixels``, no pixel data: a report.
+        """
         elements = {**self._shared, **encode(own)}
         head = DicomBytesIO()
         head.is_little_endian, head.is_implicit_VR = True, False
@@ -235,9 +238,11 @@ class Encoder:
             "DoubleFloatPixelData": (0x7FE00009, b"OD"),
             "RawData": (0x53531003, b"OB"),
         }[keyword]
-        if keyword == "PixelData" and elements[0x00280100][-2:] in (b"\x01\x00", b"\x08\x00"):
+        bits = elements.get(0x00280100, b"")[-2:]
+        if keyword == "PixelData" and bits in (b"\x01\x00", b"\x08\x00"):
             vr = b"OB"
         header = struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, vr, 0, size + size % 2)
+        header = header if pixels else b""
         return b"".join(
             (
                 bytes(128),

@@ -92,7 +92,8 @@ KINDS = {
     k.sop_class: k
     for k in (
         *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
-        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW, REPORT),
+        *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW),
+        REPORT,
     )
 }
 """Every storage class written here."""

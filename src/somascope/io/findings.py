@@ -1,0 +1,45 @@
+"""Findings as plain JSON: for the command line and for programs that read no DICOM."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from somascope.core.finding import Box, Label, Measurement
+
+
+def plain(finding: Label | Box | Measurement) -> dict[str, Any]:
+    """One finding as JSON types: ``kind``, its own fields, and where it was seen.
+
+    Boxes give their corners in LPS mm beside their indices; a number that is not finite is null.
+    """
+    result: dict[str, Any] = {
+        "kind": type(finding).__name__.lower(),
+        "concept": asdict(finding.concept),
+        "confidence": finding.confidence,
+        "on": list(finding.on),
+    }
+    if isinstance(finding, Measurement):
+        result |= {
+            "value": finding.value if math.isfinite(finding.value) else None,
+            "unit": finding.unit,
+            "uncertainty": finding.uncertainty,
+        }
+    elif isinstance(finding, Label):
+        result["probabilities"] = dict(finding.probabilities)
+    else:
+        result |= {
+            "lower": list(finding.lower),
+            "upper": list(finding.upper),
+            "world": finding.grid.to_world([finding.lower, finding.upper]).tolist(),
+            "frame_of_reference": finding.grid.frame_of_reference,
+        }
+    return result
+
+
+def to_json(findings: Sequence[Label | Box | Measurement]) -> str:
+    """A JSON array, one object per finding."""
+    return json.dumps([plain(f) for f in findings], indent=1, ensure_ascii=False) + "\n"
