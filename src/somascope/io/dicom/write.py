@@ -27,6 +27,7 @@ from somascope.io.dicom import (
     modality,
     nuclear,
     pet,
+    radiograph,
     suv,
     validate,
 )
@@ -41,6 +42,7 @@ from somascope.io.dicom.units import real_world, rescale_type
 from somascope.io.dicom.window import window
 
 _FEW_SOURCES = 16
+_LONG = 1000
 
 
 def instances(
@@ -48,7 +50,7 @@ def instances(
     *,
     series_description: str | None = None,
     series_number: int | None = None,
-    multiframe: bool = False,
+    multiframe: bool | None = None,
     created: datetime | None = None,
 ) -> list[bytes]:
     """Part 10 files of ``image``, one series, ready to be stored or sent.
@@ -73,7 +75,8 @@ def instances(
         Defaults say what was done to which series.
     multiframe
         One Enhanced CT, MR or PET (or Multi-frame Secondary Capture) instance with functional
-        groups instead of one instance per slice.
+        groups instead of one instance per slice. Left open, it is chosen for runs of MR volumes
+        over time with more than a thousand slices.
     created
         Time to write as the instances' creation. Left out by default: then equal input gives
         equal bytes.
@@ -84,10 +87,18 @@ def instances(
         The image cannot be expressed (axes without a place, sheared rows, values that are not
         finite), or the result breaks a rule of `validate.check`.
     """
+    if _is_quantity(image) and not multiframe:
+        # A map of numbers (t, z, per cent) keeps its floating-point pixels.
+        from somascope.io.dicom import pm
+
+        return pm.instances(
+            image, series_description=series_description, series_number=series_number,
+            created=created,
+        )  # fmt: skip
     titles = Titles(series_description, series_number, created)
     moments = pet.frame_facts(image)
     image = replace(image, attributes=carry.tidy(image.attributes))
-    kind = iods.choose(image, multiframe=multiframe)
+    kind = iods.choose(image, multiframe=_is_long_run(image) if multiframe is None else multiframe)
     if kind.layout == "nuclear" and not planes(image.grid).upright:
         kind = iods.SC
     if kind.layout == "nuclear" and not planes(image.grid).right_handed:
@@ -135,6 +146,19 @@ def instances(
     return files
 
 
+def _is_quantity(image: Image) -> bool:
+    """Whether the image says of itself that it is a parametric map (PS3.3 C.8.32.2.1)."""
+    kept = image.attributes.get("ImageType") or ()
+    values = kept.split("\\") if isinstance(kept, str) else list(kept)
+    return values[3:4] == ["QUANTITY"] and image.data.dtype.kind == "f"
+
+
+def _is_long_run(image: Image) -> bool:
+    names = [a.name for a in image.axes]
+    slices = image.data.size // (image.grid.shape[1] * image.grid.shape[2])
+    return image.modality == "MR" and names == ["t"] and slices > _LONG
+
+
 def _reversed(image: Image) -> Image:
     """The same voxels at the same places, slices in the opposite order."""
     nz = image.grid.shape[0]
@@ -157,6 +181,7 @@ def pixel_facts(image: Image, stored: Stored, kind: Kind) -> dict[str, Any]:
     """The Image Pixel module (PS3.3 C.7.6.3)."""
     colour = any(a.name == "channel" for a in image.axes)
     grey = "MONOCHROME1" if iods.inverse(image) and kind in iods.INVERSE else "MONOCHROME2"
+    bits = radiograph.detector_bits(image, stored) if kind.iod == iods.DX.iod else stored.bits
     return {
         "SamplesPerPixel": 3 if colour else 1,
         "PhotometricInterpretation": "RGB" if colour else grey,
@@ -164,15 +189,15 @@ def pixel_facts(image: Image, stored: Stored, kind: Kind) -> dict[str, Any]:
         "Rows": image.grid.shape[1],
         "Columns": image.grid.shape[2],
         "BitsAllocated": stored.bits,
-        "BitsStored": stored.bits,
-        "HighBit": stored.bits - 1,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
         "PixelRepresentation": int(stored.signed),
     }
 
 
 def _place(series: Series, image: Image, kind: Kind, place: Planes) -> None:
     spacing = {"PixelSpacing": place.spacing}
-    if image.modality == "DX" and kind is iods.DX and not is_placed(image.grid):
+    if image.modality == "DX" and kind.iod == iods.DX.iod and not is_placed(image.grid):
         spacing = {} if not image.attributes.get("PixelSpacing") else spacing
     elif kind in (iods.SC, iods.US) and not is_placed(image.grid):
         # A picture without a known resolution: 1 mm is what its grid says for want of better.
@@ -195,7 +220,7 @@ def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
     if any(a.name == "channel" for a in image.axes):
         return
     plain = stored.slope == 1 and stored.intercept == 0
-    if kind.rescale or kind is iods.DX:
+    if kind.rescale or kind.iod == iods.DX.iod:
         slope, intercept = (stored.slope, stored.intercept) if kind.rescale else (1, 0)
         facts: dict[str, Any] = {"RescaleIntercept": intercept, "RescaleSlope": slope}
         if kind is not iods.PT:
@@ -204,9 +229,10 @@ def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
     centre, width = window(image.data, modality=image.modality, attributes=image.attributes)
     if not kind.rescale:
         centre, width = (centre - stored.intercept) / stored.slope, width / stored.slope
-    put(shared, {"WindowCenter": centre, "WindowWidth": width})
-    if width < 1 or not stored.exact:
-        put(shared, {"VOILUTFunction": "LINEAR_EXACT"})
+    if kind is not iods.DX_RAW:  # a window is for presentation alone (PS3.3 C.8.11.3)
+        put(shared, {"WindowCenter": centre, "WindowWidth": width})
+        if width < 1 or not stored.exact:
+            put(shared, {"VOILUTFunction": "LINEAR_EXACT"})
     if image.unit != "1" or not (plain or kind.rescale):
         item = real_world(
             suv.code_of(image.unit) if image.modality == "PT" else image.unit,
