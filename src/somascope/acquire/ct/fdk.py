@@ -14,6 +14,7 @@ from somascope.acquire.ct.cone import ConeScan, HelicalScan
 from somascope.acquire.ct.fbp import as_image, line_integrals, outside, target_grid
 from somascope.acquire.ct.filters import good_length, irfft, response, rfft
 from somascope.acquire.ct.hounsfield import chosen_mu_water
+from somascope.acquire.tensors import is_tensor
 from somascope.core import QUIET, Acquisition, Grid, Image, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float
@@ -167,16 +168,24 @@ class Feldkamp:
         """Attenuation ``(nz, ny, nx)`` in 1/mm on ``grid``; reads only the rows it needs.
 
         ``data`` is ``(views, rows, columns)``, an array or anything that is sliced like one (a
-        memory map, an HDF5 dataset).
+        memory map, an HDF5 dataset). A torch tensor on CUDA is reconstructed there and gives one.
         """
         first, down, across = geometry.plane(grid, self.scan.isocentre, kind="ct.cone")
+        z0 = float(grid.origin[2] - self.scan.isocentre[2])
+        lift = np.array([z0, grid.affine[2, 0]])
+        place = np.concatenate([first, down, across])
+        if is_tensor(data):
+            from somascope.acquire.ct.feldkamp import gpu
+
+            whole: Any = data
+            made: Any = gpu.slab(
+                self, whole, grid, np.concatenate([place, lift]), progress=progress
+            )
+            return made
         rows = self.rows_for(grid)
         nz, ny, nx = grid.shape
         detector = self.detector.copy()
         detector[4] -= rows.start
-        z0 = float(grid.origin[2] - self.scan.isocentre[2])
-        lift = np.array([z0, grid.affine[2, 0]])
-        place = np.concatenate([first, down, across])
         pillars = np.zeros((ny, nx, nz), np.float32)
         views = len(self.table)
         for start in range(0, views, _VIEWS):

@@ -84,6 +84,11 @@ class FourierSlice:
         y, x = self._points
         return (np.abs(y) <= np.pi * (1 + 1e-9)) & (np.abs(x) <= np.pi * (1 + 1e-9))
 
+    def tables(self) -> tuple[Float, Array, Float]:
+        """Radians per pixel ``(points, 2)``; phases per view and frequency; counts of those."""
+        points = np.stack([p.reshape(-1) for p in self._points], axis=-1)
+        return points, self._phase, self._sides
+
     def spread(
         self, spectra: Array, factor: Array, *, first: int = 0, limited: bool = False
     ) -> Array:

@@ -123,7 +123,7 @@ def _project(  # noqa: ANN202
 
 
 @triton.jit
-def _arctangent(y, x):  # noqa: ANN001, ANN202
+def arctangent(y, x):  # noqa: ANN001, ANN201
     """Angle of (x, y) for x > 0, to 2e-8 (Abramowitz and Stegun 1964, 4.4.49)."""
     steep = tl.abs(y) > x
     t = tl.where(steep, x, y) / tl.where(steep, y, x)
@@ -149,7 +149,7 @@ def _onto(inverse, q0, q1, q2, step, PARALLEL: tl.constexpr, CURVED: tl.constexp
         return side, up
     deep = tl.maximum(deep, 1e-6)
     if CURVED:
-        return _arctangent(side, deep) / step, up / tl.sqrt(deep * deep + side * side)
+        return arctangent(side, deep) / step, up / tl.sqrt(deep * deep + side * side)
     return side / deep, up / deep
 
 

@@ -13,7 +13,7 @@ from somascope.acquire.ct.fourier import FourierSlice, for_grid
 from somascope.acquire.ct.projectors import PlaneRays
 from somascope.acquire.ct.scan import Point, SliceScan, floating
 from somascope.core.errors import ParameterError
-from somascope.core.grid import Array, Grid
+from somascope.core.grid import Array, Float, Grid
 
 
 class ParallelScan(SliceScan):
@@ -100,8 +100,7 @@ class ParallelScan(SliceScan):
         if self.projector == "joseph":
             rays = self._rays()
             return self._as_range([rays.forward(one) for one in x])
-        engine = self.engine()
-        factor = engine.aperture * self._scale(engine)
+        engine, factor = self.engine(), self._factor()
         return self._as_range([engine.sample(one, factor) for one in x])
 
     def _unproject(self, y: Array) -> Array:
@@ -109,8 +108,7 @@ class ParallelScan(SliceScan):
         if self.projector == "joseph":
             rays = self._rays()
             return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in y])
-        engine = self.engine()
-        factor = engine.aperture * self._scale(engine)
+        engine, factor = self.engine(), self._factor()
         return np.stack(
             [engine.spread(rfft(one, engine.length), factor, limited=True) for one in y]
         )
@@ -124,8 +122,19 @@ class ParallelScan(SliceScan):
             )  # fmt: skip
         return self._fourier
 
-    def _scale(self, engine: FourierSlice) -> float:
-        return engine.pixel / (engine.length * engine.spacing)
+    def _factor(self) -> Float:
+        """What each frequency of a projection is multiplied with."""
+        engine = self.engine()
+        return engine.aperture * (engine.pixel / (engine.length * engine.spacing))
+
+    def _on(self, device: Any) -> Any:
+        if self.projector == "joseph":
+            return super()._on(device)
+        from somascope.acquire.ct.slices.gpu import Slices
+
+        return Slices(
+            self.engine(), self._factor(), shape=self.domain, samples=self.range, device=device
+        )
 
     def _rays(self) -> PlaneRays:
         if self._joseph is None:

@@ -30,7 +30,7 @@ class RayScan:
 
     A subclass has ``range``, ``views()``, and the two projections of arrays, ``_project`` and
     ``_unproject``. `forward` and `adjoint` take arrays and torch tensors (float32): those on CUDA
-    are projected there, with Joseph's method, and stay there.
+    are projected there and stay there, and gradients flow through both.
     """
 
     stacked = False
@@ -81,12 +81,14 @@ class RayScan:
             return gpu.ThroughNumPy(self)
         key = str(x.device)
         if key not in self._devices:
-            from somascope.acquire.ct.gpu import Rays
-
-            self._devices[key] = Rays(
-                self._grid, self.views(), self.range, stacked=self.stacked, device=x.device
-            )
+            self._devices[key] = self._on(x.device)
         return self._devices[key]
+
+    def _on(self, device: Any) -> Any:
+        """The projector on a GPU: sums along rays (Joseph)."""
+        from somascope.acquire.ct.gpu import Rays
+
+        return Rays(self._grid, self.views(), self.range, stacked=self.stacked, device=device)
 
 
 class SliceScan(RayScan):
