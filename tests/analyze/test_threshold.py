@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from somascope.analyze.components import fill_holes, label
+from somascope.process.components import fill_holes, label
 from somascope.analyze.threshold import otsu, threshold
 from somascope.core import Axis, Grid, Image, Provenance, Source
 from somascope.core.errors import GeometryError, ParameterError

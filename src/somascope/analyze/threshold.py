@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from somascope.analyze.components import fill_holes as filled
-from somascope.analyze.components import label as components
 from somascope.core import (
     QUIET,
     TISSUE,
@@ -21,6 +19,8 @@ from somascope.core import (
 )
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.process.components import fill_holes as filled
+from somascope.process.components import label as components
 
 COLOURS = (
     (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),

@@ -1,0 +1,146 @@
+"""Connected components by runs: a row's runs of set voxels are joined with those they touch.
+
+A volume has far fewer runs than voxels, so the joining (union-find with path halving) is short;
+counting, listing and writing back go over the rows on all cores.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from somascope.core.grid import Array
+
+
+@numba.njit(parallel=True, cache=True)
+def _count(mask: Array, counts: Array) -> None:
+    nz, ny, nx = mask.shape
+    for j in numba.prange(nz * ny):
+        row = mask[j // ny, j % ny]
+        n = np.uint32(row[0] != 0)
+        for x in range(1, nx):
+            n += np.uint32((row[x] != 0) & (row[x - 1] == 0))
+        counts[j + 1] = n
+
+
+@numba.njit(parallel=True, cache=True)
+def _list(mask: Array, first: Array, begin: Array, end: Array) -> None:
+    nz, ny, nx = mask.shape
+    for j in numba.prange(nz * ny):
+        row = mask[j // ny, j % ny]
+        k = first[j]
+        if k == first[j + 1]:
+            continue
+        inside = False
+        for x in range(nx):
+            if row[x] != 0 and not inside:
+                begin[k] = x
+                inside = True
+            elif row[x] == 0 and inside:
+                end[k] = x
+                k += 1
+                inside = False
+        if inside:
+            end[k] = nx
+
+
+@numba.njit(cache=True)
+def _root(parent: Array, i: int) -> int:
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@numba.njit(cache=True)
+def _join(
+    a: int, a_stop: int, b: int, b_stop: int, reach: int, begin: Array, end: Array, parent: Array
+) -> None:
+    """Runs of two rows that overlap (``reach`` 0) or also touch at a corner (1)."""
+    while a < a_stop and b < b_stop:
+        if begin[a] < end[b] + reach and begin[b] < end[a] + reach:
+            p, q = _root(parent, a), _root(parent, b)
+            # The smaller number stays the root: components are numbered by their first voxel.
+            if p < q:
+                parent[q] = p
+            elif q < p:
+                parent[p] = q
+        if end[a] < end[b]:
+            a += 1
+        else:
+            b += 1
+
+
+@numba.njit(cache=True)
+def _joined(
+    nz: int, ny: int, rank: int, first: Array, begin: Array, end: Array, parent: Array
+) -> None:
+    for z in range(nz):
+        for y in range(ny):
+            j = z * ny + y
+            if first[j] == first[j + 1]:
+                continue
+            for dz in range(-1, 1):
+                for dy in range(-1, 2 if dz else 0):
+                    apart = abs(dz) + abs(dy)
+                    if z + dz < 0 or y + dy < 0 or y + dy >= ny or apart > rank:
+                        continue
+                    k = j + dz * ny + dy
+                    reach = 1 if apart < rank else 0
+                    _join(first[j], first[j + 1], first[k], first[k + 1], reach, begin, end, parent)
+
+
+@numba.njit(cache=True)
+def _numbered(parent: Array, begin: Array, end: Array, sizes: Array) -> int:
+    """Roots become 0, 1, 2 ... in order of their first voxel; ``sizes`` their voxels."""
+    n = 0
+    for k in range(parent.size):
+        if parent[k] == k:
+            parent[k] = n
+            sizes[n] = end[k] - begin[k]
+            n += 1
+        else:
+            parent[k] = parent[parent[k]]  # smaller, and numbered already
+            sizes[parent[k]] += end[k] - begin[k]
+    return n
+
+
+@numba.njit(parallel=True, cache=True)
+def _written(first: Array, begin: Array, end: Array, names: Array, out: Array) -> None:
+    nz, ny, _ = out.shape
+    for j in numba.prange(nz * ny):
+        row = out[j // ny, j % ny]
+        row[:] = 0
+        for k in range(first[j], first[j + 1]):
+            row[begin[k] : end[k]] = names[k]
+
+
+def label(mask: Array, rank: int) -> tuple[Array, Array]:
+    """Number the components of ``(nz, ny, nx)`` (bool or uint8), the largest first.
+
+    ``rank`` 1, 2 or 3: voxels are neighbours that differ in up to so many indices by one.
+
+    Returns
+    -------
+    tuple
+        int32 labels from 1 (equal ones in order of their first voxel), and voxel counts ``(n,)``.
+    """
+    mask = np.ascontiguousarray(mask).view(np.uint8)
+    nz, ny, _ = mask.shape
+    first = np.zeros(nz * ny + 1, np.int64)
+    _count(mask, first)
+    np.cumsum(first, out=first)
+    total = int(first[-1])
+    begin, end = np.empty(total, np.int32), np.empty(total, np.int32)
+    _list(mask, first, begin, end)
+    parent = np.arange(total, dtype=np.int64)
+    _joined(nz, ny, rank, first, begin, end, parent)
+    sizes = np.zeros(total, np.int64)
+    n = _numbered(parent, begin, end, sizes)
+    sizes = sizes[:n]
+    order = np.argsort(-sizes, kind="stable")
+    names = np.empty(n, np.int32)
+    names[order] = np.arange(1, n + 1, dtype=np.int32)
+    out = np.empty(mask.shape, np.int32)
+    _written(first, begin, end, names[parent] if total else names, out)
+    return out, sizes[order]
