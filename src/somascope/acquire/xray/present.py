@@ -181,6 +181,7 @@ def _said(photometric: str, bits: int, image: Image) -> dict[str, Any]:
     return {
         "PhotometricInterpretation": photometric,
         "PresentationIntentType": "FOR PRESENTATION",
+        "BitsStored": bits,
         "PixelIntensityRelationship": "LOG",
         "PixelIntensityRelationshipSign": -1 if photometric == "MONOCHROME2" else 1,
         "WindowCenter": float(2 ** (bits - 1)),

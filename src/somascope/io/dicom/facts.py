@@ -132,6 +132,8 @@ def attributes(first: Slice, axes: Sequence[str]) -> dict[str, Any]:
                 found[name] = number
     if e.text(0x00090010).startswith("GEMS_PETD_01") and e.text(0x0009100D):
         found["0009100D"] = e.text(0x0009100D)
+    if e.text("Modality") == "DX" and e.integer("BitsStored"):
+        found["BitsStored"] = e.integer("BitsStored")  # the detector's, or the P-values'
     meaning = e.text("PhotometricInterpretation")
     if meaning in _GREY and "channel" not in axes:
         found["PhotometricInterpretation"] = meaning

@@ -53,6 +53,8 @@ US_FILM = Kind(
     "ultrasound-multi-frame-image", _BASE + "3.1", "cine", _UNSIGNED, rescale=False, colour=True
 )
 DX = Kind("digital-x-ray-image", _BASE + "1.1", "single", _UNSIGNED, rescale=False)
+DX_RAW = Kind("digital-x-ray-image", _BASE + "1.1.1", "single", _UNSIGNED, rescale=False)
+"""Digital X-Ray Image Storage - For Processing."""
 CR = Kind("computed-radiography-image", _BASE + "1", "single", Rules(signed=False))
 SC = Kind("secondary-capture-image", _BASE + "7", "single", _EITHER, colour=True)
 SC_WORDS = Kind(
@@ -82,7 +84,7 @@ PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
 RAW = Kind("raw-data", _BASE + "66", "raw")
 REPORT = Kind("comprehensive-3d-sr", _BASE + "88.34", "raw")
 
-INVERSE = (CT, MR, DX, CR, SC)
+INVERSE = (CT, MR, DX, DX_RAW, CR, SC)
 """What may be MONOCHROME1: small values are shown white."""
 
 _COUNTED = ("energy", "detector", "phase", "rotation", "rr", "timeslot", "view")
@@ -91,7 +93,7 @@ _COUNTED = ("energy", "detector", "phase", "rotation", "rr", "timeslot", "view")
 KINDS = {
     k.sop_class: k
     for k in (
-        *(CT, MR, PT, NM, US, US_FILM, DX, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
+        *(CT, MR, PT, NM, US, US_FILM, DX, DX_RAW, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
         *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW),
         REPORT,
     )
@@ -134,10 +136,17 @@ def choose(image: Image, *, multiframe: bool = False) -> Kind:
             return SC_WORDS
     if image.modality in ("DX", "CR") and (not flat or leading):
         return SC
+    if image.modality == "DX" and for_processing(image):
+        return SC if colour else DX_RAW
     if image.modality == "DX" and not _counts(image.data):
         return SC
     classic = {"CT": CT, "MR": MR, "PT": PT, "NM": NM, "DX": DX, "CR": CR}
     return classic.get(image.modality, SC)
+
+
+def for_processing(image: Image) -> bool:
+    """Whether a radiograph is to be processed before anybody reads it (PS3.3 C.8.11.1)."""
+    return image.attributes.get("PresentationIntentType") == "FOR PROCESSING"
 
 
 def inverse(image: Image) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somascope.core.image import Image
-from somascope.io.dicom import carry, iods, nuclear, suv
+from somascope.io.dicom import carry, iods, nuclear, radiograph, suv
 from somascope.io.dicom.compose import image_type
 from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes
@@ -31,7 +31,7 @@ def facts(image: Image, *, kind: Kind, planes: Planes) -> dict[str, Any]:
         iods.NM.iod: _nm,
         iods.US.iod: _us,
         iods.US_FILM.iod: _us,
-        iods.DX.iod: _dx,
+        iods.DX.iod: radiograph.facts,
         iods.CR.iod: _cr,
         **{k.iod: _film for k in (iods.SC_FILM_BYTES, iods.SC_FILM_WORDS, iods.SC_FILM_COLOUR)},
     }
@@ -149,26 +149,6 @@ def _us(image: Image, planes: Planes) -> dict[str, Any]:
         "SequenceOfUltrasoundRegions": [region],
         "UltrasoundColorDataPresent": int(colour),
         "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
-    }
-
-
-def _dx(image: Image, planes: Planes) -> dict[str, Any]:
-    return {
-        "ImageType": _type(image, ""),
-        "PresentationIntentType": "FOR PRESENTATION",
-        "PresentationLUTShape": "INVERSE" if iods.inverse(image) else "IDENTITY",
-        "ImagerPixelSpacing": image.attributes.get("ImagerPixelSpacing") or planes.spacing,
-        "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
-        **_pick(
-            image,
-            {
-                "ImageLaterality": "U",
-                "PixelIntensityRelationship": "LIN",
-                "PixelIntensityRelationshipSign": 1,
-                "BurnedInAnnotation": "NO",
-                "PatientOrientation": ["L", "F"],
-            },
-        ),
     }
 
 

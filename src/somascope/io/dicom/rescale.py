@@ -109,15 +109,22 @@ def _ucum(unit: str) -> str:
     return {"mm^2/s": "mm2/s", "um^2/s": "um2/s"}.get(unit, suv.unit_of_code(unit))
 
 
-def mapped(item: Elements) -> Rescale | None:
-    """A Real World Value Mapping (C.7.6.16.2.11) with a UCUM unit, ``None`` without one."""
+def mapped(item: Elements, *, unitless: bool = False) -> Rescale | None:
+    """A Real World Value Mapping (C.7.6.16.2.11) with a UCUM unit, ``None`` without one.
+
+    ``unitless``: one without a unit counts too (a radiograph has no other place for its scale).
+    """
     for mapping in item.items("RealWorldValueMappingSequence"):
         code = mapping.first("MeasurementUnitsCodeSequence")
         # Codes of more than 16 characters have an attribute of their own.
         unit = (code.text("CodeValue") or code.text(0x00080119)) if code is not None else ""
         slope = mapping.number("RealWorldValueSlope")
-        if unit in _NO_UNIT or slope is None or slope == 0:
+        if slope is None or slope == 0:
             continue
+        if unit in _NO_UNIT:
+            if not unitless:
+                continue
+            unit = "1"
         return Rescale(slope, mapping.number("RealWorldValueIntercept") or 0.0, _ucum(unit))
     return None
 

@@ -49,6 +49,8 @@ def rules(dataset: Dataset) -> Iterator[str]:
                 yield f"FrameIncrementPointer points to {tag}, which is not there (PS3.3 C.7.6.6)"
     if iod == iods.PT.iod and float(dataset.get("RescaleIntercept") or 0) != 0:
         yield "RescaleIntercept is not 0 in a PET image (PS3.3 C.8.9.4)"
+    if iod == iods.DX.iod:
+        yield from _radiograph(dataset)
     if iod == iods.SEGMENTATION.iod:
         yield from _segments(dataset)
     if iod == iods.REPORT.iod:
@@ -117,6 +119,23 @@ def _geometry(dataset: Dataset, path: str) -> Iterator[str]:
         low = [float(v) for v in _list(dataset.get(word)) if float(v) <= 0]
         if low and not (word == "SliceThickness" and low == [0]):
             yield f"{path}{word} is {low[0]}; it must be above 0 (PS3.3 10.7.1.3)"
+
+
+def _radiograph(dataset: Dataset) -> Iterator[str]:
+    processing = dataset.get("SOPClassUID") == iods.DX_RAW.sop_class
+    said = str(dataset.get("PresentationIntentType") or "")
+    if said != ("FOR PROCESSING" if processing else "FOR PRESENTATION"):
+        yield f"PresentationIntentType is {said} in this storage class (PS3.3 A.26)"
+    if processing and ("WindowCenter" in dataset or "VOILUTSequence" in dataset):
+        yield "WindowCenter is for presentation alone (PS3.3 C.8.11.3)"
+    if float(dataset.get("RescaleSlope") or 1) != 1 or float(dataset.get("RescaleIntercept") or 0):
+        yield "RescaleSlope and RescaleIntercept are not 1 and 0 (PS3.3 C.8.11.3)"
+    if "PixelSpacingCalibrationType" in dataset and not dataset.get(
+        "PixelSpacingCalibrationDescription"
+    ):
+        yield "PixelSpacingCalibrationDescription is missing (Type 1C, PS3.3 10.7.1)"
+    if not 6 <= int(dataset.get("BitsStored") or 0) <= 16:
+        yield f"BitsStored is {dataset.get('BitsStored')}, not 6 to 16 (PS3.3 C.8.11.3)"
 
 
 def _list(value: Any) -> list[Any]:
