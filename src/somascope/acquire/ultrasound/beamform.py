@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from somascope.acquire.ultrasound.channels import ChannelScan, points_of
-from somascope.acquire.ultrasound.choices import Compound, FNumber, SpeedOfSound, Window
+from somascope.acquire.ultrasound.choices import Compound, FNumber, Part, SpeedOfSound, Window
 from somascope.acquire.ultrasound.das import Beamformer, in_band
 from somascope.acquire.ultrasound.samples import frame_axes, scan_of
 from somascope.core import QUIET, Acquisition, Axis, Grid, Image, Progress, operation
@@ -21,13 +21,15 @@ def das(
     window: Window = "hann",
     compound: Compound = True,
     speed_of_sound: SpeedOfSound = None,
+    part: Part = "complex",
     progress: Progress = QUIET,
 ) -> Image:
     """Beamform by delay and sum: the complex image whose modulus is the echoes' envelope.
 
     Each echo is taken where sound on its way out and back must have brought it, turned back by
     its carrier and added over the receiving aperture and over all transmits. RF is mixed down
-    first. The image is complex64 on the scan's grid, ``(t?, transmit?, z, y, x)``; unit 1.
+    first. The image is complex64 (or its modulus, float32) on the scan's grid,
+    ``(t?, transmit?, z, y, x)``; unit 1.
 
     Source: Montaldo et al. 2009, IEEE Trans UFFC 56:489 (plane waves, compounding).
     """
@@ -42,6 +44,8 @@ def das(
     values = made(iq, compound=compound, progress=Progress(
         lambda f, m: progress(0.1 + 0.9 * f, m)
     ))  # fmt: skip
+    if part == "magnitude":
+        values = np.abs(values)
     return image_of(acquisition, scan, values, compound=compound)
 
 

@@ -23,3 +23,17 @@ SpeedOfSound: TypeAlias = Annotated[
 Compound: TypeAlias = Annotated[
     bool, Param("Add the images of all transmits coherently; else keep one of each")
 ]
+DynamicRange: TypeAlias = Annotated[
+    float, Param("Decibels from black to white", unit="dB", minimum=1.0, maximum=200.0, step=5.0)
+]
+Gain: TypeAlias = Annotated[
+    float, Param("Added before cutting at white", unit="dB", minimum=-100.0, maximum=100.0)
+]
+Output: TypeAlias = Annotated[
+    Literal["grey levels", "decibel"],
+    Param("8 bit for the screen, or decibels below the maximum in floating point"),
+]
+Part: TypeAlias = Annotated[
+    Literal["complex", "magnitude"],
+    Param("The echo with its phase, or its envelope (which DICOM can store)"),
+]

@@ -148,8 +148,8 @@ def _inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
         s = first[p] + away[p]
         i = np.uint32(s)
         f = s - F(i)
-        ar, ai = _pair(trace[i])
-        br, bi = _pair(trace[i + np.uint32(1)])
+        ar, ai = _pair(trace[i])  # pyright: ignore
+        br, bi = _pair(trace[i + np.uint32(1)])  # pyright: ignore
         re = ar + f * (br - ar)
         im = ai + f * (bi - ai)
         real[p] += re * cosine[p] - im * sine[p]
@@ -166,8 +166,8 @@ def _partly(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
         if s >= F(0) and s < last:
             i = np.uint32(s)
             f = s - F(i)
-            ar, ai = _pair(trace[i])
-            br, bi = _pair(trace[i + np.uint32(1)])
+            ar, ai = _pair(trace[i])  # pyright: ignore
+            br, bi = _pair(trace[i + np.uint32(1)])  # pyright: ignore
             re = ar + f * (br - ar)
             im = ai + f * (bi - ai)
             real[p] += re * cosine[p] - im * sine[p]

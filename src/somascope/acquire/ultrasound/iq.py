@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def demodulated(
     rf = np.asarray(rf)
     count = rf.shape[-1]
     step = max(int(decimation), 1)
-    length = fft.next_fast_len(-(-(count + 32) // step)) * step
+    length = fast_length(-(-(count + 32) // step)) * step
     f = np.arange(length // 2 + 1) * (sampling_frequency / length)
     half = min(bandwidth, 1.0) * frequency
     edge = max(0.1 * half, 2 * sampling_frequency / length)
@@ -75,12 +75,21 @@ def demodulated(
     block = max(1, 2**22 // length)
     for k in range(0, len(rows), block):
         part = np.ascontiguousarray(rows[k : k + block], np.float32)
-        spectrum = fft.rfft(part, length, axis=-1, workers=cores())
+        spectrum: Any = fft.rfft(part, length, axis=-1, workers=cores())
         base = np.zeros((len(part), short), np.complex64)
         base[:, at] = spectrum[:, low:high] * (gain[low:high] / step)
-        out[k : k + block] = fft.ifft(base, axis=-1, workers=cores())[:, :kept]
+        mixed: Any = fft.ifft(base, axis=-1, workers=cores())
+        out[k : k + block] = mixed[:, :kept]
     out *= phase
     return out.reshape(*rf.shape[:-1], kept)
+
+
+def fast_length(count: int) -> int:
+    """The next length that the FFT does quickly."""
+    from scipy import fft
+
+    length: Any = fft.next_fast_len(int(count), real=True)
+    return int(length)
 
 
 def decimation_for(scan: ChannelScan) -> int:

@@ -166,7 +166,8 @@ def matrix(
     x = (np.arange(columns) - (columns - 1) / 2) * pitch
     z = (np.arange(rows) - (rows - 1) / 2) * pitch
     zz, xx = np.meshgrid(z, x, indexing="ij")
-    positions = np.stack([xx.ravel(), np.zeros(xx.size), zz.ravel()], axis=1)
+    positions = np.zeros((xx.size, 3))
+    positions[:, 0], positions[:, 2] = xx.ravel(), zz.ravel()
     normals = np.tile([0.0, 1.0, 0.0], (xx.size, 1))
     side = 0.9 * pitch if width is None else width
     return Probe("matrix", positions, normals, pitch, side, side, centre_frequency, bandwidth,

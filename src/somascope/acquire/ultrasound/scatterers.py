@@ -13,15 +13,21 @@ factor, so no exponential is computed in the loop.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from somascope.acquire.chunks import in_chunks, one_thread
 from somascope.acquire.ultrasound.channels import ChannelScan
+from somascope.acquire.ultrasound.iq import fast_length
 from somascope.acquire.ultrasound.probe import Probe
 from somascope.core import QUIET, Progress
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
 
 _CHUNK = 2048
+_BLOCK = 48
+"""Frequencies that follow from one exponential."""
 _FLOOR = 0.01
 """Amplitude, relative to the middle, below which a frequency of the pulse is left out."""
 
@@ -62,6 +68,21 @@ def echoes(
         centre frequency with its peak, 1, at the firing time: an echo's envelope peaks at its
         delay.
     """
+    points, amplitudes, same = frames_of(scan, points, amplitudes)
+    frames = len(points)
+    out = np.empty((frames, *scan.range[-3:]), np.float32)
+    for k in range(1 if same else frames):
+        part = Progress(lambda f, m, k=k: progress((k + f) / frames, m))
+        out[k] = _frame(scan, points[k], amplitudes[k], attenuation=attenuation,
+                        directivity=directivity, spreading=spreading, progress=part)  # fmt: skip
+    if same:
+        out[1:] = out[0]
+    progress(1.0, "simulated")
+    return out.reshape(scan.range)
+
+
+def frames_of(scan: ChannelScan, points: Array, amplitudes: Array) -> tuple[Float, Float, bool]:
+    """Places ``(frames, n, 3)`` and strengths ``(frames, n)``; whether all frames are alike."""
     if scan.complex:
         raise ParameterError("echoes are simulated as RF; demodulate them afterwards")
     points, amplitudes = np.asarray(points, np.float64), np.asarray(amplitudes, np.float64)
@@ -78,15 +99,7 @@ def echoes(
     if not (np.isfinite(points).all() and np.isfinite(amplitudes).all()):
         raise GeometryError("scatterers' places or amplitudes are not finite")
     same = points.strides[0] == 0 and amplitudes.strides[0] == 0
-    out = np.empty((frames, *scan.range[-3:]), np.float32)
-    for k in range(1 if same else frames):
-        part = Progress(lambda f, m, k=k: progress((k + f) / frames, m))
-        out[k] = _frame(scan, points[k], amplitudes[k], attenuation=attenuation,
-                        directivity=directivity, spreading=spreading, progress=part)  # fmt: skip
-    if same:
-        out[1:] = out[0]
-    progress(1.0, "simulated")
-    return out.reshape(scan.range)
+    return points, amplitudes, same
 
 
 def pulse_spectrum(probe: Probe, frequencies: Array) -> Float:
@@ -126,7 +139,7 @@ def _frame(
     stop = max(end, 2 * float(near.max() + size) / c + float(last) + gap)
     skip = int(np.ceil((scan.start - begin) * fs))
     begin = scan.start - skip / fs
-    length = fft.next_fast_len(int(np.ceil((stop - begin) * fs)) + 2, real=True)
+    length = fast_length(int(np.ceil((stop - begin) * fs)) + 2)
     f = np.arange(length // 2 + 1) * (fs / length)
     pulse = pulse_spectrum(probe, f)
     used = np.flatnonzero(pulse > _FLOOR)
@@ -140,27 +153,43 @@ def _frame(
     firing = (firing * scan.transmit.apodisation.T).astype(np.complex64)
     chunks = range(0, len(points), _CHUNK)
     for n, k in enumerate(chunks):
-        way, step = _ways(
-            probe, points[k : k + _CHUNK], c, f[used[0]], fs / length, attenuation=attenuation,
-            directivity=directivity, spreading=spreading,
+        start, rate = _ways(
+            probe, points[k : k + _CHUNK], c, attenuation=attenuation, directivity=directivity,
+            spreading=spreading,
         )  # fmt: skip
         weight = amplitudes[k : k + _CHUNK, None].astype(np.float32)
-        for i in range(used.size):
-            spectrum[i] += way.T @ (weight * (way @ firing[i]))
-            way *= step
+        blocks = -(-used.size // _BLOCK)
+        with one_thread():
+            in_chunks(_sound, blocks, start, rate, weight, firing, f[used], spectrum)
         progress((n + 1) / len(chunks), "sounding")
     # A pulse of height 1: the mean of its spectrum over one side is 1.
     spectrum *= (pulse[used] / pulse[used].sum() * length / 2)[:, None, None]
     full = np.zeros((transmits, elements, f.size), np.complex64)
     full[..., used] = spectrum.transpose(2, 1, 0)
-    return fft.irfft(full, length, axis=-1)[..., skip : skip + samples]
+    traces: Any = fft.irfft(full, length, axis=-1)
+    return traces[..., skip : skip + samples]
+
+
+def _sound(
+    begin: int, end: int, start: Array, rate: Array, weight: Array, firing: Array, f: Float,
+    spectrum: Array,
+) -> None:  # fmt: skip
+    """Add the echoes of one chunk of scatterers at some blocks of frequencies."""
+    step = np.exp(rate * (f[1] - f[0] if f.size > 1 else 0.0)).astype(np.complex64)
+    for block in range(begin, end):
+        low, high = block * _BLOCK, min(f.size, block * _BLOCK + _BLOCK)
+        # In double precision: the phase is hundreds of turns.
+        way = (start * np.exp(rate.astype(np.complex128) * f[low])).astype(np.complex64)
+        for i in range(low, high):
+            spectrum[i] += way.T @ (weight * (way @ firing[i]))
+            way *= step
 
 
 def _ways(
-    probe: Probe, points: Float, c: float, lowest: float, df: float, *, attenuation: float,
-    directivity: bool, spreading: bool,
+    probe: Probe, points: Float, c: float, *, attenuation: float, directivity: bool,
+    spreading: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """``G`` at the lowest frequency, and its factor from one frequency to the next."""
+    """Gain of every way (scatterers, elements), and the logarithm of ``G`` per Hz."""
     gap = points[:, None] - probe.positions
     d = np.maximum(np.linalg.norm(gap, axis=-1), 1e-3)
     gain = np.ones(d.shape)
@@ -173,5 +202,4 @@ def _ways(
     # dB/(cm MHz) as nepers per mm and Hz.
     loss = attenuation * np.log(10) / 20 / 10 / 1e6
     rate = -(2j * np.pi / c + loss) * d
-    way = gain * np.exp(rate * lowest)
-    return way.astype(np.complex64), np.exp(rate * df).astype(np.complex64)
+    return gain, rate

@@ -9,13 +9,14 @@ import numpy as np
 from somascope.acquire.ultrasound import probe as probes
 from somascope.acquire.ultrasound import transmit as waves
 from somascope.acquire.ultrasound.channels import ChannelScan
+from somascope.acquire.ultrasound.fronts import front_echoes
 from somascope.acquire.ultrasound.probe import Probe
 from somascope.acquire.ultrasound.scatterers import echoes, pulse_length
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float, Grid
 
-__all__ = ["echoes", "simulate", "strewn", "with_noise"]
+__all__ = ["echoes", "front_echoes", "simulate", "strewn", "with_noise"]
 
 
 @operation("acquire.ultrasound.simulate")
@@ -49,6 +50,10 @@ def simulate(
         Literal["amplitude", "decibel"],
         Param("What the image's numbers are: the scatterers' amplitude, or 20 log10 of it"),
     ] = "amplitude",
+    diffraction: Annotated[
+        bool | None, Param("Sum what all elements send, or let each wave be its ideal front, which "
+                           "is much faster; only focused beams are summed if not given")
+    ] = None,
     attenuation: Annotated[
         float, Param("Of the tissue", unit="dB/(cm.MHz)", minimum=0.0, maximum=5.0, step=0.05)
     ] = 0.0,
@@ -69,8 +74,9 @@ def simulate(
     """Scan an image of echogenicity with ultrasound: RF of every element after every transmit.
 
     Random scatterers as strong as the image's values (>= 0) are strewn over its plane and sounded
-    one by one (`scatterers.echoes`). Rows of the image go down from the probe, columns to the
-    left of the patient; a cine (axis t) keeps its scatterers and changes their strength.
+    one by one (`scatterers.echoes`, `fronts.front_echoes`). Rows of the image go down from the
+    probe, columns to the left of the patient; a cine (axis t) keeps its scatterers and changes
+    their strength.
     """
     if image.grid.shape[0] != 1 or [a.name for a in image.axes] not in ([], ["t"]):
         raise GeometryError(
@@ -101,7 +107,9 @@ def simulate(
         rng=rng,
     )  # fmt: skip
     strength = strength if image.axes else strength[0]
-    rf = echoes(scan, points, strength, attenuation=attenuation, progress=progress)
+    summed = transmit == "focused" if diffraction is None else diffraction
+    sound = echoes if summed else front_echoes
+    rf = sound(scan, points, strength, attenuation=attenuation, progress=progress)
     if snr is not None:
         rf = with_noise(rf, snr, rng=rng)
     return Acquisition(

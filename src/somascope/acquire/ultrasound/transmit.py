@@ -175,7 +175,7 @@ def focused(
 ) -> Transmits:
     """Waves that meet at ``foci`` (transmits, 3) mm before the face.
 
-    With ``f_number`` only elements within depth over twice that number of the focus fire.
+    With ``f_number`` only elements fire from which the focus lies within that aperture.
     """
     v = _vectors(foci)
     weights: Float = np.ones((len(v), probe.elements))
@@ -184,9 +184,11 @@ def focused(
     if f_number is not None:
         if not f_number > 0:
             raise ParameterError(f"transmit f-number {f_number}; give a positive number")
-        away = np.linalg.norm(probe.positions[None, :, ::2] - v[:, None, ::2], axis=-1)
-        half = np.maximum(v[:, 1] / (2 * f_number), probe.pitch)
-        weights = weights * (away <= half[:, None])
+        gap = v[:, None] - probe.positions
+        deep = np.einsum("tek,ek->te", gap, probe.normals)
+        side = np.linalg.norm(gap - deep[..., None] * probe.normals, axis=-1)
+        half = np.maximum(deep / (2 * f_number), probe.pitch)
+        weights = weights * ((side <= half) & (deep > 0))
     return _started(Transmits("focused", v, np.zeros(len(v)), weights), probe, speed_of_sound)
 
 
