@@ -46,7 +46,7 @@ def ramp(length: int, spacing: float, *, window: str, cutoff: float) -> Array:
     return response * taper(np.fft.rfftfreq(length, spacing) * 2 * spacing, window, cutoff)
 
 
-def taper(f: Float, window: str, cutoff: float) -> Float:
+def taper(f: Array, window: str, cutoff: float) -> Float:
     """The window at frequencies ``f`` as shares of Nyquist's."""
     x = np.minimum(np.abs(f) / cutoff, 1.0)
     shape = {
@@ -158,7 +158,8 @@ def upright(grid: Grid, *, operation_name: str) -> None:
     other = [step[2, 1], step[2, 2], step[0, 0], step[1, 0], step[0, 1], step[1, 2]]
     if np.abs(other).max() > 1e-6:
         raise GeometryError(
-            f"{operation_name} makes axial slices with rows along L; this grid is {grid.orientation}"
+            f"{operation_name} makes axial slices with rows along L; this grid is "
+            f"{grid.orientation}"
         )
 
 

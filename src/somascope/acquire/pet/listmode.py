@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -98,13 +99,20 @@ class ListModeScan:
             own["times"] = self.times
         return own
 
-    def of_events(self, which: slice | Array, *, grid: Grid | None = None) -> ListModeScan:
-        """The scan with some of its events, or on another grid."""
-        new: dict[str, Any] = {"grid": self._grid if grid is None else grid}
+    def of_events(self, which: slice | Array) -> ListModeScan:
+        """The scan with some of its events."""
+        new: dict[str, Any] = {}
         for name in ("crystals", "tof", "times"):
             kept = getattr(self, name)
             new[name] = None if kept is None else kept[which]
         return ListModeScan(**{**self.describe(), **new})
+
+    def on_grid(self, grid: Grid) -> ListModeScan:
+        """The scan with its image on another grid; the events are shared."""
+        other = copy(self)
+        other._grid = grid  # noqa: SLF001
+        other._blur = Blur(grid, self.psf) if self.psf > 0 else None  # noqa: SLF001
+        return other
 
     def lines(self) -> Iterator[tuple[slice, Lines]]:
         """The lines of all events, a part at a time."""
