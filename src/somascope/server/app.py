@@ -158,12 +158,14 @@ def _api(archive: Archive, settings: Settings) -> FastAPI:
         from somascope.jobs import Jobs
         from somascope.server.api import create_router
         from somascope.server.api.upload import Limits
+        from somascope.server.live.routes import live_router
 
         limits = Limits(
             file_bytes=settings.part_bytes, files=settings.parts,
             convert_bytes=settings.convert_bytes, convert_seconds=settings.convert_seconds,
         )  # fmt: skip
         api.include_router(create_router(archive, Jobs(archive), limits=limits))
+        api.include_router(live_router(archive))
     return api
 
 
@@ -242,6 +244,8 @@ def web_server(
             port=port,
             http=protocol(settings),
             ws="none" if find_spec("websockets") is None else "auto",
+            ws_max_size=128 << 10,
+            ws_per_message_deflate=False,  # frames hardly shrink, and it would cost their time
             loop="auto",
             log_level="warning",
             log_config=None,
