@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.process.components import fill_holes as filled
 from somascope.process.components import label as components
+from somascope.process.histogram import of_values
+from somascope.process.thresholds import Method, thresholds
 
 COLOURS = (
     (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),
@@ -29,34 +31,13 @@ COLOURS = (
 """Of the segments, in turn."""
 
 
-def otsu(values: Array, *, bins: int = 256) -> float:
-    """The threshold between two classes with the greatest variance between them.
-
-    Otsu, IEEE SMC 9 (1979), on a histogram of ``bins`` bins over the finite values; the result is
-    the centre of the last bin of the lower class, so that ``values > otsu(values)`` is the upper.
-    """
-    finite = values[np.isfinite(values)]
-    if not finite.size or finite.min() == finite.max():
-        raise ParameterError(
-            "Otsu's threshold needs at least two different values; this image is constant. Give "
-            "lower or upper instead"
-        )
-    counts, edges = np.histogram(finite, bins=bins)
-    centres = (edges[:-1] + edges[1:]) / 2
-    n = counts.astype(np.float64)
-    below, above = np.cumsum(n), np.cumsum(n[::-1])[::-1]
-    mean_below = np.cumsum(n * centres) / below
-    mean_above = np.cumsum((n * centres)[::-1])[::-1] / above
-    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    return float(centres[int(np.argmax(between))])
-
-
 @operation("segment.threshold")
 def threshold(
     image: Image,
     *,
     method: Annotated[
-        Literal["range", "otsu"], Param("By lower and upper, or above Otsu's threshold")
+        Literal["range", "otsu", "kapur", "li", "triangle", "kmeans", "mixture"],
+        Param("By lower and upper, or above a threshold told from the histogram"),
     ] = "range",
     lower: Annotated[
         float | None, Param("Smallest value inside, in the image's unit; none: no limit")
@@ -110,13 +91,64 @@ def threshold(
         names = [label if n == 1 else f"{label} {i + 1}" for i in range(n)]
     else:
         data, names = (labels > 0).astype(np.uint8), [label]
-    return Mask(
-        data=data,
-        grid=image.grid,
-        segments=tuple(
+    return _mask(
+        image,
+        data,
+        tuple(
             Segment(i + 1, name, TISSUE, algorithm, COLOURS[i % len(COLOURS)])
             for i, name in enumerate(names)
         ),
+    )
+
+
+def _found(volume: Array, method: str, classes: int) -> list[float]:
+    counted = of_values(np.ascontiguousarray(volume).reshape(-1))
+    return thresholds(counted, method=cast("Method", method), classes=classes)
+
+
+@operation("segment.classes")
+def classes_(
+    image: Image,
+    *,
+    classes: Annotated[
+        int, Param("Number of classes, the background one of them", minimum=2, maximum=6)
+    ] = 3,
+    method: Annotated[
+        Literal["otsu", "kapur", "kmeans", "mixture"], Param("How the histogram is parted")
+    ] = "otsu",
+    progress: Progress = QUIET,
+) -> Mask:
+    """Part the values into classes; every class above the lowest becomes a segment.
+
+    Leading axes must be of length one; NaN is background. The mask is a labelmap ``(nz, ny, nx)``
+    on the image's grid, 1 for the second lowest class.
+    """
+    volume = _volume(image)
+    cuts = _found(volume, method, classes)
+    progress(0.5, "histogram parted")
+    finite = volume if volume.dtype.kind != "f" else np.nan_to_num(volume, nan=-np.inf)
+    data = np.zeros(volume.shape, np.uint8)
+    for cut in cuts:
+        data += finite > cut
+    ends = [*cuts, np.inf]
+    return _mask(
+        image, data,
+        tuple(
+            Segment(
+                k + 1, f"Class {k + 2}", TISSUE,
+                f"segment.classes {method} {ends[k]:.6g}..{ends[k + 1]:.6g} {image.unit}",
+                COLOURS[k % len(COLOURS)],
+            )
+            for k in range(len(cuts))
+        ),
+    )  # fmt: skip
+
+
+def _mask(image: Image, data: Array, segments: tuple[Segment, ...]) -> Mask:
+    return Mask(
+        data=data,
+        grid=image.grid,
+        segments=segments,
         on=tuple(u for s in image.provenance.sources for u in s.uids),
         provenance=Provenance(image.provenance.sources, image.provenance.steps),
         attributes=dict(image.attributes),
@@ -139,14 +171,14 @@ def _volume(image: Image) -> Array:
 def _inside(
     volume: Array, method: str, lower: float | None, upper: float | None, unit: str
 ) -> tuple[str, Array]:
-    if method == "otsu":
+    if method != "range":
         if lower is not None or upper is not None:
             raise ParameterError(
-                f"segment.threshold: lower is {lower} and upper is {upper} with method 'otsu', "
-                "which finds its own; leave them out or use method 'range'"
+                f"segment.threshold: lower is {lower} and upper is {upper} with method "
+                f"{method!r}, which finds its own; leave them out or use method 'range'"
             )
-        value = otsu(volume)
-        return f"segment.threshold otsu > {value:.6g} {unit}", volume > value
+        (value,) = _found(volume, method, 2)
+        return f"segment.threshold {method} > {value:.6g} {unit}", volume > value
     if lower is None and upper is None:
         raise ParameterError("segment.threshold: give lower, upper or both, or method 'otsu'")
     if lower is not None and upper is not None and lower > upper:
