@@ -267,7 +267,7 @@ class NonUniform:
         self.fine = tuple(
             _multiple(2 * n, t) for n, t in zip(self.shape, tile[-len(self.shape) :], strict=True)
         )
-        flat = torch.from_numpy(np.asarray(points, np.float64).reshape(-1, len(self.shape)))
+        flat = torch.from_numpy(np.array(points, np.float64).reshape(-1, len(self.shape)))
         ratio = [f / n for f, n in zip(self.fine, self.shape, strict=True)]
         self.count = len(flat)
         self._sort(flat.to(device) * torch.tensor(ratio, dtype=torch.float64, device=device))

@@ -8,6 +8,7 @@ import numpy as np
 
 from somascope.acquire.mri import coils as coil
 from somascope.acquire.mri import fourier
+from somascope.acquire.tensors import is_tensor
 from somascope.core import Axis
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Grid
@@ -81,6 +82,7 @@ class CartesianScan:
                 f"{self.matrix[0]} encoded planes for {grid.shape[0]} slices, and z is not encoded"
             )
         self.mask = self._checked(mask)
+        self._devices: dict[str, Any] = {}
 
     def _checked(self, mask: Array | None) -> Array | None:
         if mask is None:
@@ -119,7 +121,9 @@ class CartesianScan:
         return (-2, -1) if self.dimensions == 2 else (-3, -2, -1)
 
     def forward(self, x: Array) -> Array:
-        """k-space of an image."""
+        """k-space of an image; a torch tensor gives one (`mri.gpu`)."""
+        if is_tensor(x):
+            return self._tensor(x).forward(x)
         parts = coil.spread(x, self.sensitivities, self.coils)
         return self.sampled(
             fourier.to_kspace(fourier.padded(parts, self.matrix), axes=self.encoded)
@@ -127,7 +131,21 @@ class CartesianScan:
 
     def adjoint(self, y: Array) -> Array:
         """Coil-combined image of a k-space, zeros where nothing was sampled."""
+        if is_tensor(y):
+            return self._tensor(y).adjoint(y)
         return coil.combine(self.coil_images(y), self.sensitivities)
+
+    def _tensor(self, x: Any) -> Any:
+        """The scan where a tensor lies; its tables are made once per device."""
+        from somascope.acquire import gpu
+        from somascope.acquire.mri.gpu import Cartesian
+
+        if not gpu.on_device(x):
+            return gpu.ThroughNumPy(self)
+        key = str(x.device)
+        if key not in self._devices:
+            self._devices[key] = Cartesian(self, x.device)
+        return self._devices[key]
 
     def coil_images(self, y: Array) -> Array:
         """Image of each coil ``(*leading, coils, nz, ny, nx)`` from zero-filled k-space."""

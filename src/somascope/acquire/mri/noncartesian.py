@@ -10,6 +10,7 @@ import numpy as np
 from somascope.acquire.mri import coils as coil
 from somascope.acquire.mri.lane_nufft import LaneNUFFT
 from somascope.acquire.nufft import NUFFT, Toeplitz, check_points
+from somascope.acquire.tensors import is_tensor
 from somascope.core import Axis
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Grid
@@ -74,6 +75,7 @@ class NonCartesianScan:
         self.density = self._checked(density)
         self._transform: NUFFT | None = None
         self._lanes: LaneNUFFT | None = None
+        self._devices: dict[str, Any] = {}
 
     def _checked(self, density: Array | None) -> Array | None:
         if density is None:
@@ -130,7 +132,9 @@ class NonCartesianScan:
         return self._lanes
 
     def forward(self, x: Array) -> Array:
-        """Samples of an image."""
+        """Samples of an image; a torch tensor gives one (`mri.gpu`)."""
+        if is_tensor(x):
+            return self._tensor(x).forward(x)
         x = np.asarray(x)
         if x.dtype in (np.complex64, np.float32) and self.lanes is not None:
             planes = x.astype(np.complex64, copy=False).reshape(-1, *self.plane)
@@ -144,11 +148,25 @@ class NonCartesianScan:
 
     def adjoint(self, y: Array) -> Array:
         """Coil-combined sum of the samples' waves (not density compensated)."""
+        if is_tensor(y):
+            return self._tensor(y).adjoint(y)
         y = np.asarray(y)
         if y.dtype in (np.complex64, np.float32) and self.lanes is not None:
             parts = y.reshape(-1, self.coils, *self.trajectory.shape[:-1])
             return np.stack([self.lanes.adjoint(p) for p in parts]).reshape(self.domain)
         return coil.combine(self.coil_images(y), self.sensitivities)
+
+    def _tensor(self, x: Any) -> Any:
+        """The scan where a tensor lies; its tables are made once per device."""
+        from somascope.acquire import gpu
+        from somascope.acquire.mri.gpu import NonCartesian
+
+        if not gpu.on_device(x):
+            return gpu.ThroughNumPy(self)
+        key = str(x.device)
+        if key not in self._devices:
+            self._devices[key] = NonCartesian(self, x.device)
+        return self._devices[key]
 
     def coil_images(self, y: Array) -> Array:
         """Adjoint transform of each coil, ``(*leading, coils, nz, ny, nx)``."""
