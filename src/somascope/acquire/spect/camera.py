@@ -188,6 +188,9 @@ class Camera:
         the collimator's geometry for ``photons`` per decay.
     photons
         Photons of the photopeak per decay (0.89 for technetium-99m).
+    energy_resolution
+        FWHM as a share of the photopeak's energy; what it spills into the windows beside the peak
+        is no scatter.
     """
 
     collimator: Collimator | Pinhole = field(default_factory=lambda: COLLIMATORS["LEHR"])
@@ -195,8 +198,14 @@ class Camera:
     windows: tuple[Window, ...] = (PHOTOPEAK,)
     sensitivity: float | None = None
     photons: float = 0.89
+    energy_resolution: float = 0.095
 
     def __post_init__(self) -> None:
+        if not 0 <= self.energy_resolution < 1:
+            raise ParameterError(
+                f"the camera's energy resolution is {self.energy_resolution}; give the FWHM as a "
+                "share of the photopeak, such as 0.095"
+            )
         if not (np.isfinite(self.intrinsic) and self.intrinsic >= 0):
             raise ParameterError(
                 f"the camera's intrinsic resolution is {self.intrinsic}; give mm, 0 or more"
@@ -225,6 +234,16 @@ class Camera:
                 "a pinhole's sensitivity depends on the place; its projector has it"
             )
         return self.collimator.efficiency * self.photons * 1e6
+
+    def spill(self, peak: int) -> Float:
+        """Unscattered photons of each window per one in window ``peak``, by energy resolution."""
+        from scipy.special import erf
+
+        centre = (self.windows[peak].low + self.windows[peak].high) / 2
+        width = max(self.energy_resolution * centre / FWHM * float(np.sqrt(2.0)), 1e-9)
+        ends = np.array([(w.low, w.high) for w in self.windows])
+        part = np.diff(erf((ends - centre) / width), axis=1)[:, 0]
+        return part / part[peak]
 
     @property
     def shares(self) -> Array:

@@ -175,7 +175,7 @@ class ParallelScan:
             y = np.tensordot(self.camera.shares.astype(y.dtype), y, axes=1)
         t = self._prepared(y.dtype)
         nz, ny, nx = self.domain
-        volume = (ny + 2, nx + 2, nz)
+        volume = (ny + 4, nx + 4, nz)
         # How the sums are shared must not depend on the machine, or its bits would.
         most = max(2, _MOST // (int(np.prod(volume)) * y.itemsize))
         chunks = max(1, min(self.views // 3, _CHUNKS, most))
@@ -184,15 +184,15 @@ class ParallelScan:
         rows = np.ascontiguousarray(y.swapaxes(1, 2))
         in_chunks(t.spread, chunks, rows, *t.arguments, shares, out)
         total = out[0] if chunks == 1 else out.sum(axis=0)
-        image = total[1:-1, 1:-1].transpose(2, 0, 1)
+        image = total[2:-2, 2:-2].transpose(2, 0, 1)
         return np.ascontiguousarray(image[::-1] if self.plane.upward else image)
 
     def lines(self, volume: Array) -> Array:
-        """``(nz, ny, nx)`` as lines from the head down, ``(ny + 2, nx + 2, nz)``, zeros around."""
+        """``(nz, ny, nx)`` as lines from the head down, ``(ny + 4, nx + 4, nz)``, zeros around."""
         nz, ny, nx = self.domain
-        out = np.zeros((ny + 2, nx + 2, nz), volume.dtype)
+        out = np.zeros((ny + 4, nx + 4, nz), volume.dtype)
         ordered = volume[::-1] if self.plane.upward else volume
-        out[1:-1, 1:-1] = ordered.transpose(1, 2, 0)
+        out[2:-2, 2:-2] = ordered.transpose(1, 2, 0)
         return out
 
     def _prepared(self, dtype: Any) -> _Tables:
@@ -251,7 +251,7 @@ def _tables(scan: ParallelScan, dtype: Any) -> _Tables:
     first = scan.offset - (scan.columns - 1) / 2 * h
     start = np.asarray(scan.isocentre[:2]) + along * far[:, None] + across * first[:, None]
     place = np.concatenate(
-        [where.index(start) + 1, where.turn(across) * h, where.turn(along) * h], axis=1
+        [where.index(start) + 2, where.turn(across) * h, where.turn(along) * h], axis=1
     )
     how: Walk = walk(scan.camera if scan.resolution else None, distance, count, pixel=(dz, h))
     volume = h * h * dz / 1000

@@ -41,6 +41,11 @@ def triple(counts: Array, windows: Sequence[Window], peak: int) -> Array:
     return density * np.float32(windows[peak].width / 2)
 
 
+def without_spill(estimate: Array, peak: Array, share: float) -> Array:
+    """Scatter ``s`` of ``estimate = s + share (peak - s)``: what primary photons put into it."""
+    return (estimate - np.float32(share) * peak) / np.float32(1 - share)
+
+
 @operation("acquire.spect.scatter")
 def scatter(
     acquisition: Acquisition,
@@ -81,7 +86,11 @@ def scatter(
                     f"{windows[peak].low:g}-{windows[peak].high:g} keV begins; the scan has "
                     f"{listed}. Measure one, or choose DEW with a factor"
                 )
-            total += triple(counts, windows, peak)
+            leak = scan.camera.spill(peak)[:, None, None, None]
+            total += without_spill(
+                triple(counts, windows, peak), counts[peak],
+                float(triple(leak, windows, peak)[0, 0, 0]),
+            )  # fmt: skip
         else:
             below = [
                 i for i, w in enumerate(windows)
@@ -92,11 +101,13 @@ def scatter(
                     f"{name}: DEW needs a window below the photopeak; the scan has {listed}"
                 )
             wide = max(below, key=lambda i: windows[i].width)
-            total += np.float32(factor) * counts[wide]
+            spilt = factor * float(scan.camera.spill(peak)[wide])
+            total += without_spill(np.float32(factor) * counts[wide], counts[peak], spilt)
     progress(0.5, "smoothing")
     if smooth > 0:
         dz, _, dx = scan.grid.spacing
         views = [smoothed(view[:, None], (dz, 1e9, dx), smooth)[:, 0] for view in total]
         total = np.stack(views)
+    total = np.maximum(total, 0)
     progress(1.0, "scatter")
     return replace(acquisition, calibration={**acquisition.calibration, SCATTER: total})

@@ -2,7 +2,7 @@
 
 Photons that scattered seem to come from a cloud around the activity, as far as there is matter
 (effective source scatter, after Frey and Tsui 1996); what they lost spreads them over the windows
-below the photopeak. The spectrum is a straight line that ends at the photopeak's upper edge.
+below the photopeak. The spectrum is flat up to the photopeak, blurred by the energy resolution.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from somascope.acquire.mumap import coefficient
-from somascope.acquire.spect.camera import Window
-from somascope.core.grid import Array
+from somascope.acquire.spect.camera import FWHM, Camera, Window
+from somascope.core.grid import Array, Float
 
 CLOUD = ((0.65, 22.0), (0.35, 60.0))
 """Share and standard deviation in mm of the Gaussians that make the cloud."""
@@ -35,12 +35,19 @@ def effective_source(activity: Array, mu: Array, spacing: Sequence[float], kev: 
     return (cloud * (mu / np.float32(water))).astype(np.float32)
 
 
-def shares(windows: Sequence[Window], peak: int) -> Array:
-    """Scatter of each window relative to that of window ``peak``."""
-    top = windows[peak].high
+def shares(camera: Camera, peak: int) -> Float:
+    """Scatter of each window relative to that of window ``peak``.
 
-    def below(window: Window) -> float:
-        low, high = min(window.low, top), min(window.high, top)
-        return ((top - low) ** 2 - (top - high) ** 2) / 2
+    The integral of ``erfc((E - E0) / (sqrt 2 sigma)) / 2``, a step blurred by the energy resolution.
+    """
+    from scipy.special import erfc
 
-    return np.array([below(w) for w in windows], np.float64) / below(windows[peak])
+    windows = camera.windows
+    centre = (windows[peak].low + windows[peak].high) / 2
+    sigma = max(camera.energy_resolution * centre / FWHM, 1e-6)
+
+    def inside(window: Window) -> float:
+        x = (np.linspace(window.low, window.high, 401) - centre) / sigma
+        return float(np.mean(0.5 * erfc(x / np.sqrt(2.0)))) * window.width
+
+    return np.array([inside(w) for w in windows]) / inside(windows[peak])

@@ -196,10 +196,13 @@ def expected(
     """Mean counts ``scan.range`` of ``activity`` in Bq/ml; ``scatter`` per primary in the peak."""
     progress(0.2, "projecting")
     counts = np.maximum(scan.forward(activity), 0)
+    peak = int(np.argmax(scan.camera.shares))
+    if counts.ndim == 4:
+        leak = scan.camera.spill(peak).astype(np.float32)
+        counts = leak[:, None, None, None] * counts[peak]
     if scatter <= 0 or scan.mu is None:
         return counts
     progress(0.6, "scattering")
-    peak = int(np.argmax(scan.camera.shares))
     one = scan.with_changes(camera=scan.camera.with_changes(windows=(scan.camera.windows[peak],)))
     source = effective_source(activity, scan.mu, scan.grid.spacing, kev)
     cloud = np.maximum(one.forward(source), 0)
@@ -207,5 +210,5 @@ def expected(
     cloud *= np.float32(scatter * float(whole.sum()) / max(float(cloud.sum()), 1e-30))
     if counts.ndim == 3:
         return counts + cloud
-    factors = shares(scan.camera.windows, peak).astype(np.float32)
+    factors = shares(scan.camera, peak).astype(np.float32)
     return counts + factors[:, None, None, None] * cloud
