@@ -143,7 +143,14 @@ def _us(image: Image, planes: Planes) -> dict[str, Any]:
         "PhysicalUnitsYDirection": 3,
         "PhysicalDeltaX": dx / 10,
         "PhysicalDeltaY": dy / 10,
+        # The first pixel's place along rows and columns: a film has no Image Position.
+        "ReferencePixelX0": 0,
+        "ReferencePixelY0": 0,
+        "ReferencePixelPhysicalValueX": float(image.grid.direction[:, 2] @ image.grid.origin) / 10,
+        "ReferencePixelPhysicalValueY": float(image.grid.direction[:, 1] @ image.grid.origin) / 10,
     }
+    if image.attributes.get("TransducerFrequency"):
+        region["TransducerFrequency"] = int(image.attributes["TransducerFrequency"])
     return {
         "ImageType": _type(image, _third(image, "ABDOMINAL"), "0001"),
         "SequenceOfUltrasoundRegions": [region],
