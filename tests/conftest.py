@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports Triton: its kernels run on the CPU. On a GPU: TRITON_INTERPRET=0.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -396,13 +396,8 @@ def toeplitz(operator: Any, x: Any) -> Any:
 
 
 def _multiple(least: int, of: int) -> int:
-    """The smallest multiple of ``of`` from ``least`` on whose transform is fast (2, 3, 5, 7)."""
-    n = -(-least // of) * of
-    while True:
-        rest = n
-        for prime in (2, 3, 5, 7):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += of
+    """The smallest multiple of ``of`` from ``least`` on whose transform is fast."""
+    from scipy import fft
+
+    fast: Any = fft.next_fast_len
+    return of * int(fast(-(-least // of)))
