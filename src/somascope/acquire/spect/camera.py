@@ -266,11 +266,13 @@ class Camera:
 
 
 def camera_of(value: Camera | Mapping[str, Any]) -> Camera:
-    """A camera, or what `Camera.to_json` made of it."""
+    """A camera, or what `Camera.to_json` made of it; a collimator may be a known name."""
     if isinstance(value, Camera):
         return value
     try:
         parts = dict(value)
+        if isinstance(parts["collimator"], str):
+            parts["collimator"] = asdict(COLLIMATORS[parts["collimator"]])
         kind = Pinhole if "aperture" in parts["collimator"] else Collimator
         parts["collimator"] = kind(**parts["collimator"])
         parts["windows"] = tuple(Window(**w) for w in parts["windows"])

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from somascope.acquire.chunks import in_chunks
 from somascope.acquire.spect.camera import Camera, Collimator, camera_of
-from somascope.acquire.spect.orbit import per_view, plane, toward
+from somascope.acquire.spect.orbit import effective_seconds, per_view, plane, toward
 from somascope.acquire.spect.response import Walk, walk
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
@@ -50,8 +50,12 @@ class ParallelScan:
     camera
         Collimator, crystal, windows, sensitivity.
     seconds
-        How long each view counts, one or one per view; already shortened by decay, where the
-        activity at the start is wanted (`orbit.effective_seconds`).
+        How long each view counts, one or one per view.
+    half_life
+        Of the nuclide in s: the activity is that at the start of the scan, and later views count
+        less. None for no decay.
+    begins
+        Start of each view in s after the start of the scan; one after the other if not given.
     mu
         Attenuation in 1/mm on the grid, or None for none.
     offset
@@ -73,6 +77,8 @@ class ParallelScan:
         columns: int,
         camera: Camera | Mapping[str, Any] | None = None,
         seconds: ArrayLike = 1.0,
+        half_life: float | None = None,
+        begins: ArrayLike | None = None,
         mu: Array | None = None,
         offset: ArrayLike = 0.0,
         isocentre: Point = (0.0, 0.0, 0.0),
@@ -82,7 +88,12 @@ class ParallelScan:
         self.angles = per_view(angles, None, "angles")
         views = len(self.angles)
         self.radius = per_view(radius, views, "radius of rotation", positive=True)
-        self.seconds = per_view(seconds, views, "seconds per view", positive=True)
+        self.duration = per_view(seconds, views, "seconds per view", positive=True)
+        self.half_life = None if half_life is None else float(half_life)
+        if begins is None:
+            begins = np.cumsum(self.duration) - self.duration
+        self.begins = per_view(begins, views, "begin of views")
+        self.seconds = effective_seconds(self.duration, self.half_life, begins=self.begins)
         self.offset = per_view(offset, views, "offset")
         self.columns = int(columns)
         if self.columns < 1:
@@ -125,7 +136,8 @@ class ParallelScan:
         """The keyword arguments that make it again."""
         described: dict[str, Any] = {
             "grid": self._grid, "angles": self.angles, "radius": self.radius,
-            "columns": self.columns, "camera": self.camera.to_json(), "seconds": self.seconds,
+            "columns": self.columns, "camera": self.camera.to_json(), "seconds": self.duration,
+            "half_life": self.half_life, "begins": self.begins,
             "offset": self.offset, "isocentre": self.isocentre, "resolution": self.resolution,
         }  # fmt: skip
         return described if self.mu is None else {**described, "mu": self.mu}
@@ -135,15 +147,12 @@ class ParallelScan:
         *,
         views: Array | None = None,
         camera: Camera | None = None,
-        seconds: ArrayLike | None = None,
         resolution: bool | None = None,
     ) -> ParallelScan:
-        """The same scan with some of its views, another camera, other times, blur on or off."""
+        """The same scan with some of its views, another camera, blur on or off."""
         new = self.describe()
-        if seconds is not None:
-            new["seconds"] = seconds
         if views is not None:
-            for name in ("angles", "radius", "seconds", "offset"):
+            for name in ("angles", "radius", "seconds", "begins", "offset"):
                 new[name] = per_view(new[name], self.views, name)[views]
         if camera is not None:
             new["camera"] = camera

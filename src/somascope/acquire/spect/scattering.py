@@ -38,7 +38,7 @@ def effective_source(activity: Array, mu: Array, spacing: Sequence[float], kev: 
 def shares(camera: Camera, peak: int) -> Float:
     """Scatter of each window relative to that of window ``peak``.
 
-    The integral of ``erfc((E - E0) / (sqrt 2 sigma)) / 2``, a step blurred by the energy resolution.
+    The integral of ``erfc((E - E0) / (sqrt 2 sigma)) / 2``, a blurred step.
     """
     from scipy.special import erfc
 

@@ -18,7 +18,7 @@ from somascope.acquire.spect.camera import (
 )
 from somascope.acquire.spect.facts import camera_facts, emitter, examination
 from somascope.acquire.spect.nuclides import NUCLIDES, Nuclide
-from somascope.acquire.spect.orbit import body_contour, centre, circular, effective_seconds
+from somascope.acquire.spect.orbit import body_contour, centre, circular
 from somascope.acquire.spect.parallel import ParallelScan
 from somascope.acquire.spect.scattering import effective_source, shares
 from somascope.acquire.spect.system import SENSITIVITY
@@ -156,12 +156,11 @@ def simulate(
         far = near if orbit == "body contour" else np.full(views, near.max())
     if radius is not None:
         far = np.maximum(far, radius) if orbit == "circular" else np.minimum(far, radius)
-    begins = begin_times(views, seconds, heads)
     middle = centre(grid)
     scan = ParallelScan(
         grid=grid, angles=angles, radius=far, columns=columns or max(grid.shape[1:]),
         camera=camera, mu=mu, resolution=resolution,
-        seconds=effective_seconds(np.full(views, seconds), emits.half_life, begins=begins),
+        seconds=seconds, half_life=emits.half_life, begins=begin_times(views, seconds, heads),
         isocentre=(float(middle[0]), float(middle[1]), float(middle[2])),
     )  # fmt: skip
     counts = expected(scan, data, scatter=scatter, kev=emits.kev, progress=progress)
@@ -171,7 +170,6 @@ def simulate(
     facts = {
         **examination(image.attributes), **emitter(emits, image.attributes),
         **camera_facts(camera), "ActualFrameDuration": round(1000 * seconds),
-        "NumberOfDetectors": heads,
     }  # fmt: skip
     progress(1.0, "scanned")
     return Acquisition(
@@ -179,11 +177,7 @@ def simulate(
         operator=scan,
         modality="NM",
         unit="{counts}",
-        calibration={
-            SENSITIVITY: np.array(camera.cps_per_mbq),
-            "seconds": np.full(views, seconds),
-            "begins": begins,
-        },
+        calibration={SENSITIVITY: np.array(camera.cps_per_mbq)},
         provenance=image.provenance,
         attributes=facts,
     )
