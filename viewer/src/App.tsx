@@ -6,16 +6,18 @@ import { type System, getSystem } from "./api/application";
 import { Help } from "./parts/Help";
 import { Icon } from "./parts/Icon";
 import { JobsButton } from "./jobs/JobsButton";
-import { go, studyOf, usePath } from "./router";
+import { go, isLive, studyOf, usePath } from "./router";
 import { Worklist } from "./worklist/Worklist";
 
 // The list is there at once; what draws pictures follows, and is made ready while the list is read.
 const opening = () => import("./study/StudyScreen");
 const StudyScreen = lazy(opening);
+const LiveScreen = lazy(() => import("./live/LiveScreen").then((m) => ({ default: m.LiveScreen })));
 
 export function App() {
   const path = usePath();
   const study = studyOf(path);
+  const live = isLive(path);
   const [help, setHelp] = useState(false);
   const [system, setSystem] = useState<System>();
 
@@ -33,13 +35,13 @@ export function App() {
   }, []);
 
   useEffect(() => {
-    if (study) return;
+    if (study || live) return;
     const timer = window.setTimeout(() => {
       void opening();
       void import("./viewport/ahead").then(({ warm }) => warm());
     }, 200);
     return () => window.clearTimeout(timer);
-  }, [study]);
+  }, [study, live]);
 
   return (
     <>
@@ -47,13 +49,14 @@ export function App() {
         <button className="brand" onClick={() => go("/")} aria-label="Somascope, back to the worklist">
           <Icon name="mark" /> <b>Somascope</b>
         </button>
-        {study ? (
+        {study || live ? (
           <button className="quiet" onClick={() => go("/")}>
             <Icon name="back" /> Worklist
           </button>
         ) : (
           <span className="dim">Worklist</span>
         )}
+        {live && <span className="dim">Live</span>}
         <span className="grow" id="titlebar-slot" />
         <span className="notclinical" role="note">
           Not for clinical use
@@ -67,6 +70,10 @@ export function App() {
         {study ? (
           <Suspense fallback={<div className="opening" role="status"><i className="spinner" /></div>}>
             <StudyScreen key={study} uid={study} />
+          </Suspense>
+        ) : live ? (
+          <Suspense fallback={<div className="opening" role="status"><i className="spinner" /></div>}>
+            <LiveScreen />
           </Suspense>
         ) : (
           <Worklist />

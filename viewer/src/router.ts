@@ -1,4 +1,4 @@
-/** Two places: `/` and `/study/UID`. The address can be bookmarked, and the browser's back works. */
+/** Three places: `/`, `/study/UID` and `/live`. The address can be bookmarked, and the browser's back works. */
 
 import { useSyncExternalStore } from "react";
 
@@ -24,4 +24,8 @@ export function usePath(): string {
 
 export function studyOf(path: string): string | undefined {
   return /^\/study\/([0-9.]+)/.exec(path)?.[1];
+}
+
+export function isLive(path: string): boolean {
+  return /^\/live(\?|$)/.test(path);
 }

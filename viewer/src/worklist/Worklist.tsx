@@ -95,6 +95,9 @@ export function Worklist() {
         <span className="dim count" aria-live="polite">
           {rows ? `${rows.length}${rows.length >= limit ? "+" : ""} studies` : ""}
         </span>
+        <button onClick={() => go("/live")} title="Live pictures through a chain of operations">
+          <Icon name="play" /> Live
+        </button>
         <button className="primary" onClick={() => picker.current?.click()}>
           <Icon name="upload" /> Add images
         </button>

@@ -7,6 +7,7 @@ second a frame; `scatterers.echoes` is exact and takes many.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -47,6 +48,8 @@ class LiveProbe:
         Of their places and strengths.
     """
 
+    name = "ultrasound"
+
     def __init__(
         self,
         *,
@@ -80,10 +83,15 @@ class LiveProbe:
         sigma = np.sqrt(2 * np.log(2)) / (np.pi * probe.bandwidth * fd)
         self._pulse = _gaussian(sigma * fs)
         self._film: list[Array | None] = [None] * frames
-        first = np.abs(self.beamformed(self.captured(0)))
+        first = np.abs(self.beamformed(self.capture(0)))
         self._level = np.float32(np.percentile(first, 99.5) or 1.0)
 
-    def captured(self, number: int) -> Array:
+    @property
+    def stages(self) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+        """What makes a picture of channel data: beamform; envelope, logarithm, scan conversion."""
+        return (("beamform", self.beamformed), ("B-mode", self.shown))
+
+    def capture(self, number: int) -> Array:
         """Channel data of frame ``number``, complex64 ``(1, transmits, elements, samples)``.
 
         Sounded when first asked for, and kept.

@@ -18,7 +18,7 @@ from somascope.archive import Archive
 from somascope.core.errors import NotFound, ParameterError, SomascopeError
 from somascope.server.live import chain
 from somascope.server.live.session import Play, Session
-from somascope.server.live.sources import KINDS, SIZES
+from somascope.server.live.sources import SIZES, kinds
 
 MOST_VIEWS = 4
 """At one time; each has a process of its own."""
@@ -56,7 +56,7 @@ def live_router(archive: Archive, *, most: int = MOST_VIEWS, silence: float = SI
     def sources() -> dict[str, Any]:
         """Sources, sizes of frames, and the operations that may be run on every frame."""
         return {
-            "sources": [asdict(k) for k in KINDS],
+            "sources": [asdict(k) for k in kinds()],
             "sizes": list(SIZES),
             "operations": chain.names(),
             "views": len(open_views),
@@ -163,7 +163,7 @@ class View:
                 raise NotFound(f"no series {self._series[:64]!r} in the archive")
         elif asked.get("source") == "series":
             raise ParameterError("say which series is to be played")
-        if asked.get("source") not in {k.name for k in KINDS}:
+        if asked.get("source") not in {k.name for k in kinds()}:
             raise ParameterError(f"no source {str(asked.get('source'))[:40]!r}")
         size = int(asked.get("size", 512))
         if size not in SIZES:
@@ -245,7 +245,7 @@ def _facts(source: str) -> dict[str, Any]:
     """A study of today for what has no patient."""
     now = datetime.now(UTC).astimezone()
     date, clock = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    title = next(k.title for k in KINDS if k.name == source)
+    title = next(k.title for k in kinds() if k.name == source)
     return {
         "PatientName": f"Live^{title}", "PatientID": f"LIVE-{source.upper()}",
         "StudyDescription": f"Live {title.lower()}", "SeriesDescription": f"{title}, processed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +46,8 @@ class Kind:
     rate: float
 
 
+GROUP = "somascope.sources"
+"""Entry points under which packages publish live sources: classes made with ``size=``."""
 KINDS = (
     Kind("ultrasound", "Ultrasound", "A simulated linear probe over an artery: channel data of "
          "three plane waves, beamformed as it arrives", 25.0),
@@ -54,37 +57,28 @@ KINDS = (
 )  # fmt: skip
 
 
+def kinds() -> list[Kind]:
+    """All sources: ours, and those that other packages publish."""
+    known = {k.name for k in KINDS}
+    others = [p for p in entry_points(group=GROUP) if p.name not in known]
+    return [*KINDS, *(Kind(p.name, p.name, f"published as {p.value}", 25.0) for p in others)]
+
+
 def make(kind: str, *, size: int, paths: Sequence[Path]) -> Source:
     """The source of that kind; ``paths`` are the instances of a series."""
     if size not in SIZES:
         raise ParameterError(f"a size of {size} pixels; choose {', '.join(map(str, SIZES))}")
-    if kind == "ultrasound":
-        return Ultrasound(size)
     if kind == "fluoroscopy":
         return Fluoroscopy(size)
     if kind == "series":
         return Series(paths)
-    raise ParameterError(f"no source {kind[:40]!r}; there is {', '.join(k.name for k in KINDS)}")
-
-
-class Ultrasound:
-    """Channel data in, beamformed, shown as B-mode."""
-
-    name = "ultrasound"
-
-    def __init__(self, size: int) -> None:
-        from somascope.acquire.ultrasound.live import LiveProbe
-
-        self._probe = LiveProbe(size=size)
-
-    def capture(self, number: int) -> Array:
-        """IQ of every element after every plane wave."""
-        return self._probe.captured(number)
-
-    @property
-    def stages(self) -> Sequence[tuple[str, Callable[[Any], Any]]]:
-        """Beamform; envelope, logarithm and scan conversion."""
-        return (("beamform", self._probe.beamformed), ("B-mode", self._probe.shown))
+    published = {p.name: p for p in entry_points(group=GROUP)}
+    if kind not in published:
+        raise ParameterError(
+            f"no source {kind[:40]!r}; there is {', '.join(k.name for k in kinds())}"
+        )
+    made: Source = published[kind].load()(size=size)
+    return made
 
 
 class Fluoroscopy:
