@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +112,11 @@ assert not {"torch", "triton"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_torch_is_imported_in_modules_named_gpu_only():
+    """And in the room of learning, once it is there."""
+    source = Path(__file__).resolve().parent.parent.parent / "src" / "somascope"
+    wanted = re.compile(r"^\s*(import|from) (torch|triton)\b", re.MULTILINE)
+    found = {p for p in source.rglob("*.py") if wanted.search(p.read_text(encoding="utf-8"))}
+    assert {p.name for p in found if "learn" not in p.parts} == {"gpu.py"}
