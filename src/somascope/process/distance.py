@@ -15,6 +15,7 @@ import numpy as np
 from somascope.core import QUIET, Image, Mask, Param, Progress, Provenance, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.entries import inside
 
 COLUMNS = 16
 """Columns of float32 that share a cache line."""
@@ -23,13 +24,13 @@ _FAR = np.float32(np.inf)
 
 
 @numba.njit(parallel=True, cache=True)
-def _rows(inside: Array, step: float, out: Array) -> None:
+def _rows(mask: Array, step: float, out: Array) -> None:
     """Squared distance along x; infinite in rows without background."""
-    nz, ny, nx = inside.shape
+    nz, ny, nx = mask.shape
     for j in numba.prange(nz * ny):
         z = j // ny
         y = j - z * ny
-        source, row = inside[z, y], out[z, y]
+        source, row = mask[z, y], out[z, y]
         run = nx + 1
         for x in range(nx):
             run = run + 1 if source[x] else 0
@@ -103,12 +104,12 @@ def _columns(out: Array, square: float, root: int) -> None:
                 out[p, i, x0 + c] = np.sqrt(lines[c, i]) if root else lines[c, i]
 
 
-def distance(inside: Array, spacing: tuple[float, float, float]) -> Array:
+def distance(volume: Array, spacing: tuple[float, float, float]) -> Array:
     """Distance of every voxel inside to the nearest voxel centre outside.
 
     Parameters
     ----------
-    inside
+    volume
         ``(nz, ny, nx)``, bool or number: everything but 0 is inside.
     spacing
         Voxel edges ``(dz, dy, dx)`` in mm.
@@ -118,11 +119,11 @@ def distance(inside: Array, spacing: tuple[float, float, float]) -> Array:
     Array
         float32 mm, 0 outside, infinite everywhere where nothing is outside.
     """
-    inside = np.ascontiguousarray(inside != 0)
-    out = np.empty(inside.shape, np.float32)
+    within = np.ascontiguousarray(volume != 0)
+    out = np.empty(within.shape, np.float32)
     dz, dy, dx = (float(s) for s in spacing)
-    nz, ny, nx = inside.shape
-    _rows(inside.view(np.uint8), dx, out)
+    nz, ny, nx = within.shape
+    _rows(within.view(np.uint8), dx, out)
     _columns(out, dy * dy, int(nz == 1))
     if nz > 1:
         _columns(out.reshape(1, nz, ny * nx), dz * dz, 1)
@@ -147,27 +148,19 @@ def distance_(
     Euclidean, exact, in mm: from each voxel inside to the nearest voxel centre outside, or the
     other way round. The result has shape ``(nz, ny, nx)``, float32, on the mask's grid.
     """
-    numbers = [s.number for s in mask.segments]
-    if segment is not None and segment not in numbers:
+    covered = inside(mask, segment)
+    if covered.all() or not covered.any():
         raise ParameterError(
-            f"process.distance: the mask has no segment {segment}; it has {numbers}"
-        )
-    if segment is not None:
-        inside = mask.plane(segment) > 0
-    else:
-        inside = mask.data > 0 if mask.data.ndim == 3 else (mask.data > 0).any(axis=0)
-    if inside.all() or not inside.any():
-        raise ParameterError(
-            f"process.distance: the mask covers {'all' if inside.all() else 'none'} of its grid "
+            f"process.distance: the mask covers {'all' if covered.all() else 'none'} of its grid "
             "and has no border; choose a segment that covers a part"
         )
     spacing = mask.grid.spacing
-    data = np.zeros(inside.shape, np.float32)
+    data = np.zeros(covered.shape, np.float32)
     if side != "outside":
-        data += distance(inside, spacing) * (-1 if side == "signed" else 1)
+        data += distance(covered, spacing) * (-1 if side == "signed" else 1)
     progress(0.5, "inside measured")
     if side != "inside":
-        data += distance(~inside, spacing)
+        data += distance(~covered, spacing)
     return Image(
         data, mask.grid, "OT", "mm",
         provenance=Provenance(mask.provenance.sources, mask.provenance.steps),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from somascope.core import QUIET, Image, Progress
+from somascope.core import QUIET, Image, Mask, Progress
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
@@ -64,3 +64,13 @@ def real_values(image: Image, operation: str) -> None:
             f"{operation} needs real values and this image is {image.data.dtype}; take its "
             "magnitude or phase first"
         )
+
+
+def inside(mask: Mask, segment: int | None = None) -> Array:
+    """The voxels of one segment, or of all of them: bool ``(nz, ny, nx)``."""
+    numbers = [s.number for s in mask.segments]
+    if segment is not None and segment not in numbers:
+        raise ParameterError(f"the mask has no segment {segment}; it has {numbers}")
+    if segment is not None:
+        return np.asarray(mask.plane(segment) > 0)
+    return np.asarray(mask.data > 0 if mask.data.ndim == 3 else (mask.data > 0).any(axis=0))

@@ -34,16 +34,16 @@ def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
 def _smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
     from somascope.process.separable import convolve
 
+    kernels = [np.ones(1)] * 3
     for axis, s in enumerate(sigma):
-        size = volume.shape[axis]
-        if s <= 0 or size == 1:
+        if s <= 0 or volume.shape[axis] == 1:
             continue
         radius = max(int(TRUNCATE * s + 0.5), 1)
         offset = np.arange(-radius, radius + 1)
         kernel = np.exp(-0.5 * (offset / s) ** 2)
-        kernel /= kernel.sum()
-        volume = convolve(volume, axis, kernel)
-    return volume
+        kernels[axis] = kernel / kernel.sum()
+    kz, ky, kx = kernels
+    return convolve(volume, (kz, ky, kx))
 
 
 @operation("process.gaussian")

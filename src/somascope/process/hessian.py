@@ -153,9 +153,8 @@ def _across(row: Array, taps: Array, out: Array) -> None:
 
 @numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=True)
 def measured(
-    padded: Array, z0: Array, z1: Array, z2: Array, y0: Array, y1: Array, y2: Array,
-    x0: Array, x1: Array, x2: Array, kind: int, flat: int, sign: float, alpha: float,
-    beta: float, gamma: float, out: Array,
+    padded: Array, taps: Any, kind: int, flat: int, sign: float, alpha: float, beta: float,
+    gamma: float, out: Array,
 ) -> Float:  # fmt: skip
     """Put the measure into ``out`` where it is larger (not the norm); the greatest, by plane.
 
@@ -163,11 +162,12 @@ def measured(
     ----------
     padded
         ``(nz + 2 rz, ny + 2 ry, nx + 2 rx)`` float32.
-    z0, z1, z2, y0, ..., x2
-        Smoothing, first and second derivative along each axis, float32, of scale-normalised mm.
+    taps
+        Nine float32 arrays: smoothing, first and second derivative along z, then y, then x.
     out
         ``(nz, ny, nx)`` float32.
     """
+    z0, z1, z2, y0, y1, y2, x0, x1, x2 = taps
     nz, ny, nx = out.shape
     _, wide, long = padded.shape
     most = np.zeros(nz)

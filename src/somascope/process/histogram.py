@@ -11,7 +11,7 @@ from somascope.core import Image, Mask
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
 from somascope.process.counting import binned, extremes, ordered, pairs, powers, words
-from somascope.process.entries import real_values
+from somascope.process.entries import inside, real_values
 from somascope.process.median import key_order, key_values
 
 
@@ -125,13 +125,7 @@ def region(image: Image, mask: Mask | None, *, segment: int | None = None) -> Ar
             f"the mask lies on a grid of {mask.grid.shape} voxels and the image on one of "
             f"{image.grid.shape}, or at another place; resample the mask to the image's grid"
         )
-    if segment is not None:
-        inside = mask.plane(segment) > 0
-    elif mask.data.ndim == 3:
-        inside = mask.data > 0
-    else:
-        inside = (mask.data > 0).any(axis=0)
-    return np.ascontiguousarray(image.data[..., inside]).reshape(-1)
+    return np.ascontiguousarray(image.data[..., inside(mask, segment)]).reshape(-1)
 
 
 def histogram(

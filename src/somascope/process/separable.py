@@ -11,6 +11,9 @@ import numpy as np
 
 from somascope.core.grid import Array
 
+COLUMNS = 512
+"""Voxels of a row taken together along z."""
+
 
 @numba.njit(parallel=True, fastmath=True, cache=True)
 def _along_z(volume: Array, index: Array, weight: Array, out: Array) -> None:
@@ -60,38 +63,98 @@ def _along_x(volume: Array, index: Array, weight: Array, out: Array) -> None:
                 row[x] += weight[k, x] * source[index[k, x]]
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _convolve_x(volume: Array, border: Array, kernel: Array, out: Array) -> None:
-    nz, ny, nx = out.shape
-    taps = kernel.size
-    for j in numba.prange(nz * ny):
-        z = j // ny
-        y = j - z * ny
-        source = volume[z, y]
-        row = out[z, y]
-        padded = np.empty(nx + taps - 1, out.dtype)
-        for i in range(padded.size):
-            padded[i] = source[border[i]]
-        row[:] = 0
-        for k in range(taps):
-            w = kernel[k]
-            for x in range(nx):
-                row[x] += w * padded[x + k]
+@numba.njit(fastmath=True, cache=True)
+def _weighted(rows: Array, first: int, kernel: Array, out: Array) -> None:
+    """``out <- sum_k kernel[k] rows[first + k]``, four rows to a pass: fewer loads and stores."""
+    n, taps = out.size, kernel.size
+    whole = taps // 4 * 4
+    out[:] = 0
+    for k in range(0, whole, 4):
+        a, b, c, d = kernel[k], kernel[k + 1], kernel[k + 2], kernel[k + 3]
+        p, q = rows[first + k], rows[first + k + 1]
+        r, s = rows[first + k + 2], rows[first + k + 3]
+        for x in range(n):
+            out[x] += a * p[x] + b * q[x] + c * r[x] + d * s[x]
+    for k in range(whole, taps):
+        a, p = kernel[k], rows[first + k]
+        for x in range(n):
+            out[x] += a * p[x]
 
 
-def convolve(volume: Array, axis: int, kernel: Array) -> Array:
-    """Convolve along one axis with an odd symmetric kernel, mirrored at the outer voxel edges.
+@numba.njit(fastmath=True, cache=True)
+def _across(row: Array, kernel: Array, out: Array) -> None:
+    """``out[x] <- sum_k kernel[k] row[x + k]``."""
+    n, taps = out.size, kernel.size
+    whole = taps // 4 * 4
+    out[:] = 0
+    for k in range(0, whole, 4):
+        a, b, c, d = kernel[k], kernel[k + 1], kernel[k + 2], kernel[k + 3]
+        p, q, r, s = row[k : k + n], row[k + 1 :], row[k + 2 :], row[k + 3 :]
+        for x in range(n):
+            out[x] += a * p[x] + b * q[x] + c * r[x] + d * s[x]
+    for k in range(whole, taps):
+        a, p = kernel[k], row[k : k + n]
+        for x in range(n):
+            out[x] += a * p[x]
 
-    ``volume`` is ``(nz, ny, nx)`` float32 or float64, ``kernel`` ``(2 r + 1,)``.
+
+@numba.njit(parallel=True, cache=True)
+def _within(volume: Array, ky: Array, kx: Array, by: Array, bx: Array, out: Array) -> None:
+    """Along x and y, plane by plane: a plane stays in the cache between the two."""
+    nz, ny, nx = volume.shape
+    for z in numba.prange(nz):
+        plane = np.empty((by.size, nx), out.dtype)
+        row = np.empty(bx.size, out.dtype)
+        reach = (by.size - ny) // 2
+        for y in range(ny):
+            if kx.size > 1:
+                for i in range(bx.size):
+                    row[i] = volume[z, y, bx[i]]
+                _across(row, kx, plane[y + reach])
+            else:
+                plane[y + reach] = volume[z, y]
+        for i in range(reach):
+            plane[i] = plane[by[i] + reach]
+            plane[ny + reach + i] = plane[by[ny + reach + i] + reach]
+        for y in range(ny):
+            _weighted(plane, y, ky, out[z, y])
+
+
+@numba.njit(parallel=True, cache=True)
+def _through(volume: Array, kernel: Array, border: Array) -> None:
+    """Along z in place: the rows over one another are copied together, so no plane is read twice.
+
+    They lie a power of two apart as often as not, where a cache has no room for them all.
     """
-    size, radius = volume.shape[axis], kernel.size // 2
-    if axis == 2:
-        border = reflect(np.arange(-radius, size + radius), size).astype(np.int32)
-        out = np.empty_like(volume, order="C")
-        _convolve_x(np.ascontiguousarray(volume), border, kernel.astype(volume.dtype), out)
-        return out
-    index = reflect(np.arange(size)[:, None] + np.arange(-radius, radius + 1), size)
-    return along(volume, axis, index=index, weight=np.broadcast_to(kernel, index.shape))
+    nz, ny, nx = volume.shape
+    parts = (nx + COLUMNS - 1) // COLUMNS
+    for j in numba.prange(ny * parts):
+        y = j // parts
+        x0 = (j - y * parts) * COLUMNS
+        m = min(COLUMNS, nx - x0)
+        rows = np.empty((border.size, m), volume.dtype)
+        for i in range(border.size):
+            rows[i] = volume[border[i], y, x0 : x0 + m]
+        for z in range(nz):
+            _weighted(rows, z, kernel, volume[z, y, x0 : x0 + m])
+
+
+def convolve(volume: Array, kernels: tuple[Array, Array, Array]) -> Array:
+    """Convolve with odd symmetric kernels along (z, y, x), mirrored at the outer voxel edges.
+
+    ``volume`` is ``(nz, ny, nx)`` float32 or float64, each kernel ``(2 r + 1,)``; one of length 1
+    leaves its axis alone. Two passes over the memory: x and y together, then z.
+    """
+    kz, ky, kx = (np.ascontiguousarray(k, dtype=volume.dtype) for k in kernels)
+    bz, by, bx = (
+        reflect(np.arange(-(k.size // 2), n + k.size // 2), n).astype(np.int32)
+        for k, n in zip((kz, ky, kx), volume.shape, strict=True)
+    )
+    out = np.empty(volume.shape, volume.dtype)
+    _within(np.ascontiguousarray(volume), ky, kx, by, bx, out)
+    if kz.size > 1:
+        _through(out, kz, bz)
+    return out
 
 
 def along(volume: Array, axis: int, *, index: Array, weight: Array) -> Array:

@@ -80,7 +80,7 @@ def tubes(
         limit = gamma
         for kind in ("norm", measure) if measure == "frangi" and gamma is None else (measure,):
             most = measured(
-                padded, *taps, _KINDS[kind], int(flat), sign, alpha, beta, limit or 1.0, out
+                padded, tuple(taps), _KINDS[kind], int(flat), sign, alpha, beta, limit or 1.0, out
             )
             limit = float(most.max()) / 2 if kind == "norm" else limit
     if measure == "meijering" and out.max() > 0:
