@@ -28,11 +28,16 @@ NAMES = {
     "ct.fan_fbp": ("benchmarks.acquire.ct_fan_fbp", "fan FBP; peer: our parallel FBP"),
     "ct.sirt": ("benchmarks.acquire.ct_sirt", "50 iterations of SIRT; peer ASTRA (CPU)"),
     "ct.fdk": ("benchmarks.acquire.ct_fdk", "cone beam; peer itk-rtk (CPU); cost per size"),
+    "ct.gpu": ("benchmarks.acquire.ct_gpu", "projections and FDK on CUDA; peers ASTRA, torch"),
     "xray.drr": ("benchmarks.acquire.xray_drr", "radiograph through a volume; peer itk-rtk (CPU)"),
     "mri.nufft": ("benchmarks.acquire.mri_nufft", "radial, 8 coils; peers SigPy, MRI-NUFFT"),
     "mri.espirit": ("benchmarks.acquire.mri_espirit", "coil sensitivities; peer SigPy"),
+    "mri.gpu": ("benchmarks.acquire.mri_gpu", "radial, 8 coils, on CUDA; peer cuFFT alone"),
     "mri.sense": ("benchmarks.acquire.mri_sense", "CG-SENSE, 30 iterations; peer SigPy"),
     "mri.l1wavelet": ("benchmarks.acquire.mri_l1wavelet", "100 FISTA steps; peer SigPy"),
+    "pet.project": ("benchmarks.acquire.pet_project", "Joseph both ways; peer C/OpenMP by gcc"),
+    "pet.osem": ("benchmarks.acquire.pet_osem", "a whole reconstruction; peer: the C projector"),
+    "pet.listmode": ("benchmarks.acquire.pet_listmode", "10^4 to 10^8 events; peer: itself"),
 }
 
 KEYS = (
