@@ -34,6 +34,9 @@ _RAW = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66[^.0-9]")
 _REPORT = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[0-9]+")
 """SOP Class UIDs of structured reports."""
 
+_TOMO = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.20[^.0-9]")
+"""SOP Class UID of Nuclear Medicine images, among them the projections of SPECT."""
+
 _PROJECTION = b"\x29\x70\x10\x10"
 """(7029,1010), which DICOM-CT-PD has and no image."""
 _PIXELS = b"\xe0\x7f\x10\x00"
@@ -202,6 +205,7 @@ def read_all(
     raw: list[Path] = []
     reports: list[Path] = []
     maybe: list[Path] = []
+    turns: list[Path] = []
     others: list[tuple[Path, bytes]] = []
     for file in files:
         try:
@@ -221,6 +225,8 @@ def read_all(
                 maybe.append(file)
             else:
                 dicom.append(file)
+            if _TOMO.search(head):
+                turns.append(file)
         else:
             others.append((file, head))
     whole = len(files) > 1
@@ -229,6 +235,7 @@ def read_all(
         rest = {*dicom, *_raw(raw, report, series), *_projections(maybe, report, series)}
         rest |= set(_reports(reports, report, series))
         dicom = [file for file in files if file in rest]
+        _turns(turns, report, series)
         report.add(_dicom(dicom, segmentations, series, part))
     if series is not None:
         others = []
@@ -312,6 +319,23 @@ def _projections(files: list[Path], report: ReadReport, series: str | None) -> l
             if series in (None, found.attributes.get("SeriesInstanceUID")):
                 report.acquisitions.append(found)
     return rest
+
+
+def _turns(files: list[Path], report: ReadReport, series: str | None) -> None:
+    """Add the scans that SPECT projections are; as pictures, their images read them too."""
+    from somascope.io.raw import nm
+
+    for file in files:
+        try:
+            if not nm.is_tomo(file):
+                continue
+            found = nm.read(file)
+        except (SomascopeError, OSError) as error:
+            report.problem(f"{file.name} as a SPECT scan", error)
+        else:
+            report.acquisitions += [
+                a for a in found if series in (None, a.attributes.get("SeriesInstanceUID"))
+            ]
 
 
 def _dicom(

@@ -105,6 +105,9 @@ def _nm(image: Image, planes: Planes) -> dict[str, Any]:
         "CollimatorType": image.attributes.get("CollimatorType"),
         "FocalDistance": image.attributes.get("FocalDistance"),
     }
+    grid_name = image.attributes.get("CollimatorGridName")
+    if grid_name:
+        detector["CollimatorGridName"] = grid_name
     result: dict[str, Any] = {
         "ImageType": _type(image, shape.kind, "EMISSION", primary=True),
         **shape.facts(image.grid.shape[0]),
@@ -121,6 +124,11 @@ def _nm(image: Image, planes: Planes) -> dict[str, Any]:
             "ImageOrientationPatient": planes.orientation,
             "ImagePositionPatient": planes.positions[0],
         }
+    elif shape.kind == "TOMO":
+        turns = image.attributes.get("RotationInformationSequence") or []
+        result["RotationInformationSequence"] = turns
+        if turns and turns[0].get("StartAngle") is not None:
+            detector["StartAngle"] = turns[0]["StartAngle"]
     elif shape.kind == "STATIC":
         # Type 1C, and unknown for images that no camera took: the shortest there is.
         result["ActualFrameDuration"] = image.attributes.get("ActualFrameDuration") or 1
