@@ -47,27 +47,35 @@ def demodulated(
     count = rf.shape[-1]
     step = max(int(decimation), 1)
     length = fast_length(-(-(count + 32) // step)) * step
-    f = np.arange(length // 2 + 1) * (sampling_frequency / length)
     half = min(bandwidth, 1.0) * frequency
+    # Undersampled RF holds its band at another, perhaps negative, frequency.
+    alias = frequency - round(frequency / sampling_frequency) * sampling_frequency
+    if alias != frequency and half > min(abs(alias), sampling_frequency / 2 - abs(alias)):
+        raise ParameterError(
+            f"RF of {frequency / 1e6:g} +- {half / 1e6:.3g} MHz sampled at "
+            f"{sampling_frequency / 1e6:g} MHz overlaps itself; give at least twice the highest "
+            "frequency, or the bandwidth that was sampled"
+        )
     edge = max(0.1 * half, 2 * sampling_frequency / length)
-    keep = np.clip((half + edge - np.abs(f - frequency)) / edge, 0, 1)
+    wide = int((half + edge) * length / sampling_frequency)
+    shift = round(alias * length / sampling_frequency)
+    bins = np.arange(max(shift - wide, -(length // 2)), min(shift + wide, length // 2) + 1)
+    if alias > 0:
+        bins = bins[bins > 0]
+    f = bins * (sampling_frequency / length)
+    keep = np.clip((half + edge - np.abs(f - alias)) / edge, 0, 1)
     gain = (2 * np.sin(0.5 * np.pi * keep) ** 2).astype(np.float32)
-    used = np.flatnonzero(gain)
-    low, high = int(used[0]), int(used[-1]) + 1
     # The band is put down by whole bins; decimation is a shorter inverse transform. What is left
     # of the shift, and the phase of the clock, are one multiplication in time.
     short = length // step
-    shift = round(frequency * length / sampling_frequency)
     kept = -(-count // step)
-    t = start + np.arange(kept) * (step / sampling_frequency)
-    rest = frequency - shift * sampling_frequency / length
-    # exp(-2 pi i f t) at t = start + n/fs: the whole bins act on n, the rest on t.
-    whole = shift * sampling_frequency / length
-    phase = np.exp(-2j * np.pi * (rest * t + whole * start)).astype(np.complex64)
+    n = np.arange(kept) * (step / sampling_frequency)
+    rest = alias - shift * sampling_frequency / length
+    phase = np.exp(-2j * np.pi * (rest * n + frequency * start)).astype(np.complex64)
     rows = rf.reshape(-1, count)
     out = np.empty((len(rows), kept), np.complex64)
-    at = (np.arange(low, high) - shift) % short
-    if high - low > short:
+    at = (bins - shift) % short
+    if bins.size > short:
         raise ParameterError(
             f"a band of {2 * half / 1e6:.3g} MHz does not fit into "
             f"{sampling_frequency / step / 1e6:.3g} MHz; decimate less than {step}"
@@ -77,7 +85,10 @@ def demodulated(
         part = np.ascontiguousarray(rows[k : k + block], np.float32)
         spectrum: Any = fft.rfft(part, length, axis=-1, workers=cores())
         base = np.zeros((len(part), short), np.complex64)
-        base[:, at] = spectrum[:, low:high] * (gain[low:high] / step)
+        band = spectrum[:, np.abs(bins)]
+        if bins[0] < 0:
+            np.conjugate(band, out=band, where=bins < 0)
+        base[:, at] = band * (gain / np.float32(step))
         mixed: Any = fft.ifft(base, axis=-1, workers=cores())
         out[k : k + block] = mixed[:, :kept]
     out *= phase
@@ -104,14 +115,8 @@ def band_of(scan: ChannelScan) -> float:
 
 
 def carrier_of(scan: ChannelScan) -> float:
-    """The probe's centre frequency, where the sampling can hold it."""
-    f = scan.probe.centre_frequency
-    if f >= scan.sampling_frequency / 2:
-        raise ParameterError(
-            f"RF of {f / 1e6:g} MHz sampled at {scan.sampling_frequency / 1e6:g} MHz is "
-            "undersampled; give at least twice the centre frequency, or IQ samples"
-        )
-    return f
+    """The probe's centre frequency."""
+    return scan.probe.centre_frequency
 
 
 @operation("acquire.ultrasound.demodulate")
@@ -136,11 +141,6 @@ def demodulate(
     if scan.complex:
         raise ParameterError("these samples are IQ already; acquire.ultrasound.das takes them")
     carrier = carrier_of(scan) if frequency is None else frequency * 1e6
-    if carrier >= scan.sampling_frequency / 2:
-        raise ParameterError(
-            f"a carrier of {carrier / 1e6:g} MHz is beyond half the sampling frequency of "
-            f"{scan.sampling_frequency / 1e6:g} MHz"
-        )
     step = decimation_for(scan) if decimation is None else decimation
     iq = demodulated(
         acquisition.samples, sampling_frequency=scan.sampling_frequency, frequency=carrier,
