@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from somascope.acquire.pet.model import is_calibrated
+from somascope.acquire.pet.model import is_calibrated, scalar
 from somascope.core import Acquisition, Image
 from somascope.core.grid import Array, Grid
 
@@ -25,6 +25,8 @@ def activity_image(acquisition: Acquisition, data: Array, grid: Grid, *, method:
     done = [word for name, word in CORRECTIONS if name in acquisition.calibration]
     facts["CorrectedImage"] = list(dict.fromkeys([*facts.get("CorrectedImage", []), *done]))
     facts["ReconstructionMethod"] = method
+    if "DECY" in done:
+        facts["DecayFactor"] = round(1 / scalar(acquisition, "decay", 1.0), 6)
     if "ATTN" in done:
         facts.setdefault("AttenuationCorrectionMethod", "measured")
     return Image(

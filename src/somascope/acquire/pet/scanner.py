@@ -196,11 +196,17 @@ CLINICAL = Scanner(
 )  # fmt: skip
 """A whole-body scanner with TOF; no vendor's."""
 
-SCANNERS = {s.name.lower(): s for s in (TINY, BRAIN, CLINICAL)}
+BODY = Scanner(
+    name="Body", rings=12, crystals=256, radius=380.0, ring_spacing=14.0, depth=9.0, block=(4, 8),
+    radial_bins=129,
+)  # fmt: skip
+"""A whole-body scanner of coarse crystals without TOF, for quick studies."""
+
+SCANNERS = {s.name.lower(): s for s in (TINY, BRAIN, BODY, CLINICAL)}
 
 
 def named(name: str) -> Scanner:
-    """One of the generic scanners by name: ``tiny``, ``brain``, ``clinical``."""
+    """One of the generic scanners by name: ``tiny``, ``brain``, ``body``, ``clinical``."""
     try:
         return SCANNERS[name.lower()]
     except KeyError as error:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from somascope.acquire.mumap import ANNIHILATION_KEV, mu_map, resample_to
+from somascope.acquire.pet import realism
+from somascope.acquire.pet.attenuation import survival
 from somascope.acquire.pet.decay import factor
 from somascope.acquire.pet.model import scale
 from somascope.acquire.pet.scanner import Scanner, named
@@ -21,13 +22,6 @@ _OF_IMAGES = (
     "WindowWidth", "ScatterCorrectionMethod", "RandomsCorrectionMethod",
 )  # fmt: skip
 """Facts of a reconstructed image that its raw data do not have."""
-
-
-def survival(scan: SinogramScan, mu: Image) -> Array:
-    """``exp(-int mu)`` of every line, float32, ``(plane, angle, radial)``: no TOF, no PSF."""
-    per_mm = resample_to(mu_map(mu, energy_kev=ANNIHILATION_KEV), scan.grid).data * np.float32(0.1)
-    plain = scan.with_changes(scanner=scan.scanner.without_tof(), psf=0.0)
-    return np.exp(-plain.forward(np.asarray(per_mm, np.float32)))
 
 
 def centre_of(grid: Grid) -> tuple[float, float, float]:
@@ -58,13 +52,14 @@ def measure(
 
     expected = scan.forward(activity) * factors(plain)
     found = dict(calibration)
-    if randoms > 0:
-        each = float(expected.sum(dtype=np.float64)) * randoms / (1 - randoms) / expected.size
-        one = scan.multiplicity / float(scan.multiplicity.mean())
-        found["randoms"] = np.ascontiguousarray(one * np.float32(each), np.float32)
-        expected = expected + found["randoms"]
     if "scatter" in found:
         expected = expected + found["scatter"]
+    if randoms > 0:
+        each = float(expected.sum(dtype=np.float64)) * randoms / (1 - randoms) / expected.size
+        one = scan.multiplicity * found.get("normalisation", np.float32(1))
+        one = one / float(one.mean())
+        found["randoms"] = np.ascontiguousarray(one * np.float32(each), np.float32)
+        expected = expected + found["randoms"]
     if seed is None:
         return expected.astype(np.float32), found
     return np.random.default_rng(seed).poisson(expected).astype(np.float32), found
@@ -84,7 +79,7 @@ def simulate(
     activity: Image,
     *mu: Image,
     scanner: Annotated[
-        Literal["tiny", "brain", "clinical"], Param("Generic scanner; the body lies in its middle")
+        Literal["tiny", "brain", "body", "clinical"], Param("Generic scanner; the body lies in its middle")
     ] = "clinical",
     duration: Annotated[
         float, Param("Length of the frame", unit="s", minimum=0.001, maximum=86400.0)
@@ -99,10 +94,26 @@ def simulate(
     resolution: Annotated[
         float, Param("Blur of the scanner, FWHM; 0 for none", unit="mm", minimum=0.0, maximum=30.0)
     ] = 0.0,
+    scatter: Annotated[
+        Literal["none", "single", "photons"],
+        Param("No scatter, single scatter as computed, or of every order, from photons followed"),
+    ] = "none",
+    uneven: Annotated[
+        float, Param("Standard deviation of the crystals' efficiencies; 0 for ideal ones",
+                     minimum=0.0, maximum=0.5, step=0.05)
+    ] = 0.0,
+    dead_time: Annotated[
+        float, Param("Of the coincidence processor, after each prompt", unit="us", minimum=0.0,
+                     maximum=100.0, advanced=True)
+    ] = 0.0,
+    known: Annotated[
+        bool, Param("Keep the true scatter and randoms beside the counts; else only what a "
+                    "scanner measures, a delayed window")
+    ] = True,
     noise: Annotated[bool, Param("Poisson counts; else expected counts")] = True,
     seed: Annotated[int, Param("Of the noise", minimum=0, maximum=2**31 - 1)] = 0,
     progress: Progress = QUIET,
-) -> Acquisition:
+) -> Acquisition:  # fmt: skip
     """Scan an activity image in Bq/ml: the prompts a PET scanner counts.
 
     A second image gives the attenuation: a CT in Hounsfield units or a mu-map in 1/cm or 1/mm,
@@ -132,17 +143,23 @@ def simulate(
     if half is not None:
         facts["DecayCorrection"] = "START"
         calibration["decay"] = np.array(1 / factor(half, start=0.0, duration=duration))
-    progress(0.4, "projecting")
+    progress(0.3, "scattering" if scatter != "none" else "projecting")
+    calibration = realism.added(
+        scan, values, mu[0] if mu else None, calibration=calibration, attributes=facts,
+        kind=scatter, uneven=uneven, dead=dead_time * 1e-6, randoms=randoms, seed=seed,
+    )  # fmt: skip
+    progress(0.6, "projecting")
     blurred = scan.with_changes(psf=resolution) if resolution > 0 else scan
     samples, calibration = measure(
         blurred, values, calibration=calibration, attributes=facts, randoms=randoms,
         seed=seed if noise else None,
     )  # fmt: skip
     progress(1.0, "scanned")
-    return Acquisition(
+    made = Acquisition(
         samples, scan, "PT", unit="{counts}", calibration=calibration,
         provenance=activity.provenance, attributes=facts,
     )  # fmt: skip
+    return made if known else realism.as_measured(made, seed=seed)
 
 
 __all__ = ["centre_of", "measure", "scale", "scan_for", "simulate", "survival"]
