@@ -14,7 +14,7 @@ import numpy as np
 
 from somascope.acquire.fmri import hrf
 from somascope.core.errors import ParameterError
-from somascope.core.grid import Float
+from somascope.core.grid import Array, Float
 
 FINE = 0.1
 """Step in s of the time axis on which events meet the response."""
@@ -175,7 +175,7 @@ def regressors(
     return np.stack(columns, axis=1), tuple(names)
 
 
-def _stimulus(events: Events, chosen: Float, fine: Float, dt: float) -> Float:
+def _stimulus(events: Events, chosen: Array, fine: Float, dt: float) -> Float:
     """Box per event, its edges shared between samples: the area is exact at any onset."""
     edges = np.concatenate([fine - dt / 2, [fine[-1] + dt / 2]])
     area = np.zeros(fine.size)
@@ -196,7 +196,7 @@ def _stimulus(events: Events, chosen: Float, fine: Float, dt: float) -> Float:
     return area
 
 
-def _binned(events: Events, chosen: Float, at: Float, width: float) -> Float:
+def _binned(events: Events, chosen: Array, at: Float, width: float) -> Float:
     """Weight of the events that begin within a scan of each time."""
     column = np.zeros(at.size)
     for onset, amplitude in zip(events.onset[chosen], events.amplitude[chosen], strict=True):
@@ -248,7 +248,7 @@ def design(
     ParameterError
         Columns that depend on each other or are zero, by name; fewer scans than columns.
     """
-    times = np.arange(scans) * repetition + reference
+    times = np.arange(scans, dtype=np.float64) * repetition + reference
     columns: list[Float] = []
     names: list[str] = []
     if events is not None:

@@ -16,7 +16,7 @@ POLE = float(np.sqrt(3.0) - 2.0)
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
-def _lines(c: Array) -> None:
+def filter_lines(c: Array) -> None:
     """Prefilter ``(n, m)`` along its first axis, all columns together, in place."""
     n, m = c.shape
     if n < 2:
@@ -54,14 +54,14 @@ def prefilter_into(volume: Array, out: Array) -> None:
     """Spline coefficients of ``volume`` ``(nz, ny, nx)`` float32 into ``out``."""
     nz, ny, nx = volume.shape
     out[:] = volume
-    _lines(out.reshape(nz, ny * nx))
+    filter_lines(out.reshape(nz, ny * nx))
     turned = np.empty((nx, ny), np.float32)
     for z in range(nz):
-        _lines(out[z])
+        filter_lines(out[z])
         for y in range(ny):
             for x in range(nx):
                 turned[x, y] = out[z, y, x]
-        _lines(turned)
+        filter_lines(turned)
         for y in range(ny):
             for x in range(nx):
                 out[z, y, x] = turned[x, y]

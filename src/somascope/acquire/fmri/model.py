@@ -159,4 +159,4 @@ def _whitened(a: float, q: Float, found: Sums, chosen: Array) -> tuple[Array, Ar
     total = (1 + square) * found.square[chosen] - 2 * one * found.lagged[chosen]
     total -= square * last * last
     of_q = inverse.astype(np.float32) @ right
-    return of_q, total - np.einsum("pv,pv->v", right, of_q), inverse
+    return of_q, total - np.einsum("pv,pv->v", right, of_q), inverse.astype(np.float64)

@@ -172,7 +172,8 @@ def _reference(
     Parameters are mm and radians about the grid's centre, and brightness.
     """
     scratch, calm = np.empty_like(volume), np.empty_like(volume)
-    smooth_into(volume, *kernels, scratch, calm)
+    kz, ky, kx = kernels
+    smooth_into(volume, kz, ky, kx, scratch, calm)
     mask = head_mask(calm)
     # Voxels within one of the border see the mirror image when the head moves.
     inner = np.zeros_like(mask)

@@ -231,7 +231,7 @@ def _scans(
     layers: list[Array] = []
     for k, motion in enumerate(progress.over(moved, "scanning")):
         if k == 0 or motion.any() or moved[k - 1].any():
-            back = np.linalg.inv(rigid.matrix(motion, centre))
+            back = np.linalg.inv(rigid.matrix(motion, centre)).astype(np.float64)
             affine = rigid.between(fine, back, grid)
             layers = [interpolate.resample(c, affine, grid.shape) for c in (still, *active)]
         data[k] = layers[0]
