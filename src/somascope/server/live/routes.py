@@ -150,7 +150,9 @@ class View:
                 raise ParameterError("the frames are being saved already")
             self._saver = asyncio.create_task(self._save(count))
 
-    async def _start(self, asked: dict[str, Any]) -> None:
+    async def _start(self, asked: Any) -> None:
+        if not isinstance(asked, dict):
+            raise ParameterError("start needs an object: source, size, rate, chain")
         await self._stop()
         steps = asked.get("chain", [])
         await run_in_threadpool(chain.parse, steps)

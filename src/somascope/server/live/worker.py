@@ -59,7 +59,8 @@ class Display:
         if self.limits is not None:
             low, high = self.limits
         else:
-            some = values[::4, ::4]
+            step = max(min(values.shape[:2]) // 100, 1)
+            some = values[::step, ::step]
             some = some[np.isfinite(some)]
             now = tuple(map(float, np.percentile(some, (1, 99.5)))) if some.size else (0.0, 1.0)
             if self._seen is None or key != self._key:
