@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from somascope.acquire.chunks import in_chunks
@@ -91,6 +93,25 @@ class Beamformer:
             complex64 ``(frames, columns, depths)``; ``(frames, transmits, columns, depths)``
             without ``compound``.
         """
+        words, tiles, common = self.prepared(iq)
+        rows = len(iq) * (1 if compound else self.scan.transmit.count)
+        count, _, size = tiles.shape
+        out = np.empty((count, rows, 2, size), np.float32)
+        progress(0.0, "beamforming")
+        step = max(1, count // 8) if progress is not QUIET else count
+        for k in range(0, count, step):
+            stop = min(count, k + step)
+            in_chunks(
+                kernel.das_tiles, stop - k, tiles[k:stop], words, *common, compound, out[k:stop]
+            )
+            progress(stop / count, "beamforming")
+        values = self.picture(out)
+        if compound:
+            return values
+        return values.reshape(len(iq), self.scan.transmit.count, *self.shape)
+
+    def prepared(self, iq: Array) -> tuple[Array, Array, tuple[Any, ...]]:
+        """What kernels take: samples as 64-bit words, tiles of points, geometry and aperture."""
         want = (self.scan.transmit.count, self.scan.probe.elements, self.scan.samples)
         if iq.ndim != 4 or iq.shape[1:] != want:
             raise GeometryError(
@@ -98,25 +119,14 @@ class Beamformer:
                 f"{want[1]} elements, {want[2]} samples)"
             )
         words = np.ascontiguousarray(iq, np.complex64).view(np.uint64)
-        rows = len(iq) * (1 if compound else want[0])
-        count, _, size = self._tiles.shape
-        out = np.empty((count, rows, 2, size), np.float32)
-        progress(0.0, "beamforming")
-        step = max(1, count // 8) if progress is not QUIET else count
-        for k in range(0, count, step):
-            stop = min(count, k + step)
-            in_chunks(
-                kernel.das_tiles, stop - k, self._tiles[k:stop], words, KINDS[self._kind],
-                self._waves, self._delays, self._elements, self._normals, self._rims, self._f2,
-                self._window, self._turn, self._phase, compound, out[k:stop],
-            )  # fmt: skip
-            progress(stop / count, "beamforming")
-        values = _untiled(out, self.shape)
-        return values if compound else values.reshape(len(iq), want[0], *self.shape)
+        return words, self._tiles, (
+            KINDS[self.scan.transmit.kind], self._waves, self._delays, self._elements,
+            self._normals, self._rims, self._f2, self._window, self._turn, self._phase,
+        )  # fmt: skip
 
-    @property
-    def _kind(self) -> str:
-        return self.scan.transmit.kind
+    def picture(self, out: Array) -> Array:
+        """Tiles ``(tiles, rows, 2, points)`` as complex64 ``(rows, columns, depths)``."""
+        return _untiled(out, self.shape)
 
 
 def in_band(acquisition: Acquisition, scan: ChannelScan) -> tuple[ChannelScan, Array]:

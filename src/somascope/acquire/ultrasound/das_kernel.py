@@ -141,7 +141,7 @@ def arrivals(kind: int, waves: Array, first: Array, at: Array, elements: Array,
 
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
-def _inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
+def inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
             real: Array, imaginary: Array) -> None:  # fmt: skip
     """Add a trace to the sums of a run whose samples are all in the record."""
     for p in range(first.shape[0]):
@@ -157,7 +157,7 @@ def _inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
 
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
-def _partly(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
+def partly(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
             real: Array, imaginary: Array) -> None:  # fmt: skip
     """The same where some samples are before or after the record: they are silent."""
     last = F(trace.shape[0] - 1)
@@ -250,9 +250,9 @@ def das_tiles(
                             real[k - from_set, a:b], imaginary[k - from_set, a:b],
                         )  # fmt: skip
                         if early >= F(0) and late < F(samples - 1):
-                            _inside(*part)
+                            inside(*part)
                         else:
-                            _partly(*part)
+                            partly(*part)
             for k in range(from_set, to_set):
                 w = k % count
                 row = k // count if compound else k
