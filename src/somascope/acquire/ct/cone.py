@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.footprint import Footprint
 from somascope.acquire.ct.projectors_volume import project, unproject
-from somascope.acquire.ct.scan import Point, RayScan, floating
+from somascope.acquire.ct.scan import Model, Point, RayScan, checked_model, floating, without_kernel
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
 
@@ -38,6 +39,9 @@ class ConeScan(RayScan):
         A cylinder about the source instead of a flat panel.
     isocentre
         LPS mm.
+    projector
+        ``joseph``: rays to the middle of each element. ``footprint``: shadows of voxels, averaged
+        over the element (axial grids only): slower, better where voxels are coarse.
     """
 
     kind = "ct.cone"
@@ -55,7 +59,9 @@ class ConeScan(RayScan):
         offset: float = 0.0,
         curved: bool = False,
         isocentre: Point = (0.0, 0.0, 0.0),
+        projector: Model = "joseph",
     ) -> None:
+        self.projector = checked_model(projector)
         super().__init__(grid)
         self.angles = geometry.checked_angles(angles)
         self.rows, self.columns = int(rows), int(columns)
@@ -71,6 +77,7 @@ class ConeScan(RayScan):
                 f"the grid reaches {reach:.0f} mm from the axis, beyond the source at "
                 f"{self.source:.0f} mm; take a smaller grid or a larger distance"
             )
+        self._shadows: Footprint | None = None
         self._views = geometry.circular(
             self.angles, rows=self.rows, columns=self.columns, spacing=self.spacing,
             source=self.source, detector=self.detector, curved=self.curved,
@@ -92,6 +99,7 @@ class ConeScan(RayScan):
             "grid": self._grid, "angles": self.angles, "rows": self.rows, "columns": self.columns,
             "spacing": self.spacing, "source": self.source, "detector": self.detector,
             "offset": self.offset, "curved": self.curved, "isocentre": self.isocentre,
+            "projector": self.projector,
         }  # fmt: skip
 
     def views(self) -> geometry.Views:
@@ -99,10 +107,31 @@ class ConeScan(RayScan):
         return self._views
 
     def _project(self, x: Array) -> Array:
-        return project(floating(x, self.domain, what="the image"), self._grid, self._views)
+        x = floating(x, self.domain, what="the image")
+        if self.projector == "footprint":
+            return self._footprint().forward(x)
+        return project(x, self._grid, self._views)
 
     def _unproject(self, y: Array) -> Array:
-        return unproject(floating(y, self.range, what="the data"), self._grid, self._views)
+        y = floating(y, self.range, what="the data")
+        if self.projector == "footprint":
+            return self._footprint().adjoint(y)
+        return unproject(y, self._grid, self._views)
+
+    def _footprint(self) -> Footprint:
+        if self._shadows is None:
+            self._shadows = Footprint(
+                self._grid, angles=self.angles, heights=self.heights(), rows=self.rows,
+                columns=self.columns, spacing=self.spacing, offset=self.offset, source=self.source,
+                detector=self.detector, curved=self.curved, isocentre=self.isocentre,
+                kind=self.kind,
+            )  # fmt: skip
+        return self._shadows
+
+    def _on(self, device: Any) -> Any:
+        if self.projector == "footprint":
+            raise without_kernel(self.kind)
+        return super()._on(device)
 
 
 class HelicalScan(ConeScan):
@@ -135,6 +164,7 @@ class HelicalScan(ConeScan):
         offset: float = 0.0,
         curved: bool = True,
         isocentre: Point = (0.0, 0.0, 0.0),
+        projector: Model = "joseph",
     ) -> None:
         if not np.isfinite(pitch) or pitch == 0:
             raise GeometryError(f"pitch is {pitch} mm per turn; without advance take ct.cone")
@@ -142,6 +172,7 @@ class HelicalScan(ConeScan):
         super().__init__(
             grid=grid, angles=angles, rows=rows, columns=columns, spacing=spacing, source=source,
             detector=detector, offset=offset, curved=curved, isocentre=isocentre,
+            projector=projector,
         )  # fmt: skip
 
     def heights(self) -> Float:

@@ -8,10 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.footprint import Footprint
 from somascope.acquire.ct.fourier import FourierSlice, for_grid
 from somascope.acquire.ct.projectors import PlaneRays
 from somascope.acquire.ct.rebin import Fan, Target, target
-from somascope.acquire.ct.scan import Point, SliceScan, floating
+from somascope.acquire.ct.scan import (
+    Model,
+    Point,
+    SliceScan,
+    checked_model,
+    floating,
+    without_kernel,
+)
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Grid
 
@@ -38,6 +46,9 @@ class FanScan(SliceScan):
         Columns at equal angles about the source.
     isocentre
         LPS mm.
+    projector
+        ``joseph``: rays to the middle of each column. ``footprint``: shadows of pixels, averaged
+        over the column: slower, better where pixels are coarse.
     """
 
     kind = "ct.fan"
@@ -54,7 +65,9 @@ class FanScan(SliceScan):
         offset: float = 0.0,
         curved: bool = False,
         isocentre: Point = (0.0, 0.0, 0.0),
+        projector: Model = "joseph",
     ) -> None:
+        self.projector = checked_model(projector)
         super().__init__(grid, angles=angles, bins=bins, spacing=spacing, isocentre=isocentre)
         self.source, self.detector = float(source), float(detector)
         self.offset, self.curved = float(offset), bool(curved)
@@ -65,6 +78,7 @@ class FanScan(SliceScan):
             )
         self._view_vectors = self.views()  # checks the distances
         self._joseph: PlaneRays | None = None
+        self._shadows: Footprint | None = None
         self._engine: tuple[Grid, Target, FourierSlice] | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -72,7 +86,7 @@ class FanScan(SliceScan):
         return {
             "grid": self._grid, "angles": self.angles, "bins": self.bins, "spacing": self.spacing,
             "source": self.source, "detector": self.detector, "offset": self.offset,
-            "curved": self.curved, "isocentre": self.isocentre,
+            "curved": self.curved, "isocentre": self.isocentre, "projector": self.projector,
         }  # fmt: skip
 
     def views(self) -> geometry.Views:
@@ -91,13 +105,34 @@ class FanScan(SliceScan):
         )  # fmt: skip
 
     def _project(self, x: Array) -> Array:
+        if self.projector == "footprint":
+            x = floating(x, self.domain, what="the image")
+            return self._footprint().forward(x).reshape(self.range)
         rays = self._rays()
         return self._as_range([rays.forward(a) for a in floating(x, self.domain, what="the image")])
 
     def _unproject(self, y: Array) -> Array:
+        if self.projector == "footprint":
+            y = floating(y, self.range, what="the sinogram")
+            return self._footprint().adjoint(y.reshape(len(self.angles), -1, self.bins))
         rays = self._rays()
         slices = self.slices(floating(y, self.range, what="the sinogram"))
         return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in slices])
+
+    def _footprint(self) -> Footprint:
+        if self._shadows is None:
+            self._shadows = Footprint(
+                self._grid, angles=self.angles, heights=np.zeros(len(self.angles)), rows=0,
+                columns=self.bins, spacing=(1.0, self.spacing), offset=self.offset,
+                source=self.source, detector=self.detector, curved=self.curved,
+                isocentre=self.isocentre, kind=self.kind,
+            )  # fmt: skip
+        return self._shadows
+
+    def _on(self, device: Any) -> Any:
+        if self.projector == "footprint":
+            raise without_kernel(self.kind)
+        return super()._on(device)
 
     def engine(self, grid: Grid) -> tuple[Target, FourierSlice]:
         """The parallel scan that this one is rebinned to, and its Fourier engine on ``grid``."""

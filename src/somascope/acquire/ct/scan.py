@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.geometry import Views
 from somascope.acquire.tensors import is_tensor
-from somascope.core.errors import GeometryError
+from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Grid
 
 Point = tuple[float, float, float]
@@ -23,6 +23,25 @@ def floating(values: Array, shape: tuple[int, ...], *, what: str) -> Array:
         raise GeometryError(f"{what} has shape {values.shape}; this scan needs {tuple(shape)}")
     kind = np.float64 if values.dtype == np.float64 else np.float32
     return np.ascontiguousarray(values, kind)
+
+
+Model: TypeAlias = Literal["joseph", "footprint"]
+"""Sums along rays; or the shadows of voxels, averaged over detector elements (`footprint`)."""
+
+
+def checked_model(projector: str) -> Model:
+    """``projector``, or an error that names what there is."""
+    if projector not in get_args(Model):
+        raise ParameterError(f"no projector {projector!r}; choose joseph or footprint")
+    return cast("Model", projector)
+
+
+def without_kernel(kind: str) -> ParameterError:
+    """What a scan of footprints answers to tensors on a GPU."""
+    return ParameterError(
+        f"this {kind} scan projects by footprints, which have no GPU kernel; make it with "
+        "projector='joseph', or give a NumPy array"
+    )
 
 
 class RayScan:
