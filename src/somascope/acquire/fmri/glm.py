@@ -120,6 +120,7 @@ def glm(
     noise as first-order autoregressive unless ``noise`` says otherwise. The effect of an F
     question is the root mean square its rows explain.
     """
+    volumes(run, NAME, least=3)
     task = choices.events_of(events, onsets, durations, conditions, operation=NAME)
     spacing = repetition_time(run, repetition, NAME)
     progress(0.0, "design")

@@ -19,7 +19,10 @@ from somascope.acquire.fmri.sums import Sums, sums
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float
 
-Noise: TypeAlias = Literal["ols", "ar1"]
+Noise: TypeAlias = Literal["ols", "ar1", "ar1_plain"]
+"""``ar1`` takes the bias off that fitting brings into the correlation of residuals (after Worsley
+et al., NeuroImage 15 (2002) 1-15, appendix A.3) and draws uncertain values towards the mean of
+the head; ``ar1_plain`` does neither, as nilearn, and finds more in noise than it should."""
 BINS = 100
 
 
@@ -74,10 +77,10 @@ def fit(y: Array, design: Design, *, mask: Array, noise: Noise = "ar1") -> Fit:
             f"the design ({', '.join(design.names)}) holds no constant; add a column of ones"
         )
     q, r = np.linalg.qr(design.matrix)
-    found = sums(y, q, mask=mask, neighbours=noise == "ar1")
+    found = sums(y, q, mask=mask, neighbours=noise != "ols")
     if noise == "ols":
         return _ordinary(design, q, r, found, mask)
-    return _autoregressive(design, q, r, found, mask)
+    return _autoregressive(design, q, r, found, mask, unbiased=noise == "ar1")
 
 
 def _has_constant(matrix: Float) -> bool:
@@ -107,7 +110,9 @@ def _ordinary(design: Design, q: Float, r: Float, found: Sums, mask: Array) -> F
     )  # fmt: skip
 
 
-def _autoregressive(design: Design, q: Float, r: Float, found: Sums, mask: Array) -> Fit:
+def _autoregressive(
+    design: Design, q: Float, r: Float, found: Sums, mask: Array, *, unbiased: bool
+) -> Fit:
     scans, p = q.shape
     dof = scans - p
     z = found.projected
@@ -118,8 +123,12 @@ def _autoregressive(design: Design, q: Float, r: Float, found: Sums, mask: Array
     next_ = found.lagged - np.einsum("pv,pv->v", found.neighbours, z)
     next_ += np.einsum("pv,pv->v", z, step @ z)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.where(own > 0, next_ / own * (scans / (scans - 1)), 0.0)
-    label = np.trunc(np.clip(rho, -0.99, 0.99) * BINS).astype(np.int32)
+        ratio = np.where(own > 0, next_ / own, 0.0)
+    rho = ratio * (scans / (scans - 1))
+    if unbiased:
+        rho = _calmed(_unbiased(ratio, q), mask & (own > 0), dof)
+    cut = np.rint if unbiased else np.trunc
+    label = cut(np.clip(rho, -0.99, 0.99) * BINS).astype(np.int32)
     label[~mask] = np.iinfo(np.int32).max
     order = np.argsort(label, kind="stable")
     values, starts = np.unique(label[order], return_index=True)
@@ -145,6 +154,42 @@ def _autoregressive(design: Design, q: Float, r: Float, found: Sums, mask: Array
         covariances=np.stack(covariances) if covariances else np.zeros((0, p, p)), bins=bins,
         rho=np.array(kept), dof=dof, mean=found.mean,
     )  # fmt: skip
+
+
+def _calmed(rho: Array, chosen: Array, dof: int) -> Array:
+    """Correlations drawn towards their mean by the share of their spread that is chance.
+
+    The empirical Bayes estimate of Efron and Morris (J. Am. Stat. Assoc. 70 (1975) 311-319) with
+    the sampling variance ``(1 - rho^2) / dof``.
+    """
+    if chosen.sum() < 100:
+        return rho
+    mean, spread = float(rho[chosen].mean()), float(rho[chosen].var())
+    chance = (1 - mean * mean) / dof
+    kept = max(0.0, 1 - chance / spread) if spread > 0 else 0.0
+    return mean + kept * (rho - mean)
+
+
+def _unbiased(ratio: Array, q: Float) -> Array:
+    """The correlation of the noise whose residuals are expected to have the lag-one ``ratio``.
+
+    With ``R = 1 - QQ'`` and ``V`` the correlations of an AR(1) process, the sums have the means
+    ``tr(R L R V)`` and ``tr(R V)``; their quotient is tabulated over rho and read backwards.
+    """
+    n = len(q)
+    left = np.eye(n) - q @ q.T
+    lagged = np.zeros((n, n))
+    lagged[1:] = left[:-1]
+    lagged = left @ lagged
+    offsets = np.arange(-n + 1, n)
+    over = np.array([np.trace(lagged, k) for k in offsets])
+    under = np.array([np.trace(left, k) for k in offsets])
+    rho = np.linspace(-0.99, 0.99, 199)
+    powers = np.sign(rho)[:, None] ** np.abs(offsets) * np.abs(rho)[:, None] ** np.abs(offsets)
+    expected = (powers @ over) / (powers @ under)
+    rising = np.maximum.accumulate(expected)
+    keep = np.concatenate([[True], np.diff(rising) > 1e-9])
+    return np.interp(ratio, rising[keep], rho[keep])
 
 
 def _whitened(a: float, q: Float, found: Sums, chosen: Array) -> tuple[Array, Array, Float]:

@@ -38,6 +38,13 @@ def _root(parent: Array, offset: Array, i: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
+def _gather(gain: Array, since: Array, size: Array, root: int, h: float) -> None:
+    """Bring what a component gained down to the height ``h``."""
+    gain[root] += size[root] ** E * (since[root] ** (H + 1) - h ** (H + 1)) / (H + 1)
+    since[root] = h
+
+
+@numba.njit(nogil=True, cache=True)
 def _enhance(
     order: Array, height: Array, near: Array, parent: Array, offset: Array, gain: Array,
     since: Array, size: Array, out: Array,
@@ -57,17 +64,16 @@ def _enhance(
         if h <= 0:
             break
         parent[v], since[v], size[v] = v, h, 1.0
-        top = v
+        top = np.int64(v)
         for k in range(near.shape[1]):
             n = near[v, k]
             if n < 0 or parent[n] < 0:
                 continue
-            other = _root(parent, offset, n)
+            other = np.int64(_root(parent, offset, n))
             if other == top:
                 continue
-            for r in (other, top):
-                gain[r] += size[r] ** E * (since[r] ** (H + 1) - h ** (H + 1)) / (H + 1)
-                since[r] = h
+            _gather(gain, since, size, other, h)
+            _gather(gain, since, size, top, h)
             big, small = (other, top) if size[other] >= size[top] else (top, other)
             parent[small] = big
             offset[small] = gain[small] - gain[big]
@@ -78,7 +84,7 @@ def _enhance(
         if parent[v] < 0:
             out[v] = 0.0
             continue
-        r = _root(parent, offset, v)
+        r = np.int64(_root(parent, offset, v))
         whole = gain[r] + size[r] ** E * since[r] ** (H + 1) / (H + 1)
         out[v] = whole + (offset[v] if v != r else 0.0)
 

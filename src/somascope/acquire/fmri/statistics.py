@@ -107,6 +107,7 @@ def _on_grid(at: Array, u: Float, values: Float) -> Array:
     capped = int(np.argmax(values >= LARGEST_Z)) if values[-1] >= LARGEST_Z else len(u)
     spline = CubicSpline(u[: capped + 1], values[: capped + 1])
     step = u[1] - u[0]
+    at = np.minimum(at, u[min(capped, len(u) - 1)])
     c = spline.c.astype(np.float64)
     k = np.minimum((at / step).astype(np.int32), c.shape[1] - 1)
     d = at - k * step
