@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from somascope.acquire.operators import Gradient
 from somascope.acquire.spect.attenuation import attenuation
 from somascope.acquire.spect.calibrate import calibrate
 from somascope.acquire.spect.camera import Camera, Window, dual_windows, triple_windows
@@ -13,6 +14,7 @@ from somascope.acquire.spect.filters import filtered
 from somascope.acquire.spect.orbit import circular
 from somascope.acquire.spect.osem import mlem, osem
 from somascope.acquire.spect.parallel import ParallelScan
+from somascope.acquire.spect.penalised import _EDGE, WEIGHTS, penalised, slope
 from somascope.acquire.spect.scatter import scatter
 from somascope.acquire.spect.scattering import shares
 from somascope.acquire.spect.simulate import simulate
@@ -310,7 +312,9 @@ def test_two_peaks_are_added(cylinder):
     assert osem(found, iterations=4).data[MIDDLE].mean() == pytest.approx(BODY, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["fbp", "mlem", "osem", "scatter", "attenuation", "calibrate"])
+@pytest.mark.parametrize(
+    "name", ["fbp", "mlem", "osem", "map", "scatter", "attenuation", "calibrate"]
+)
 def test_every_operation_keeps_the_contract(name):
     g = grid(3, 16)
     shapes = [Ellipsoid(BODY, (0, 0, 0), (40, 35, 9000))]
@@ -321,7 +325,7 @@ def test_every_operation_keeps_the_contract(name):
     inputs = {"attenuation": (scan, ct), "calibrate": (scan, simulate(activity, views=8))}
     params = {
         "calibrate": {"activity": 3.0}, "mlem": {"iterations": 2},
-        "osem": {"iterations": 1, "subsets": 4},
+        "osem": {"iterations": 1, "subsets": 4}, "map": {"iterations": 1, "subsets": 4},
     }  # fmt: skip
     check_operation(
         f"acquire.spect.{name}", inputs=inputs.get(name, (scan,)), params=params.get(name)
@@ -334,3 +338,40 @@ def test_windows_have_their_order():
     assert [w.share for w in triple_windows()] == [1, 0, 0]
     assert dual_windows()[1].high < dual_windows()[0].low
     assert triple_windows()[1].high == pytest.approx(triple_windows()[0].low)
+
+
+@pytest.mark.parametrize(("prior", "beta"), [("TV", 0.02), ("quadratic", 0.05), ("quadratic", 2.0)])
+def test_a_prior_takes_noise_and_leaves_activity(cylinder, prior, beta):
+    scan = simulate(*cylinder, views=60, seconds=15.0, seed=5)
+    plain = osem(scan, iterations=10, subsets=6).data[MIDDLE]
+    # Two iterations of OSEM come first.
+    same = penalised(scan, prior=prior, beta=0.0, iterations=8, subsets=6).data[MIDDLE]
+    assert np.allclose(same, plain, rtol=1e-3)
+    calm = penalised(scan, prior=prior, beta=beta, iterations=8, subsets=6).data[MIDDLE]
+    assert calm.std() < 0.6 * plain.std()
+    assert calm.mean() == pytest.approx(BODY, rel=0.03 if beta < 1 else 0.10)
+
+
+@pytest.mark.parametrize("prior", ["TV", "quadratic"])
+def test_slopes_are_those_of_their_priors(prior):
+    x = np.random.default_rng(1).random((4, 5, 6)) + 1.0
+    scale, least = x.mean(), _EDGE * x.max()
+
+    def value(x):
+        total = np.zeros(x.shape)
+        for axis, step in enumerate((2.0, 1.0, 1.0)):
+            d = np.diff(x, axis=axis, append=np.take(x, [-1], axis=axis)) / step
+            total += d * d
+        return (
+            0.5 * total.sum() / scale if prior == "quadratic" else np.sqrt(total + least**2).sum()
+        )
+
+    found, diagonal = slope(x, Gradient(x.shape, spacing=(2.0, 1.0, 1.0)), WEIGHTS[prior])
+    assert (diagonal > 0).all()
+    for index in ((0, 0, 0), (2, 3, 1), (3, 4, 5)):
+        ends = []
+        for move in (1e-5, -1e-5):
+            moved = x.copy()
+            moved[index] += move
+            ends.append(value(moved))
+        assert found[index] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-4)
