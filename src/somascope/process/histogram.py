@@ -118,9 +118,7 @@ def region(image: Image, mask: Mask | None, *, segment: int | None = None) -> Ar
     real_values(image, "a histogram")
     if mask is None:
         return np.ascontiguousarray(image.data).reshape(-1)
-    if mask.grid.shape != image.grid.shape or not np.allclose(
-        mask.grid.affine, image.grid.affine, atol=1e-3
-    ):
+    if not mask.grid.allclose(image.grid):
         raise GeometryError(
             f"the mask lies on a grid of {mask.grid.shape} voxels and the image on one of "
             f"{image.grid.shape}, or at another place; resample the mask to the image's grid"
@@ -301,7 +299,7 @@ def joint(a: Image, b: Image, *, bins: int = 64, mask: Mask | None = None) -> Jo
 
     Raises `GeometryError` where the grids differ: resample one to the other first.
     """
-    if a.shape != b.shape or not np.allclose(a.grid.affine, b.grid.affine, atol=1e-3):
+    if a.shape != b.shape or not a.grid.allclose(b.grid):
         raise GeometryError(
             f"the images have shapes {a.shape} and {b.shape}, or lie at different places; resample "
             "one to the grid of the other"
