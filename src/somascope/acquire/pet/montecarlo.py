@@ -29,13 +29,35 @@ class Counted:
     """Coincidences per crystal pair between cells, float32, as `Nodes.shape`, symmetric.
 
     ``trues``, ``single`` (one photon scattered once) and ``multiple`` (all else) are counts of
-    ``pairs`` emitted pairs.
+    ``pairs`` emitted pairs, ``per_line`` of which an ideal crystal pair counts per line integral of
+    1 (unit of activity) mm.
     """
 
     trues: Array
     single: Array
     multiple: Array
     pairs: int
+    per_line: float
+
+
+def smoothed(table: Array, *, across: float, along: float = 0.9, turning: float = 2.0) -> Array:
+    """A symmetric table of pairs, blurred by Gaussians of so many cells.
+
+    ``across`` of the crystals (the radial position of the pair), ``along`` the axis, and
+    ``turning`` both crystals together (the angle of the pair), in which scatter varies least.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    for axis, (cells, mode) in enumerate(((along, "nearest"), (across, "wrap")) * 2):
+        table = gaussian_filter1d(table, cells, axis=axis, mode=mode)
+    steps = np.arange(-int(3 * turning), int(3 * turning) + 1)
+    weights = np.exp(-0.5 * (steps / turning) ** 2)
+    turned = [
+        np.float32(w) * np.roll(table, (int(k), int(k)), axis=(1, 3))
+        for k, w in zip(steps, weights / weights.sum(), strict=True)
+    ]
+    table = np.sum(turned, axis=0)
+    return (table + table.transpose(2, 3, 0, 1)) / 2
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -220,4 +242,6 @@ def follow(
     )  # fmt: skip
     total = out.sum(axis=0, dtype=np.float64) / at.cell**2
     total = total.astype(np.float32).reshape(3, *at.shape)
-    return Counted(total[0], total[1], total[2], pairs)
+    # Becquerels if the activity is in Bq/ml; another unit goes through to the line integrals alike.
+    per_line = at.scanner.sensitivity * pairs / (values.sum() * grid.voxel_volume * 1e-3)
+    return Counted(total[0], total[1], total[2], pairs, float(per_line))

@@ -79,7 +79,8 @@ def simulate(
     activity: Image,
     *mu: Image,
     scanner: Annotated[
-        Literal["tiny", "brain", "body", "clinical"], Param("Generic scanner; the body lies in its middle")
+        Literal["tiny", "brain", "body", "clinical"],
+        Param("Generic scanner; the body lies in its middle"),
     ] = "clinical",
     duration: Annotated[
         float, Param("Length of the frame", unit="s", minimum=0.001, maximum=86400.0)
