@@ -30,6 +30,7 @@ NAMES = {
     "ct.fdk": ("benchmarks.acquire.ct_fdk", "cone beam; peer itk-rtk (CPU); cost per size"),
     "ct.gpu": ("benchmarks.acquire.ct_gpu", "projections and FDK on CUDA; peers ASTRA, torch"),
     "xray.drr": ("benchmarks.acquire.xray_drr", "radiograph through a volume; peer itk-rtk (CPU)"),
+    "us.live": ("benchmarks.acquire.us_live", "live probe, 3 filters, Chromium; peer: no filter"),
     "mri.nufft": ("benchmarks.acquire.mri_nufft", "radial, 8 coils; peers SigPy, MRI-NUFFT"),
     "mri.espirit": ("benchmarks.acquire.mri_espirit", "coil sensitivities; peer SigPy"),
     "mri.gpu": ("benchmarks.acquire.mri_gpu", "radial, 8 coils, on CUDA; peer cuFFT alone"),

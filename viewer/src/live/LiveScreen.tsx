@@ -161,7 +161,7 @@ export function LiveScreen() {
               <span>{figure((head.lower + head.upper) / 2)}</span>
               <span>{figure(head.lower)}</span>
             </div>
-            <b>{prettyUnit(head.unit)}</b>
+            {head.unit !== "1" && <b>{prettyUnit(head.unit)}</b>}
           </div>
         )}
         {state === "idle" && !head && (

@@ -16,6 +16,8 @@ export function paint(canvas: HTMLCanvasElement, frame: Frame, colours: Uint32Ar
     canvas.width = columns;
     canvas.height = rows;
   }
+  const [dy, dx] = frame.head.spacing;
+  canvas.style.setProperty("--ratio", String((columns * dx) / (rows * dy)));
   const pen = canvas.getContext("2d", { alpha: false });
   if (!pen) return;
   const image = pen.createImageData(columns, rows);

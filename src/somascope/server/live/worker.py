@@ -8,6 +8,7 @@ anything behind is slow, beats are left out, and no frame ever waits in a queue.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -87,6 +88,26 @@ class Player:
         self._bytes = 0
         self._answers = answers
         self._told = ""
+        self._before: Image | None = None
+        self._warm: set[str] = set()
+
+    def change(self, steps: tuple[chain.Step, ...]) -> None:
+        """Run another chain from now on.
+
+        Code that is compiled when first used is compiled here, before a frame is captured: else
+        that frame would be late by all of it.
+        """
+        new = {s.operation.name for s in steps} - self._warm
+        if new:
+            image: Any = self._before
+            if image is None:
+                image = self.source.capture(0)
+                for _, stage in self.source.stages:
+                    image = stage(image)
+            with contextlib.suppress(Exception):  # it will be told when a frame fails
+                chain.run(image, steps, {})
+            self._warm |= new
+        self.steps = steps
 
     def frame(self, number: int) -> None:
         """Capture, run, show, keep and send frame ``number``."""
@@ -99,6 +120,7 @@ class Player:
             value = stage(value)
             stages[name] = (time.perf_counter() - began) * 1e3
         image: Image = value
+        self._before = image
         try:
             image = chain.run(image, self.steps, stages)
             self._told = ""
@@ -202,7 +224,7 @@ def obey(player: Player, command: Mapping[str, Any]) -> None:
     player.credits = min(player.credits + int(command.get("credit", 0)), 4)
     if "chain" in command:
         try:
-            player.steps = chain.parse(command["chain"])
+            player.change(chain.parse(command["chain"]))
         except SomascopeError as error:
             player.tell({"kind": "problem", "message": str(error)})
     if "freeze" in command:
