@@ -80,6 +80,16 @@ def test_fdk_finds_the_body(kind: str):
     check(image.data, middle=0.008, far=0.02)
 
 
+@pytest.mark.parametrize("kind", ["whole", "short"])
+def test_uneven_views_weigh_by_their_gaps(kind: str):
+    rng = np.random.default_rng(3)
+    views, arc = (150, 2 * np.pi) if kind == "whole" else (110, np.pi + WIDTH + 0.05)
+    angles = (np.arange(views) + rng.uniform(-0.4, 0.4, views)) * arc / views
+    scan = ConeScan(**{**cone(views=views).describe(), "angles": rng.permutation(angles)})
+    image = fdk(scanned(scan), unit="1/mm", kernel="hann")
+    check(image.data, middle=0.012, far=0.025)
+
+
 def test_every_line_is_counted_once():
     """Weights of a line and of its reverse sum to one."""
     for kind in ("short", "longer than short, clockwise", "half-fan"):

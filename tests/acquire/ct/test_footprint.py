@@ -115,7 +115,7 @@ def test_double_precision_and_repeatable():
 
 
 def test_iterative_reconstruction_takes_the_scan_as_it_is():
-    """A fan of elements twice as wide as pixels: the model that knows of widths ends nearer the truth."""
+    """Elements twice as wide as pixels: the model that knows of widths ends nearer."""
     n = 48
     grid = Grid.from_spacing((1, n, n), (5, 5, 5), origin=(-117.5, -117.5, 0))
     flat = [Ellipsoid(s.value * 0.02, s.centre, (*s.radii[:2], 1e4), s.angles) for s in BODY]

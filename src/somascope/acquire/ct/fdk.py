@@ -38,11 +38,11 @@ def redundancy(scan: ConeScan) -> Float:
         The arc is too short, is longer than a turn, or a short scan has a detector off centre.
     """
     fan = scan_fan(scan)
-    step = abs(fan.step)
+    turn = fan.turn
     views = len(scan.angles)
     gamma = fan.gamma(np.arange(scan.columns))
     low, high = fan.edges
-    if abs(views * step - 2 * np.pi) < 0.6 * step:
+    if turn.full:
         short = min(abs(low), abs(high))
         if abs(abs(high) - abs(low)) < 1.5 * abs(high - low) / scan.columns:
             return np.full((views, scan.columns), 0.5)
@@ -54,22 +54,22 @@ def redundancy(scan: ConeScan) -> Float:
         x = np.clip(gamma / short, -1, 1) * (1 if high > -low else -1)
         row = 0.5 * (np.sin(np.pi / 2 * x) + 1)
         return np.tile(row, (views, 1))
-    arc = (views - 1) * step
+    arc = turn.arc
     if arc > 2 * np.pi:
         raise GeometryError(
             f"the views cover {np.rad2deg(arc):.0f} degrees, more than a turn; keep one turn"
         )
     need = np.pi + 2 * max(abs(low), abs(high))
-    if arc < need - 2 * step:
+    if arc < need - 2 * turn.step:
         raise GeometryError(
             f"the views cover {np.rad2deg(arc):.1f} degrees; a short scan of this detector needs "
             f"{np.rad2deg(need):.1f} (180 and the fan): reconstruct iteratively"
         )
     delta = max((arc - np.pi) / 2, (need - np.pi) / 2)
-    beta = (scan.angles - scan.angles[0]) * np.sign(fan.step)
+    b = np.empty((views, 1))
+    b[turn.order, 0] = turn.angles - turn.angles[0]
     # Parker counts gamma against the rotation; here theta = beta - gamma.
-    g = -gamma * np.sign(fan.step)
-    b = beta[:, None]
+    g = -gamma
     rising = np.sin(np.pi / 4 * b / np.maximum(delta - g, 1e-9)) ** 2
     falling = np.sin(np.pi / 4 * (np.pi + 2 * delta - b) / np.maximum(delta + g, 1e-9)) ** 2
     weight = np.where(b < 2 * (delta - g), rising, 1.0)
@@ -101,7 +101,6 @@ class Feldkamp:
     def __init__(self, scan: ConeScan, *, kernel: Kernel = "ram-lak", cutoff: float = 1.0) -> None:
         self.scan = scan
         fan = scan_fan(scan)
-        step = abs(fan.step)
         gamma = fan.gamma(np.arange(scan.columns))
         row = (np.arange(scan.rows) - (scan.rows - 1) / 2) * scan.spacing[0]
         far = scan.detector
@@ -113,7 +112,7 @@ class Feldkamp:
             cosine = far / np.sqrt(far**2 + flat**2 + row[:, None] ** 2)
             bin_size = scan.spacing[1] * scan.source / far
         self.cosine = cosine.astype(np.float32)
-        self.share = (redundancy(scan) * step).astype(np.float32)
+        self.share = (redundancy(scan) * fan.turn.share[:, None]).astype(np.float32)
         # A half-fan's filtered data reach as far on the side that is not measured.
         half = (scan.columns - 1) / 2
         shift = scan.offset / scan.spacing[1]
@@ -255,10 +254,7 @@ def _cone(acquisition: Acquisition) -> ConeScan:
 def seen_radius(scan: ConeScan) -> float:
     """Radius in mm about the axis that every view (half-fan: every line once) sees."""
     edges = np.abs(scan_fan(scan).edges)
-    full = abs(len(scan.angles) * abs(scan_fan(scan).step) - 2 * np.pi) < 0.6 * abs(
-        scan_fan(scan).step
-    )
-    return float(scan.source * np.sin(edges.max() if full else edges.min()))
+    return float(scan.source * np.sin(edges.max() if scan_fan(scan).turn.full else edges.min()))
 
 
 @operation("acquire.ct.fdk")

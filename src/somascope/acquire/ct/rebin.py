@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numba
 import numpy as np
 
+from somascope.acquire.ct.turn import Turn, turn_of
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float
 
@@ -29,7 +31,7 @@ class Fan:
     Attributes
     ----------
     angles
-        Source angles in radians, equally spaced, rising or falling.
+        Source angles in radians, in any order; spacing may vary (`turn_of`).
     bins, spacing, shift
         Columns; their distance at the detector in mm; detector offset in columns.
     source, detector
@@ -49,17 +51,19 @@ class Fan:
     @property
     def step(self) -> float:
         """Angle between views in radians; signed. Refuses views that are not equally spaced."""
-        if len(self.angles) < 8:
-            raise GeometryError(f"{len(self.angles)} views are too few to rebin; give at least 8")
         steps = np.diff(np.unwrap(self.angles))
-        step = float(np.mean(steps))
-        if step == 0 or np.abs(steps - step).max() > 0.05 * abs(step):
+        step = float(np.mean(steps)) if steps.size else 0.0
+        if step == 0 or np.abs(steps - step).max() > 0.05 * step:
             raise GeometryError(
-                "the views are not equally spaced (steps from "
-                f"{np.rad2deg(steps.min()):.3g} to {np.rad2deg(steps.max()):.3g} degrees); "
-                "rebinning needs equal steps: reconstruct iteratively, or resample the views"
+                f"{len(self.angles)} views that are not equally spaced, or too few; a helix is "
+                "rebinned with equal steps only: reconstruct iteratively, or resample the views"
             )
         return step
+
+    @cached_property
+    def turn(self) -> Turn:
+        """The views by rising angle, equally spaced or not."""
+        return turn_of(self.angles)
 
     def gamma(self, column: Float) -> Float:
         """Fan angle in radians of (fractional) columns."""
@@ -88,24 +92,18 @@ class Target:
 
 
 def target(fan: Fan) -> Target:
-    """Parallel views with the fan's angular step and its bin size at the isocentre."""
-    step = abs(fan.step)
-    views = max(round(np.pi / step), 1)
+    """Parallel views with the fan's mean angular step and its bin size at the isocentre."""
+    turn = fan.turn
+    views = max(round(np.pi / turn.step), 1)
     widest = max(abs(e) for e in fan.edges)
     spacing = fan.spacing * fan.source / fan.detector
     half = math.floor(fan.source * math.sin(widest) / spacing)
-    start = min(fan.angles[0], fan.angles[-1])
     first, last = fan.edges
     # The half turn in the middle of what the arc covers.
-    spare = (len(fan.angles) - 1) * step - np.pi - (last - first)
-    begin = start + max(spare, 0.0) / 2 - first if not is_full(fan) else 0.0
+    spare = turn.arc - np.pi - (last - first)
+    begin = 0.0 if turn.full else turn.angles[0] + max(spare, 0.0) / 2 - first
     angles = np.asarray(begin + np.arange(views) * (np.pi / views), np.float64)
     return Target(angles, 2 * half + 1, spacing)
-
-
-def is_full(fan: Fan) -> bool:
-    """Whether the views fill one whole turn."""
-    return abs(len(fan.angles) * abs(fan.step) - 2 * np.pi) < 0.6 * abs(fan.step)
 
 
 def rebin(samples: Array, fan: Fan, to: Target) -> Array:
@@ -114,12 +112,10 @@ def rebin(samples: Array, fan: Fan, to: Target) -> Array:
     Raises
     ------
     GeometryError
-        The arc is shorter than a half turn and the fan, or the views are not equally spaced.
+        The arc is shorter than a half turn and the fan, or the views leave a gap.
     """
-    step = fan.step
-    full = is_full(fan)
-    ordered = samples if step > 0 else samples[:, ::-1]
-    first_angle = float(fan.angles[0] if step > 0 else np.unwrap(fan.angles)[-1])
+    turn = fan.turn
+    full, step, arc = turn.full, turn.step, turn.arc
     low, high = fan.edges
     s = (np.arange(to.bins) - (to.bins - 1) / 2) * to.spacing
     gamma = np.arcsin(np.clip(s / fan.source, -1, 1))
@@ -129,24 +125,19 @@ def rebin(samples: Array, fan: Fan, to: Target) -> Array:
     fade = min(0.5 * overlap, 0.15 * (high - low)) if uneven else 0.0
     reading = np.stack([column, column[::-1]])
     beside = np.stack([_fade(g, low, high, fade) for g in (gamma, -gamma)])
-    arc = (len(fan.angles) - 1) * abs(step)
     spare = arc - np.pi
     if not full and spare < 0:
         raise GeometryError(
             f"the views cover {np.rad2deg(arc):.1f} degrees; fan-beam reconstruction needs 180 and "
             f"the fan ({np.rad2deg(high - low):.1f}): reconstruct iteratively"
         )
-    at = (to.angles[:, None, None] + np.stack([gamma, np.pi - gamma]) - first_angle) / abs(step)
-    count = len(fan.angles)
-    period = 2 * np.pi / abs(step)
-    at = np.mod(at + 0.5, period) - 0.5
+    at = turn.place(to.angles[:, None, None] + np.stack([gamma, np.pi - gamma]))
     if full:
-        at = np.mod(at, count)
         along = np.ones_like(at)
     else:
-        end = count - 1
+        end = len(fan.angles) - 1
         ends = np.minimum(at, end - at)
-        width = max(min(0.25 * (arc - np.pi) / abs(step), end / 4), 1.0)
+        width = max(min(0.25 * (arc - np.pi) / step, end / 4), 1.0)
         along = np.where(ends >= -0.5, _smooth(np.maximum(ends + 0.5, 0) / width), 0.0)
     weight = along * beside
     total = weight.sum(axis=1, keepdims=True)
@@ -158,8 +149,8 @@ def rebin(samples: Array, fan: Fan, to: Target) -> Array:
         )
     weight = (weight / np.where(total > 0, total, 1)).astype(np.float32)
     out = np.empty((len(samples), len(to.angles), to.bins), np.float32)
-    for k, one in enumerate(ordered):
-        knots = knots_of(np.asarray(one, np.float32), periodic=full)
+    for k, one in enumerate(samples):
+        knots = knots_of(np.asarray(one[turn.order], np.float32), periodic=full)
         read_knots(knots, at.astype(np.float32), reading.astype(np.float32), weight, out[k])
     return out
 
