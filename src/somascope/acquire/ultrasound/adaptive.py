@@ -54,7 +54,7 @@ def adaptive(
         Method, Param("How channels are combined: pairs multiplied, weighted by coherence, or with "
                       "the weights that let least through from elsewhere")
     ] = "dmas",
-    f_number: FNumber = 1.5,
+    f_number: FNumber = None,
     window: Window = "boxcar",
     subaperture: Subaperture = 0.5,
     loading: Loading = 0.01,

@@ -17,7 +17,7 @@ from somascope.core.grid import Array, Float
 def das(
     acquisition: Acquisition,
     *,
-    f_number: FNumber = 1.5,
+    f_number: FNumber = None,
     window: Window = "hann",
     compound: Compound = True,
     speed_of_sound: SpeedOfSound = None,

@@ -29,7 +29,7 @@ from somascope.core.grid import Array
 def bmode(
     acquisition: Acquisition,
     *,
-    f_number: FNumber = 1.5,
+    f_number: FNumber = None,
     window: Window = "hann",
     compounding: Annotated[
         Literal["coherent", "incoherent"],

@@ -11,9 +11,10 @@ Window: TypeAlias = Annotated[
     Param("Weights over the receiving aperture; boxcar is sharpest, hann has the least clutter"),
 ]
 FNumber: TypeAlias = Annotated[
-    float,
-    Param("Depth over width of the receiving aperture; 0 takes all elements", minimum=0.0,
-          maximum=20.0, step=0.1),
+    float | None,
+    Param("Depth over width of the receiving aperture, 0 for all elements; 1.5 for linear and "
+          "convex probes, 0 for phased and matrix ones if not given", minimum=0.0, maximum=20.0,
+          step=0.1),
 ]  # fmt: skip
 SpeedOfSound: TypeAlias = Annotated[
     float | None,

@@ -22,7 +22,7 @@ KINDS = {
     "delays": kernel.DELAYS,
 }  # fmt: skip
 FINEST = 4.0
-"""Samples per cycle of the carrier's band at which linear interpolation is good to 1 %."""
+"""Samples per cycle of half the band's width; interpolation then dims its -6 dB edge by 5 %."""
 
 
 class Beamformer:
@@ -35,7 +35,7 @@ class Beamformer:
     points
         ``(columns, depths, 3)`` mm; the second axis runs away from the probe.
     f_number
-        Depth over receiving width; 0 takes all elements.
+        Depth over receiving width; 0 takes all elements; None as `usual_f_number` says.
     window
         ``boxcar``, ``hann``, ``hamming``, ``tukey``.
     speed_of_sound
@@ -47,7 +47,7 @@ class Beamformer:
         scan: ChannelScan,
         points: Float,
         *,
-        f_number: float = 1.5,
+        f_number: float | None = None,
         window: str = "hann",
         speed_of_sound: float | None = None,
     ) -> None:
@@ -79,7 +79,8 @@ class Beamformer:
         self._normals = probe.normals.astype(np.float32)
         away = np.linalg.norm(probe.positions - probe.positions.mean(axis=0), axis=1)
         self._rims = (away / (away.max() + probe.pitch / 2)).astype(np.float32)
-        self._f2 = np.float32(2 * f_number)
+        chosen = usual_f_number(scan) if f_number is None else f_number
+        self._f2 = np.float32(2 * chosen)
         self._window = WINDOWS[window]
         self._turn = np.float32(scan.demodulation_frequency / fs)
         self._phase = np.float32((scan.demodulation_frequency * scan.start) % 1.0)
@@ -127,6 +128,11 @@ class Beamformer:
     def picture(self, out: Array) -> Array:
         """Tiles ``(tiles, rows, 2, points)`` as complex64 ``(rows, columns, depths)``."""
         return _untiled(out, self.shape)
+
+
+def usual_f_number(scan: ChannelScan) -> float:
+    """1.5 for linear and convex probes; 0, all elements, for those that look sideways."""
+    return 1.5 if scan.probe.kind in ("linear", "convex") else 0.0
 
 
 def in_band(acquisition: Acquisition, scan: ChannelScan) -> tuple[ChannelScan, Array]:

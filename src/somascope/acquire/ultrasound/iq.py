@@ -110,8 +110,8 @@ def decimation_for(scan: ChannelScan) -> int:
 
 
 def band_of(scan: ChannelScan) -> float:
-    """Half the band to keep, as a share of the centre frequency: the probe's to about -25 dB."""
-    return float(min(1.0, scan.probe.bandwidth))
+    """Half the band to keep, as a share of the centre frequency: the probe's to -40 dB."""
+    return float(min(1.0, 1.3 * scan.probe.bandwidth))
 
 
 def carrier_of(scan: ChannelScan) -> float:

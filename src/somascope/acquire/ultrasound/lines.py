@@ -51,7 +51,7 @@ def line_envelopes(
     scan: ChannelScan,
     iq: Array,
     *,
-    f_number: float,
+    f_number: float | None,
     window: str,
     speed_of_sound: float | None = None,
     progress: Progress = QUIET,

@@ -22,7 +22,7 @@ from somascope.acquire.nufft import cores
 from somascope.acquire.ultrasound.beamform import image_of, seen
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.choices import Compound, FNumber, Part, SpeedOfSound
-from somascope.acquire.ultrasound.das import in_band
+from somascope.acquire.ultrasound.das import in_band, usual_f_number
 from somascope.acquire.ultrasound.iq import fast_length
 from somascope.acquire.ultrasound.samples import scan_of
 from somascope.core import QUIET, Acquisition, Image, Progress, operation
@@ -36,7 +36,7 @@ _NAME = "acquire.ultrasound.stolt"
 def stolt(
     acquisition: Acquisition,
     *,
-    f_number: FNumber = 1.0,
+    f_number: FNumber = None,
     compound: Compound = True,
     speed_of_sound: SpeedOfSound = None,
     part: Part = "complex",
@@ -54,7 +54,8 @@ def stolt(
     progress(0.0, "mixing down")
     band, iq = in_band(acquisition, scan)
     c = (scan.speed_of_sound if speed_of_sound is None else speed_of_sound) * 1e3
-    migrate = _Migration(band, c, f_number)
+    limit = usual_f_number(scan) if f_number is None else f_number
+    migrate = _Migration(band, c, limit)
     total = len(iq) * scan.transmit.count
     values = np.zeros((len(iq), scan.transmit.count, *migrate.shape), np.complex64)
     for k in progress.over(range(total), "migrating"):
@@ -96,10 +97,10 @@ class _Migration:
 
         scan, waves = self.scan, self.scan.transmit
         spectrum: Any = fft.fft2(iq, (self._width, self._length), workers=cores())
-        # IQ(t) = s(t) exp(-2 pi i fd t) on the clock of t0; the record begins at `start`. Echoes of
-        # a point spread in a plane as a Hankel function, an eighth of a turn late.
+        # IQ(t) = s(t) exp(-2 pi i fd t) on the clock of t0; the record begins at `start`. The
+        # sum over a plane's directions comes out an eighth of a turn late (Hankel function).
         shift = self._f * waves.t0[wave] - (self._f - scan.demodulation_frequency) * scan.start
-        clock = np.exp(2j * np.pi * (shift - 0.125))
+        clock = np.exp(2j * np.pi * (shift + 0.125))
         place = np.exp(-1j * self._q * scan.probe.positions[0, 0])
         spectrum *= clock * place[:, None]
         k, q = np.broadcast_arrays(self._k, self._q[:, None])
