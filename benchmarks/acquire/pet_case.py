@@ -1,4 +1,4 @@
-"""The scanner and body that the PET benchmarks share, and a plain C projector to measure against."""
+"""The scanner and body that the PET benchmarks share, and a plain C projector as yardstick."""
 
 from __future__ import annotations
 

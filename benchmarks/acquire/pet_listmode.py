@@ -1,9 +1,9 @@
 """List-mode OSEM of a file of events: seconds and peak memory from 10^4 or 10^6 to 10^8 events.
 
 The events are drawn block by block into a file of ours and read back block by block; the file is
-never in memory. One iteration of one subset per size, each in a process of its own so that the peak
-memory is its own. The ratio is the time per event of the smallest size over this one's: 1 is linear.
-``SOMASCOPE_EVENTS=1e8`` adds that size.
+never in memory. One iteration of one subset per size, each in a process of its own so that the
+peak memory is its own. The ratio is the time per event of the smallest size over this one's: 1 is
+linear. ``SOMASCOPE_EVENTS=1e8`` adds that size.
 """
 
 from __future__ import annotations

@@ -116,9 +116,9 @@ def ordered_gradients(
     BSREM (De Pierro and Yamagishi 2001) in the modified form of Ahn and Fessler (2003): every
     subset moves ``x`` by ``relaxation / (1 + slowing n)`` times the subset's gradient scaled with
     ``x / (sensitivity + beta x curvature)``, kept inside ``(0, upper)``; ``upper`` is what one
-    voxel could hold at most if all counts came from it. The steps shrink so that the limit cycle of OSEM
-    goes to a point. Starts from two passes of OSEM. Residuals: the penalised deviance per sample,
-    each subset's before its own step; tolerance is of the relative change of ``x``.
+    voxel could hold at most if all counts came from it. The steps shrink so that the limit cycle
+    of OSEM goes to a point. Starts from two passes of OSEM. Residuals: the penalised deviance per
+    sample, each subset's before its own step; tolerance is of the relative change of ``x``.
     """
     watch = Watch(iterations, tolerance, callback, progress, "BSREM")
     total = sum(part.size for part in counts)

@@ -135,6 +135,11 @@ def histogram(
     if not isinstance(scan, ListModeScan):
         raise GeometryError(f"acquire.pet.histogram sorts events; this is a {scan.kind} already")
     scanner: Scanner = scan.scanner if tof else scan.scanner.without_tof()
+    if scan.positions is not None:
+        raise GeometryError(
+            "these crystals do not lie on a cylinder, so there is no sinogram of their lines; use "
+            "acquire.pet.listmode_osem"
+        )
     target = SinogramScan(
         grid=scan.grid, scanner=scanner, centre=scan.centre, span=span, psf=scan.psf
     )

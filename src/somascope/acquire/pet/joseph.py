@@ -189,6 +189,11 @@ class Lines:
     ) -> None:
         self.grid = grid
         count = len(pairs)
+        # Neighbouring lines one after the other: they read the same part of the volume.
+        self._order = np.argsort(
+            pairs[:, 0].astype(np.int64) * len(points) + pairs[:, 1], kind="stable"
+        )
+        pairs = np.asarray(pairs)[self._order]
         step = grid.affine[:3, :3]
         self._axis = np.empty(count, np.int8)
         self._lines = np.empty((count, _COLUMNS), np.float32)
@@ -215,7 +220,7 @@ class Lines:
     def _resolve(self, scanner: Scanner, bins: Array) -> None:
         if scanner.tof_bins > 1:
             self._reach, self._kernel = tof.reach(scanner), tof.table(scanner)
-            self._centres = tof.centres(scanner)[bins]
+            self._centres = tof.centres(scanner)[np.asarray(bins)[self._order]]
 
     def forward(self, volume: Array) -> Array:
         """Line integrals ``(m,)``, float32, of ``(nz, ny, nx)``: value times mm."""
@@ -226,11 +231,13 @@ class Lines:
                 padded = np.pad(turned, ((0, 0), (PAD, PAD), (PAD, PAD)))
                 in_chunks(_gather, len(which), which, self._lines, np.ascontiguousarray(padded),
                           self._centres, self._reach, self._kernel, out)  # fmt: skip
-        return out
+        sums = np.empty_like(out)
+        sums[self._order] = out
+        return sums
 
     def adjoint(self, values: Array) -> Array:
         """The transpose: ``(nz, ny, nx)``, float32, of ``(m,)``."""
-        values = np.ascontiguousarray(values, np.float32)
+        values = np.asarray(values, np.float32)[self._order]
         out = np.zeros(self.grid.shape, np.float32)
         for which, order in zip(self._which, _ORDERS, strict=True):
             if which.size:

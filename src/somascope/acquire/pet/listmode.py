@@ -36,6 +36,9 @@ class ListModeScan:
         TOF bin of each event, ``(events,)``; needed where the scanner has TOF.
     times
         ms since the start of the frame, ``(events,)``, where known.
+    positions
+        Of all crystals, ``(n, 3)`` in LPS mm from the centre, where they do not lie on the
+        scanner's cylinder (flat blocks, several layers, open rings); events then number these.
     """
 
     kind = "pet.listmode"
@@ -50,13 +53,24 @@ class ListModeScan:
         times: ArrayLike | None = None,
         centre: Point = (0.0, 0.0, 0.0),
         psf: float = 0.0,
+        positions: ArrayLike | None = None,
     ) -> None:
         self._grid = grid
         self.scanner = (
             scanner if isinstance(scanner, Scanner) else Scanner.from_description(scanner)
         )
         self.centre = (float(centre[0]), float(centre[1]), float(centre[2]))
-        self.crystals, self.tof = checked_events(self.scanner, crystals, tof)
+        self.positions = None if positions is None else np.asarray(positions, np.float64)
+        if self.positions is not None and (
+            self.positions.ndim != 2
+            or self.positions.shape[1] != 3
+            or not np.isfinite(self.positions).all()
+        ):
+            raise GeometryError(
+                f"positions have shape {self.positions.shape} or are not finite; give LPS mm (n, 3)"
+            )
+        count = None if self.positions is None else len(self.positions)
+        self.crystals, self.tof = checked_events(self.scanner, crystals, tof, count=count)
         self.times = None if times is None else np.asarray(times)
         if self.times is not None and self.times.shape != self.crystals.shape[:1]:
             raise GeometryError(
@@ -97,6 +111,8 @@ class ListModeScan:
             own["tof"] = self.tof
         if self.times is not None:
             own["times"] = self.times
+        if self.positions is not None:
+            own["positions"] = self.positions
         return own
 
     def of_events(self, which: slice | Array) -> ListModeScan:
@@ -116,7 +132,8 @@ class ListModeScan:
 
     def lines(self) -> Iterator[tuple[slice, Lines]]:
         """The lines of all events, a part at a time."""
-        points = self.scanner.positions() + np.asarray(self.centre)
+        own = self.scanner.positions() if self.positions is None else self.positions
+        points = own + np.asarray(self.centre)
         for a in range(0, len(self.crystals), CHUNK):
             part = slice(a, min(a + CHUNK, len(self.crystals)))
             bins = None if self.tof is None else self.tof[part]
@@ -143,7 +160,7 @@ class ListModeScan:
 
 
 def checked_events(
-    scanner: Scanner, crystals: ArrayLike, tof: ArrayLike | None
+    scanner: Scanner, crystals: ArrayLike, tof: ArrayLike | None, *, count: int | None = None
 ) -> tuple[Array, Array | None]:
     """Crystal pairs as int32 ``(n, 2)`` and TOF bins as int16, all inside the scanner.
 
@@ -158,7 +175,7 @@ def checked_events(
             f"events are {pairs.dtype} of shape {pairs.shape}; give crystal numbers, integers "
             "of shape (events, 2)"
         )
-    total = scanner.rings * scanner.crystals
+    total = scanner.rings * scanner.crystals if count is None else count
     if pairs.size and not (pairs.min() >= 0 and pairs.max() < total):
         bad = int(np.any((pairs < 0) | (pairs >= total), axis=1).sum())
         raise GeometryError(

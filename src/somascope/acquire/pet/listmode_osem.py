@@ -45,12 +45,35 @@ def whole_sensitivity(head: Acquisition, scan: ListModeScan, grid: Grid, psf: fl
             f"{NAME}: events have efficiencies or attenuation, but there is no sensitivity_image "
             "of all lines on the wanted grid; add it to the calibration, or keep the scan's grid"
         )
+    elif scan.positions is not None:
+        image = sampled_sensitivity(scan, grid)
     else:
         ideal = SinogramScan(grid=grid, scanner=scan.scanner.without_tof(), centre=scan.centre)
         image = sensitivity_image(ideal)
     if psf > 0:
         image = Blur(grid, psf).adjoint(image)
     return image * np.float32(scale(head))
+
+
+def sampled_sensitivity(scan: ListModeScan, grid: Grid, *, pairs: int = 1 << 22) -> Array:
+    """``A^T 1`` over all pairs of crystals at any positions; a random share of them if many."""
+    assert scan.positions is not None
+    count = len(scan.positions)
+    total = count * (count - 1) // 2
+    if total <= pairs:
+        chosen = np.stack(np.triu_indices(count, 1), axis=1)
+    else:
+        rng = np.random.default_rng(0)
+        chosen = rng.integers(0, count, (pairs, 2))
+        chosen = chosen[chosen[:, 0] != chosen[:, 1]]
+    flat = ListModeScan(
+        grid=grid,
+        scanner=scan.scanner.without_tof(),
+        crystals=chosen.astype(np.int32),
+        centre=scan.centre,
+        positions=scan.positions,
+    )
+    return flat.adjoint(np.full(len(chosen), total / len(chosen), np.float32))
 
 
 def reconstructed(

@@ -92,7 +92,11 @@ class EventFile:
                     raise CorruptFile(
                         f"{Path(path).name} has {count} events but {len(array)} {name}"
                     )
-            self.scan = _scan(json.loads(self._file["operator"].attrs["values"]))
+            where = self._file.get("operator/positions")
+            self.scan = _scan(
+                json.loads(self._file["operator"].attrs["values"]),
+                None if where is None else np.asarray(where),
+            )
             self.head = Acquisition(
                 np.zeros(0, np.uint8), self.scan, "PT", unit=str(self._file.attrs["unit"]),
                 calibration=small, attributes=json.loads(self._file.attrs["attributes"]),
@@ -121,24 +125,33 @@ class EventFile:
         """Some of the events, from the file."""
         tof = None if self._tof is None else self._tof[start:stop]
         scan = ListModeScan(
-            grid=self.scan.grid, scanner=self.scan.scanner, crystals=self._events[start:stop],
-            tof=tof, centre=self.scan.centre, psf=self.scan.psf,
-        )  # fmt: skip
+            grid=self.scan.grid,
+            scanner=self.scan.scanner,
+            crystals=self._events[start:stop],
+            tof=tof,
+            centre=self.scan.centre,
+            psf=self.scan.psf,
+            positions=self.scan.positions,
+        )
         return _part(
             self.head, scan, self._samples[start:stop],
             {k: v[start:stop] for k, v in self._aside.items()},
         )  # fmt: skip
 
 
-def _scan(values: Mapping[str, Any]) -> ListModeScan:
+def _scan(values: Mapping[str, Any], positions: Array | None) -> ListModeScan:
     """The described scan with no events."""
     (nz, ny, nx), affine, frame = values["grid"]["grid"]
     scanner = values["scanner"]
     return ListModeScan(
-        grid=Grid((nz, ny, nx), np.asarray(affine, float), frame), scanner=scanner,
-        crystals=np.zeros((0, 2), np.int32), centre=values["centre"], psf=values["psf"],
+        grid=Grid((nz, ny, nx), np.asarray(affine, float), frame),
+        scanner=scanner,
+        crystals=np.zeros((0, 2), np.int32),
         tof=np.zeros(0, np.int16) if scanner["tof_bins"] > 1 else None,
-    )  # fmt: skip
+        centre=values["centre"],
+        psf=values["psf"],
+        positions=positions,
+    )
 
 
 def _per_event(name: str, array: Array) -> bool:
