@@ -1,4 +1,4 @@
-"""PETSIRD, the open standard for PET list mode of the Emission Tomography Standardization Initiative.
+"""PETSIRD, the open standard for PET list mode (Emission Tomography Standardization Initiative).
 
 https://github.com/ETSInitiative/PETSIRD. The format changes from version to version and its package
 reads only its own: 0.12 is needed, an optional dependency (``pip install "petsird==0.12.*"``).
