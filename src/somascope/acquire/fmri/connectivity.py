@@ -1,4 +1,4 @@
-"""Places that rise and fall together: correlation with a seed, and between the parts of an atlas."""
+"""Places that rise and fall together: with a seed, and the parts of an atlas with each other."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def correlation(courses: Array, with_course: Array) -> Array:
 
 
 def fisher(r: Array, dof: float) -> Array:
-    """z of a correlation with ``dof`` degrees of freedom (Fisher's transformation)."""
+    """The z of a correlation with ``dof`` degrees of freedom (Fisher's transformation)."""
     return np.arctanh(np.clip(r, -0.999999, 0.999999)) * np.sqrt(max(dof - 3, 1.0))
 
 

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from somascope.acquire.fmri import interpolate, rigid
-from somascope.acquire.fmri.runs import head_mask
+from somascope.acquire.fmri.runs import head_mask, like_run
 from somascope.acquire.fmri.smooth import gaussian
 from somascope.core import QUIET, Image, Param, Progress, Warp, operation
 from somascope.core.errors import ParameterError
@@ -199,8 +199,8 @@ def apply(image: Image, warp: Warp, like: Image, *, progress: Progress = QUIET) 
 
 @operation(NAME)
 def coregister(
-    fixed: Image,
     image: Image,
+    fixed: Image,
     *,
     kind: Annotated[
         Literal["rigid", "affine"], Param("Six parameters (same head), or twelve (a template)")
@@ -213,7 +213,7 @@ def coregister(
 ) -> Image:
     """Move an image or a run onto the grid of another (anatomy, template) by mutual information.
 
-    The first input stays, the second moves: ``(*leading, nz, ny, nx)`` onto the fixed grid,
+    The first input moves, the second stays: ``(*leading, nz, ny, nx)`` onto the fixed grid,
     float32. Contrasts may differ. `register` gives the transformation alone, `apply` carries
     other images of the same examination (activation maps) along.
     """
@@ -221,4 +221,4 @@ def coregister(
     rest = Progress(lambda f, m: progress(0.5 + f / 2, m))
     warp = register(image, fixed, kind=kind, start=start, progress=half)
     moved = apply(image, warp, fixed, progress=rest)
-    return replace(moved, attributes={**moved.attributes})
+    return like_run(moved, moved.data, "coregistered")

@@ -96,6 +96,8 @@ def ica(
 
     One z map ``(nz, ny, nx)`` per component, those that explain most first, 0 outside the head.
     """
+    if not runs:
+        raise ParameterError(f"{NAME} needs at least one run")
     data = [volumes(r, NAME, least=max(components + 2, 8)) for r in runs]
     for number, run in enumerate(runs[1:], 2):
         if not run.grid.allclose(runs[0].grid):

@@ -6,7 +6,7 @@ Nichols and Holmes, Hum. Brain Mapp. 15 (2002) 1-25; Smith and Nichols, NeuroIma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numba
 import numpy as np
@@ -38,7 +38,7 @@ def _root(parent: Array, offset: Array, i: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather(gain: Array, since: Array, size: Array, root: int, h: float) -> None:
+def _gather(gain: Array, since: Array, size: Array, root: Any, h: Any) -> None:
     """Bring what a component gained down to the height ``h``."""
     gain[root] += size[root] ** E * (since[root] ** (H + 1) - h ** (H + 1)) / (H + 1)
     since[root] = h
