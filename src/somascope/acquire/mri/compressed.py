@@ -14,11 +14,16 @@ from typing import Annotated, Literal
 import numpy as np
 
 from somascope.acquire.mri.cartesian import CartesianScan
-from somascope.acquire.mri.descent import SparseWavelets, descend
-from somascope.acquire.mri.normal import Frames, SenseNormal, normal_operators
+from somascope.acquire.mri.descent import PlaneTV, SparseWavelets, descend
+from somascope.acquire.mri.normal import (
+    Frames,
+    SenseNormal,
+    back_projected,
+    normal_operators,
+)
 from somascope.acquire.mri.results import MriScan, Part, image_of
 from somascope.acquire.mri.sense import Maps, share, with_maps
-from somascope.acquire.priors import TV, LocallyLowRank, Prior
+from somascope.acquire.priors import LocallyLowRank, Prior
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
@@ -75,7 +80,7 @@ def tv(
     data = regularised(
         acquisition.samples, scan, iterations=iterations, tolerance=tolerance, progress=progress,
         # The dual of the last step is a good start: few inner steps do.
-        prior=lambda peak: TV(weight * peak, ndim=scan.dimensions, spacing=spacing,
+        prior=lambda peak: PlaneTV(weight * peak, ndim=scan.dimensions, spacing=spacing,
                               iterations=8, warm=True),
     )  # fmt: skip
     return image_of(acquisition, data, part=part)
@@ -136,10 +141,9 @@ def regularised(
         from somascope.acquire.mri.gridding import density, scaled
 
         weights = density(scan) if scan.density is None else scaled(scan.density, scan)
-        samples = samples * weights.astype(np.float32)
-    back = scan.adjoint(samples).astype(np.complex64, copy=False)
-    flat = back.reshape(-1, *scan.grid.shape)
     grams = normal_operators(scan, weights=weights)
+    back = back_projected(samples, scan, grams, weights=weights)
+    flat = back.reshape(-1, *scan.grid.shape)
     made = prior(float(np.abs(flat).max()))
     bound = 1 / max(g.bound() for g in set(grams))
     if joint:

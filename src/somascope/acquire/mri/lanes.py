@@ -20,7 +20,7 @@ from somascope.acquire.mri.vectors import LANES
 from somascope.core.grid import Array
 
 RADICES = (4, 2, 3, 5)
-__all__ = ["LANES", "RADICES", "factors", "forward", "inverse", "order", "plan"]
+__all__ = ["LANES", "RADICES", "factors", "filtered", "forward", "inverse", "order", "plan"]
 
 
 @njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
@@ -47,10 +47,14 @@ def forward(line: Array, n: int, radices: Array, twiddles: Array) -> None:
 
 
 @njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
-def inverse(line: Array, n: int, radices: Array, twiddles: Array) -> None:
-    """Transform ``line[:n]`` back, from digit-reversed order; ``n`` times the values."""
+def _finish(line: Array, n: int, radices: Array, twiddles: Array, first: int) -> None:
+    """The stages of the inverse from ``first`` down to 0; those above are done."""
     length, blocks, t = 1, n, twiddles.size
-    for s in range(radices.size - 1, -1, -1):
+    for s in range(radices.size - 1, first, -1):
+        t -= 2 * (radices[s] - 1) * length
+        length *= radices[s]
+        blocks //= radices[s]
+    for s in range(first, -1, -1):
         r = radices[s]
         m = length
         length *= r
@@ -69,6 +73,33 @@ def inverse(line: Array, n: int, radices: Array, twiddles: Array) -> None:
                 else:
                     v.inverse_5(line, i, m, twiddles, at)
             at += 2 * (r - 1)
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def filtered(line: Array, n: int, factor: Array, radices: Array, twiddles: Array) -> None:
+    """`forward`, the product with ``factor`` (in that order), `inverse`; their middle at once."""
+    last = radices.size - 1
+    if last < 0:
+        v.scale(line, 0, factor[0])
+        return
+    forward(line, n, radices[:last], twiddles)
+    r = radices[last]
+    for i in range(0, n, r):
+        if r == 4:
+            v.middle_4(line, i, factor, i)
+        elif r == 2:
+            v.middle_2(line, i, factor, i)
+        elif r == 3:
+            v.middle_3(line, i, factor, i)
+        else:
+            v.middle_5(line, i, factor, i)
+    _finish(line, n, radices, twiddles, last - 1)
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def inverse(line: Array, n: int, radices: Array, twiddles: Array) -> None:
+    """Transform ``line[:n]`` back, from digit-reversed order; ``n`` times the values."""
+    _finish(line, n, radices, twiddles, radices.size - 1)
 
 
 def factors(n: int) -> tuple[int, ...] | None:

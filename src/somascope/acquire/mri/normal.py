@@ -99,6 +99,24 @@ class SenseNormal:
         back = np.argsort(self._order)
         return np.ascontiguousarray(out.reshape(given.shape).transpose(back))
 
+    def back(self, y: Array, mask: Array | None) -> Array | None:
+        """``A^H y`` of centred Cartesian samples ``(coils, nz, ny, nx)``, slice by slice.
+
+        None where this operator is of another kind (a Toeplitz one, lines, padding, odd sizes).
+        """
+        shape = self.domain
+        fits = y.shape == self.maps.shape == (len(self.maps), *shape)
+        if not (fits and self.dimensions == 2 and y.dtype == np.complex64):
+            return None
+        if self.transfer.shape[-2:] != shape[-2:] or shape[-1] % 2 or shape[-2] % 2:
+            return None
+        out = np.empty(shape, np.complex64)
+        for z, kernel in enumerate(self._kernels):
+            if not isinstance(kernel, PlaneKernel):
+                return None
+            kernel.back(y[:, z], None if mask is None else mask[z], out[z], self._work(kernel))
+        return out if self._kernels else None
+
     def _work(self, kernel: PlaneKernel) -> Array:
         if not hasattr(self._scratch, "array"):  # one per thread, for all planes
             self._scratch.array = np.empty(kernel.work, np.float32)
@@ -163,6 +181,24 @@ def normal_operators(scan: MriScan, *, weights: Array | None = None) -> list[Sen
     if isinstance(scan, CartesianScan) and scan.mask is not None and scan.mask.ndim > 3:
         return [normal_operator(scan, index=i) for i in range(count)]
     return [normal_operator(scan, weights=weights)] * count
+
+
+def back_projected(
+    samples: Array, scan: MriScan, grams: Sequence[SenseNormal], *, weights: Array | None = None
+) -> Array:
+    """``A^H W y`` complex64 ``(*leading, nz, ny, nx)``, with the tables of the normal operators."""
+    if isinstance(scan, CartesianScan) and scan.range == samples.shape:
+        flat = samples.reshape(-1, *samples.shape[-4:])
+        masks = [scan.mask] * len(flat)
+        if scan.mask is not None and scan.mask.ndim > 3:
+            masks = list(scan.mask.reshape(-1, *scan.matrix))
+        parts = [g.back(y, m) for g, y, m in zip(grams, flat, masks, strict=True)]
+        found = [p for p in parts if p is not None]
+        if len(found) == len(parts):
+            return np.stack(found).reshape(scan.domain)
+    if weights is not None:
+        samples = samples * weights.astype(np.float32)
+    return scan.adjoint(samples).astype(np.complex64, copy=False)
 
 
 class Frames:

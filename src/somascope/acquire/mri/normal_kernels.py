@@ -7,9 +7,12 @@ from numba import njit
 
 from somascope.acquire.chunks import in_chunks
 from somascope.acquire.mri import lanes
-from somascope.acquire.mri.lanes import forward, inverse
-from somascope.acquire.mri.vectors import LANES, gather, move, scale, spread
+from somascope.acquire.mri.lanes import filtered, forward, inverse
+from somascope.acquire.mri.vectors import LANES, gather, move, spread
 from somascope.core.grid import Array
+
+BESIDE = 4
+"""Columns taken out of the plane at once: a row of the plane is a page or more apart."""
 
 
 @njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
@@ -35,10 +38,7 @@ def along_lines(
         for i in range(n):
             spread(line, i, s, i, x[k, i].real, x[k, i].imag)
         line[n:] = np.float32(0)
-        forward(line, m, radices, twiddles)
-        for i in range(m):
-            scale(line, i, transfer[i])
-        inverse(line, m, radices, twiddles)
+        filtered(line, m, transfer, radices, twiddles)
         for i in range(n):
             real, imag = gather(line, i, s, i)
             out[k, i] += np.complex64(complex(real, imag))
@@ -72,17 +72,21 @@ def columns(
 ) -> None:
     """``F^H D F`` on every column of ``work``; ``transfer`` is ``(mx, my)``, digit-reversed."""
     my = transfer.shape[1]
-    line = np.empty((my, 2, LANES), np.float32)
-    for i in range(start, stop):
+    lines = np.empty((BESIDE, my, 2, LANES), np.float32)
+    for i in range(start, stop, BESIDE):
+        count = min(BESIDE, stop - i)
         for y in range(ny):
-            move(line, y, work[y], i)
-        line[ny:] = np.float32(0)
-        forward(line, my, radices, twiddles)
-        for k in range(my):
-            scale(line, k, transfer[i, k])
-        inverse(line, my, radices, twiddles)
+            row = work[y]
+            for c in range(count):
+                move(lines[c], y, row, i + c)
+        for c in range(count):
+            line = lines[c]
+            line[ny:] = np.float32(0)
+            filtered(line, my, transfer[i + c], radices, twiddles)
         for y in range(ny):
-            move(work[y], i, line, y)
+            row = work[y]
+            for c in range(count):
+                move(row, i + c, lines[c], y)
 
 
 @njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
@@ -107,14 +111,53 @@ def rows_out(
             out[y, i] += np.complex64(complex(real, imag))
 
 
+@njit(error_model="numpy", cache=True, nogil=True)
+def placed(
+    start: int, stop: int, y: Array, rows: Array, columns: Array, factor: Array, work: Array
+) -> None:
+    """``work[j, i] = factor[j, i] y[:, rows[j], columns[i]]``, coils in lanes."""
+    coils = y.shape[0]
+    for j in range(start, stop):
+        row = work[j]
+        for i in range(columns.size):
+            f = factor[j, i]
+            for c in range(coils):
+                value = y[c, rows[j], columns[i]]
+                row[i, 0, c] = value.real * f
+                row[i, 1, c] = value.imag * f
+            for c in range(coils, LANES):
+                row[i, 0, c] = np.float32(0)
+                row[i, 1, c] = np.float32(0)
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def columns_back(start: int, stop: int, radices: Array, twiddles: Array, work: Array) -> None:
+    """The inverse transform of every column of ``work``, from digit-reversed order."""
+    my = work.shape[0]
+    lines = np.empty((BESIDE, my, 2, LANES), np.float32)
+    for i in range(start, stop, BESIDE):
+        count = min(BESIDE, stop - i)
+        for y in range(my):
+            row = work[y]
+            for c in range(count):
+                move(lines[c], y, row, i + c)
+        for c in range(count):
+            inverse(lines[c], my, radices, twiddles)
+        for y in range(my):
+            row = work[y]
+            for c in range(count):
+                move(row, i + c, lines[c], y)
+
+
 def in_lanes(maps: Array) -> Array:
     """Maps ``(coils, a, b)`` as float32 ``(groups, a, b, 2, 8)``; missing coils are zero."""
     coils = maps.shape[0]
     groups = -(-coils // LANES)
     out = np.zeros((groups, *maps.shape[1:], 2, LANES), np.float32)
-    for c in range(coils):
-        out[c // LANES, ..., 0, c % LANES] = maps[c].real
-        out[c // LANES, ..., 1, c % LANES] = maps[c].imag
+    for g in range(groups):
+        part = np.ascontiguousarray(maps[g * LANES : (g + 1) * LANES], np.complex64)
+        pairs = part.view(np.float32).reshape(*part.shape, 2)
+        out[g, ..., : len(part)] = np.moveaxis(pairs, 0, -1)
     return out
 
 
@@ -159,3 +202,22 @@ class PlaneKernel:
             in_chunks(rows_in, len(x), x, group, *self.rows, m, work)
             in_chunks(columns, m, len(x), self.transfer, *self.columns, work)
             in_chunks(rows_out, len(x), group, *self.rows, m, work, out)
+
+    def back(self, y: Array, mask: Array | None, out: Array, work: Array) -> None:
+        """Write ``S^H F^H y`` to ``out``: unitary, both centred, for even sizes without padding.
+
+        ``y`` is ``(coils, ny, nx)``, ``mask`` ``(ny, nx)``. The centring is a change of signs.
+        """
+        (_, ny, nx), m = y.shape, self.transfer.shape[0]
+        rows, columns = ((lanes.order(n) + n // 2) % n for n in (ny, nx))
+        signs = np.where((lanes.order(ny)[:, None] + lanes.order(nx)) % 2, -1.0, 1.0)
+        factor = signs / np.sqrt(ny * nx)
+        if mask is not None:
+            factor *= mask[np.ix_(rows, columns)]
+        factor = factor.astype(np.float32)
+        out[:] = 0
+        for g, group in enumerate(self.maps):
+            part = y[g * LANES : (g + 1) * LANES]
+            in_chunks(placed, ny, part, rows, columns, factor, work)
+            in_chunks(columns_back, m, *self.columns, work)
+            in_chunks(rows_out, ny, group, *self.rows, m, work, out)

@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from somascope.acquire.mri.descent import conjugate
 from somascope.acquire.mri.espirit import sensitivities
-from somascope.acquire.mri.normal import normal_operators
+from somascope.acquire.mri.normal import back_projected, normal_operators
 from somascope.acquire.mri.results import MriScan, Part, image_of, scan_of
-from somascope.acquire.operators import Identity, Scale, Sum
-from somascope.acquire.solvers import cg
-from somascope.core import QUIET, Acquisition, Image, Operator, Param, Progress, operation
+from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array
 
@@ -86,20 +85,17 @@ def solve(
     progress: Progress = QUIET,
 ) -> Array:
     """Least-squares image ``(*leading, nz, ny, nx)``, complex64, of a scan with sensitivities."""
-    back = scan.adjoint(samples).astype(np.complex64, copy=False)
+    grams = normal_operators(scan)
+    back = back_projected(samples, scan, grams)
     flat = back.reshape(-1, *scan.grid.shape)
     out = np.zeros_like(flat)
-    for i, (b, gram) in enumerate(zip(flat, normal_operators(scan), strict=True)):
+    for i, (b, gram) in enumerate(zip(flat, grams, strict=True)):
         if not b.any():  # a repetition without samples
             continue
-        operator: Operator = gram
-        if regularisation:
-            operator = Sum(gram, Scale(Identity(gram.domain), regularisation))
-        found = cg(
-            operator, b, iterations=iterations, tolerance=tolerance,
+        out[i] = conjugate(
+            gram, b, damping=regularisation, iterations=iterations, tolerance=tolerance,
             progress=share(progress, i, len(flat)),
-        )  # fmt: skip
-        out[i] = found.x
+        ).x  # fmt: skip
     progress(1.0, "reconstructed")
     return out.reshape(back.shape)
 

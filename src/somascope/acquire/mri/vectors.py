@@ -127,6 +127,37 @@ def _butterfly(radix: int, *, inverse: bool) -> Any:
     return intrinsic(typed)
 
 
+def _middle(radix: int) -> Any:
+    """Compiled ``f(line, row, factors, at)``: transform, multiply, transform back.
+
+    On ``radix`` rows beside each other: the last stage forward and the first one back, neither of
+    which has twiddle factors, in one passage through the registers.
+    """
+
+    def typed(_context: Any, line: Any, _first: Any, factors: Any, _at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            table = cgutils.create_struct_proxy(signature.args[2])(context, builder, value=args[2])
+            row, number = args[1], args[1].type
+            places: list[tuple[Any, Any]] = []
+            for _ in range(radix):
+                places.append(_row(builder, signature.args[0], args[0], row, context))
+                row = builder.add(row, ir.Constant(number, 1))
+            x = [tuple(builder.load(p, align=4) for p in pair) for pair in places]
+            y = _Vectors(builder, -1).dft(x)
+            for p in range(radix):
+                at = builder.add(args[3], ir.Constant(number, p))
+                factor = _filled(builder, builder.load(builder.gep(table.data, [at])))
+                y[p] = tuple(builder.fmul(q, factor, flags=_FAST) for q in y[p])
+            for pair, value in zip(places, _Vectors(builder, 1).dft(y), strict=True):
+                for place, part in zip(pair, value, strict=True):
+                    builder.store(part, place, align=4)
+            return context.get_dummy_value()
+
+        return types.void(line, types.intp, factors, types.intp), generate
+
+    return intrinsic(typed)
+
+
 def _row(builder: Any, array: Any, value: Any, index: Any, context: Any) -> tuple[Any, Any]:
     """Pointers to the real and imaginary vectors of row ``index`` of an ``(n, 2, 8)`` array."""
     data = cgutils.create_struct_proxy(array)(context, builder, value=value).data
@@ -336,4 +367,5 @@ weighted_4: Any = _weighted(4)
 taps_read: Any = _taps(adjoint=False)
 taps_add: Any = _taps(adjoint=True)
 forward_2, forward_3, forward_4, forward_5 = (_butterfly(r, inverse=False) for r in (2, 3, 4, 5))
+middle_2, middle_3, middle_4, middle_5 = (_middle(r) for r in (2, 3, 4, 5))
 inverse_2, inverse_3, inverse_4, inverse_5 = (_butterfly(r, inverse=True) for r in (2, 3, 4, 5))
