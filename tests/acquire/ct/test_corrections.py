@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates, median_filter
 
 from somascope.acquire.ct.centre import centre, opposite_views
 from somascope.acquire.ct.cone import ConeScan, HelicalScan
@@ -20,7 +21,7 @@ from somascope.acquire.ct.simulate import simulate, transmitted
 from somascope.acquire.ct.truncation import cylinder_tail, extend
 from somascope.core import Acquisition, Grid, Image
 from somascope.core.errors import GeometryError, ParameterError, UnitError
-from somascope.phantoms import Ellipsoid, draw, shepp_logan
+from somascope.phantoms import Ellipsoid, draw, shepp_logan, thorax_ct, thorax_grid
 from somascope.testing import check_operation
 
 WATER = mu_water()
@@ -234,6 +235,63 @@ def test_partial_rings_need_sorting():
     truth = fbp(clean).data
     before = rmse(fbp(striped), truth, inside)
     assert rmse(fbp(remove_rings(striped, method="sorting")), truth, inside) < 0.5 * before
+
+
+def stripes(shape, rng):
+    """Every element a little off, some much, some bands of four, some for a third of the views."""
+    views, bins = shape
+    out = np.tile(rng.normal(0, 0.01, bins) + (rng.random(bins) < 0.1) * rng.normal(0, 0.05, bins),
+                  (views, 1))  # fmt: skip
+    for c in rng.integers(20, bins - 20, 8):
+        out[:, c : c + 4] += rng.normal(0, 0.05)
+    for c in rng.integers(20, bins - 20, 12):
+        start = rng.integers(0, views // 2)
+        out[start : start + views // 3, c] += rng.normal(0, 0.1)
+    return out
+
+
+def test_the_default_removes_rings_and_spares_clean_data():
+    clean = simulate(thorax_ct(thorax_grid((1, 256, 256), (3.0, 1.5, 1.5))), views=360, seed=1)
+    inside = np.hypot(*(np.mgrid[:256, :256] - 127.5)) < 118
+    truth = fbp(clean).data[0]
+    off = stripes(clean.samples.shape, np.random.default_rng(0))
+    striped = clean.with_samples((clean.samples + off).astype(np.float32))
+    before = np.sqrt(np.mean((fbp(striped).data[0] - truth)[inside] ** 2))
+    after = np.sqrt(np.mean((fbp(remove_rings(striped)).data[0] - truth)[inside] ** 2))
+    harm = np.sqrt(np.mean((fbp(remove_rings(clean)).data[0] - truth)[inside] ** 2))
+    assert before > 40
+    assert after < 0.6 * before
+    assert harm < 6
+
+
+def ring_strength(image):
+    """What is narrow in radius and constant over an eighth of a turn, root mean square."""
+    n = image.shape[0]
+    r, t = np.ogrid[8 : 0.46 * n, 0 : 2 * np.pi : 1440j]
+    places = [(n - 1) / 2 + r * np.sin(t), (n - 1) / 2 + r * np.cos(t)]
+    sectors = map_coordinates(image, places, order=1).reshape(r.size, 8, -1).mean(axis=-1)
+    return np.sqrt(np.mean((sectors - median_filter(sectors, (9, 1))) ** 2))
+
+
+@pytest.mark.data
+def test_the_default_removes_rings_of_a_synchrotron_scan(data):
+    path = data / "tomobar_data" / "RealDataDend.mat"
+    if not path.is_file():
+        pytest.skip("the synchrotron sinogram is not among the development data")
+    from scipy.io import loadmat
+
+    raw = loadmat(path)
+    lines = np.ascontiguousarray(raw["sinoRD"].T, np.float32)
+    side, bins = 480, lines.shape[1]
+    edge = -(side - 1) / 2 * bins / side
+    grid = Grid.from_spacing((1, side, side), (1, bins / side, bins / side), origin=(edge, edge, 0))
+    scan = ParallelScan(grid=grid, angles=raw["anglesRad"].ravel(), bins=bins, spacing=1.0)
+    given = centre(Acquisition(lines, scan, "CT"))
+    before, after = (
+        ring_strength(fbp(a, unit="1/mm", kernel="hann").data[0])
+        for a in (given, remove_rings(given))
+    )
+    assert after < 0.65 * before
 
 
 # Beam hardening

@@ -25,7 +25,7 @@ def by_mean(sinogram: Array, *, width: int) -> Array:
     return sinogram - (mean - smooth).astype(sinogram.dtype)
 
 
-def by_sorting(sinogram: Array, *, width: int, threshold: float = 3.0) -> Array:
+def by_sorting(sinogram: Array, *, width: int, threshold: float = 6.0) -> Array:
     """Sort each bin's values, repair across bins what stands out, sort back (Vo et al. 2018).
 
     Neighbouring bins have nearly the same distribution of values; a bin whose sorted values leave
@@ -89,12 +89,13 @@ def remove_rings(
     acquisition: Acquisition,
     *,
     method: Annotated[
-        Literal["sorting", "mean", "wavelet"],
-        Param("By sorting (partial stripes too), the mean view, or wavelets and Fourier"),
-    ] = "sorting",
+        Literal["mean", "sorting", "wavelet"],
+        Param("The mean view (whole stripes), sorting (partial ones too), wavelets and Fourier"),
+    ] = "mean",
     width: Annotated[
-        int, Param("Widest stripe, in bins, times three or so", minimum=3, maximum=301)
-    ] = 9,
+        int | None, Param("Widest stripe, in bins, times three or so; a fortieth of the detector, "
+                          "at least 9, if not given", minimum=3, maximum=301)
+    ] = None,
     damping: Annotated[
         float, Param("Angular frequencies that count as constant (wavelet)", minimum=0.1,
                      maximum=50.0, advanced=True)
@@ -103,9 +104,13 @@ def remove_rings(
 ) -> Acquisition:  # fmt: skip
     """Remove stripes of unequal detector elements from a sinogram: no rings in the image.
 
-    Works on line integrals of any CT scan, detector row by detector row.
+    Works on line integrals of any CT scan, detector row by detector row. The mean view finds
+    stripes that last, and takes little else for one; edges of round bodies about the axis are the
+    exception. For stripes of some views only, take sorting.
     """
     samples = line_integrals(acquisition, operation_name="acquire.ct.remove_rings")
+    if width is None:
+        width = min(max(9, samples.shape[-1] // 40 | 1), 301)
     if samples.shape[-1] < width:
         raise GeometryError(
             f"a stripe filter of {width} bins on a detector of {samples.shape[-1]}; take less"
