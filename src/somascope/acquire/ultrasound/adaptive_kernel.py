@@ -11,6 +11,7 @@ from somascope.acquire.ultrasound.das_kernel import (
     DEPTH,
     F,
     arrivals,
+    ends,
     inside,
     partly,
     rotation,
@@ -63,8 +64,9 @@ def adaptive_tiles(
                     b[:] = F(0)
                     for r in range(runs):
                         lo, hi = r * DEPTH, r * DEPTH + DEPTH
-                        early = np.min(first[t, lo:hi]) + np.min(away[lo:hi])
-                        late = np.max(first[t, lo:hi]) + np.max(away[lo:hi])
+                        least, most = ends(first[t, lo:hi])
+                        near, far = ends(away[lo:hi])
+                        early, late = least + near, most + far
                         if late < F(0) or early >= F(samples - 1):
                             continue
                         part = (

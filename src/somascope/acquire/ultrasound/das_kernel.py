@@ -13,17 +13,15 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from somascope.acquire.ultrasound.das_vectors import LANES, add_eight, pair
 from somascope.core.grid import Array
 
 DEPTH = 64
 """Pixels of a tile along the depth."""
-COLUMNS = 16
+COLUMNS = 8
 """Columns of a tile."""
-SETS = 32
+SETS = 80
 """Waves (or frames) whose sums are kept at a time."""
 
 F = np.float32
@@ -31,26 +29,12 @@ PLANE, DIVERGING, FOCUSED, DELAYS = 0, 1, 2, 3
 BOXCAR, HANN, HAMMING, TUKEY = 0, 1, 2, 3
 
 
-@intrinsic
-def _pair(_context: Any, value: Any) -> Any:
-    """The two float32 in the 64 bits of a sample: real, imaginary."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        word = ir.IntType(32)
-        low = builder.bitcast(builder.trunc(args[0], word), ir.FloatType())
-        shifted = builder.lshr(args[0], ir.Constant(ir.IntType(64), 32))
-        high = builder.bitcast(builder.trunc(shifted, word), ir.FloatType())
-        both = ir.Constant(ir.LiteralStructType([ir.FloatType()] * 2), ir.Undefined)
-        both = builder.insert_value(both, low, 0)
-        return builder.insert_value(both, high, 1)
-
-    return types.Tuple([types.float32, types.float32])(value), generate
-
-
 @numba.njit(fastmath=True, error_model="numpy", inline="always")
 def rotation(turns: Any) -> Any:
     """``cos`` and ``sin`` of 2 pi ``turns``, float32, to 4e-7: polynomials that vectorise."""
-    x = turns - np.rint(turns)
+    x = turns - F(np.int32(turns))
+    x = x - F(1) if x > F(0.5) else x
+    x = x + F(1) if x < F(-0.5) else x
     # A quarter turn at most on each side: sin(2 pi x) = sin(2 pi (1/2 - x)).
     y = abs(x)
     s = F(0.25) - abs(F(0.25) - y)
@@ -92,17 +76,24 @@ def weights(at: Array, element: Array, normal: Array, rim: Any, f2: Any, window:
     ``f2`` is within its depth, both along the element's normal. With ``f2 = 0`` all elements do,
     weighted by ``rim``, their place in the aperture.
     """
-    for p in range(at.shape[1]):
+    size = at.shape[1]
+    for p in range(size):
         x, y, z = at[0, p] - element[0], at[1, p] - element[1], at[2, p] - element[2]
         square = x * x + y * y + z * z
         away[p] = np.sqrt(square)
         deep = x * normal[0] + y * normal[1] + z * normal[2]
-        if f2 > F(0):
-            side = np.sqrt(max(square - deep * deep, F(0)))
-            inside = side * f2 <= deep and deep > F(0)
-            weight[p] = taper(min(side * f2 / deep, F(1)), window) if inside else F(0)
-        else:
-            weight[p] = taper(rim, window) if deep > F(0) else F(0)
+        side = np.sqrt(max(square - deep * deep, F(0))) * f2
+        weight[p] = side / deep if deep > F(0) else F(2)
+    rim = F(rim)
+    if f2 == F(0):
+        for p in range(size):
+            weight[p] = rim if weight[p] < F(2) else F(2)
+    if window == BOXCAR:
+        for p in range(size):
+            weight[p] = F(1) if weight[p] <= F(1) else F(0)
+    else:
+        for p in range(size):
+            weight[p] = taper(weight[p], window)
 
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
@@ -142,18 +133,19 @@ def arrivals(kind: int, waves: Array, first: Array, at: Array, elements: Array,
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
 def inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
-            real: Array, imaginary: Array) -> None:  # fmt: skip
-    """Add a trace to the sums of a run whose samples are all in the record."""
-    for p in range(first.shape[0]):
-        s = first[p] + away[p]
-        i = np.uint32(s)
-        f = s - F(i)
-        ar, ai = _pair(trace[i])  # pyright: ignore
-        br, bi = _pair(trace[i + np.uint32(1)])  # pyright: ignore
-        re = ar + f * (br - ar)
-        im = ai + f * (bi - ai)
-        real[p] += re * cosine[p] - im * sine[p]
-        imaginary[p] += re * sine[p] + im * cosine[p]
+           real: Array, imaginary: Array) -> None:  # fmt: skip
+    """Add a trace to the sums of whole lanes whose samples are all in the record."""
+    for p in range(0, first.shape[0], LANES):
+        add_eight(trace, first, away, cosine, sine, real, imaginary, p)  # pyright: ignore
+
+
+@numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
+def ends(values: Array) -> Any:
+    """Least and greatest value."""
+    low, high = values[0], values[0]
+    for v in values:
+        low, high = min(low, v), max(high, v)
+    return low, high
 
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
@@ -166,8 +158,8 @@ def partly(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
         if s >= F(0) and s < last:
             i = np.uint32(s)
             f = s - F(i)
-            ar, ai = _pair(trace[i])  # pyright: ignore
-            br, bi = _pair(trace[i + np.uint32(1)])  # pyright: ignore
+            ar, ai = pair(trace[i])  # pyright: ignore
+            br, bi = pair(trace[i + np.uint32(1)])  # pyright: ignore
             re = ar + f * (br - ar)
             im = ai + f * (bi - ai)
             real[p] += re * cosine[p] - im * sine[p]
@@ -209,8 +201,7 @@ def das_tiles(
         arrivals(kind, waves, first, at, elements, delays)
         for w in range(count):
             for r in range(runs):
-                least[w, r] = np.min(first[w, r * DEPTH : r * DEPTH + DEPTH])
-                most[w, r] = np.max(first[w, r * DEPTH : r * DEPTH + DEPTH])
+                least[w, r], most[w, r] = ends(first[w, r * DEPTH : r * DEPTH + DEPTH])
         out[tile] = F(0)
         for from_set in range(0, sets, SETS):
             to_set = min(sets, from_set + SETS)
@@ -225,10 +216,12 @@ def das_tiles(
                         a += 1
                     while b > a and weight[b - 1] == F(0):
                         b -= 1
-                    low[r], high[r] = a, b
-                    if b > a:
+                    if b > a:  # whole lanes: beyond the aperture they have no weight
+                        a -= a % LANES
+                        b += -b % LANES
                         anything = True
-                        near[r], far[r] = np.min(away[a:b]), np.max(away[a:b])
+                        near[r], far[r] = ends(away[a:b])
+                    low[r], high[r] = a, b
                 if not anything:
                     continue
                 for p in range(size):
