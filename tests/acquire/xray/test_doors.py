@@ -16,7 +16,7 @@ from tests.acquire.xray.conftest import SMALL
 
 PUBLISHED = {
     "collimation", "correct", "dual_energy", "exposure_index", "gridlines", "gsdf", "musica",
-    "present", "radiograph", "scatter", "simulate", "tomosynthesis",
+    "present", "radiograph", "scatter", "simulate", "tomosynthesis", "mtf", "nps", "dqe",
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def facts(image: Image, planes: Planes) -> dict[str, Any]:
         "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
         **{k: image.attributes.get(k) or v for k, v in chosen.items()},
         **_region(image),
+        **_positioner(image),
     }
 
 
@@ -114,3 +115,12 @@ def _region(image: Image) -> dict[str, Any]:
         return {}
     found = _REGIONS.get(str(image.attributes.get("BodyPartExamined") or "").upper())
     return {"AnatomicRegionSequence": [coded(Code(found[0], "SCT", found[1]))]} if found else {}
+
+
+def _positioner(image: Image) -> dict[str, Any]:
+    """Positioner Type, which DX Positioning asks for (Type 2) as soon as anything of it is said."""
+    words = ("DistanceSourceToDetector", "DistanceSourceToPatient", "ViewPosition")
+    said = (*words, "EstimatedRadiographicMagnificationFactor")
+    if not any(image.attributes.get(w) for w in said):
+        return {}
+    return {"PositionerType": image.attributes.get("PositionerType")}
