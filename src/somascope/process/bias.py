@@ -58,7 +58,7 @@ def evaluated(lattice: Float, matrices: tuple[Float, Float, Float]) -> Array:
     return rows @ mx.T.astype(np.float32)
 
 
-def sharpened(values: Array, *, fwhm: float, noise: float) -> tuple[Float, Float]:
+def sharpened(values: Array, *, fwhm: float, noise: float) -> tuple[Array, Array]:
     """What each log intensity is expected to be once a Gaussian is taken out of the histogram.
 
     Returns places and expectations ``(BINS,)``, to be interpolated linearly.

@@ -15,6 +15,10 @@ from somascope.process.entries import inside, real_values
 from somascope.process.median import key_order, key_values
 
 
+FEW = 20
+"""Ranks that are found faster one by one than by sorting."""
+
+
 @dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts of values in even bins.
@@ -248,8 +252,8 @@ def statistics(
 def quantiles(values: Array, shares: Sequence[float]) -> list[float]:
     """Quantiles of a 1-D array of finite values, linear between neighbours in order.
 
-    Integers of 8 and 16 bits from their counts, float32 and other integers of 32 bits by radix
-    selection, everything else by NumPy.
+    Integers of 8 and 16 bits from their counts, a few of float32 and other integers of 32 bits by
+    radix selection, everything else by NumPy.
     """
     places = np.clip(np.asarray(shares, np.float64), 0, 1) * (values.size - 1)
     below = np.floor(places).astype(np.int64)
@@ -257,7 +261,7 @@ def quantiles(values: Array, shares: Sequence[float]) -> list[float]:
     if values.dtype.kind in "iu" and values.dtype.itemsize <= 2:
         which, counts = words(values)
         found = which[np.searchsorted(np.cumsum(counts), ranks, side="right")].astype(np.float64)
-    elif values.dtype.itemsize == 4:
+    elif values.dtype.itemsize == 4 and ranks.size <= FEW:
         found = key_values(ordered(key_order(values), ranks), values.dtype).astype(np.float64)
     else:
         found = np.partition(values, ranks)[ranks].astype(np.float64)
