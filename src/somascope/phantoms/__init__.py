@@ -14,6 +14,13 @@ from somascope.phantoms.ellipsoid import (
 )
 from somascope.phantoms.nema import nema_pet, nema_shapes
 from somascope.phantoms.shepp_logan import shepp_logan, shepp_logan_shapes
+from somascope.phantoms.spect import (
+    chest_spect,
+    chest_spect_ct,
+    rods_spect,
+    rods_spect_ct,
+    spect_grid,
+)
 from somascope.phantoms.thorax import (
     thorax_ct,
     thorax_dx,
@@ -29,6 +36,8 @@ __all__ = [
     "brain_grid",
     "brain_mask",
     "brain_mr",
+    "chest_spect",
+    "chest_spect_ct",
     "draw",
     "draw_labels",
     "ellipse_fourier",
@@ -38,8 +47,11 @@ __all__ = [
     "line_integrals",
     "nema_pet",
     "nema_shapes",
+    "rods_spect",
+    "rods_spect_ct",
     "shepp_logan",
     "shepp_logan_shapes",
+    "spect_grid",
     "thorax_ct",
     "thorax_dx",
     "thorax_grid",
