@@ -109,7 +109,7 @@ def watch(browser: Any, url: str, *, size: int, filters: bool, seconds: float) -
         page.click("button:has-text('Start')")
         page.wait_for_selector("[data-live=running]")
         # The first beat is still being simulated: it has 25 frames.
-        page.wait_for_function("somascope.live().drawn > 30")
+        page.wait_for_function("() => somascope.live().drawn > 30")
         page.wait_for_timeout(SETTLING * 1000)
         began = page.evaluate("[performance.now(), somascope.live().drawn]")
         page.wait_for_timeout(seconds * 1000)

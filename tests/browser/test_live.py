@@ -87,7 +87,7 @@ def test_a_slider_changes_the_frames_that_follow(screen: Any) -> None:
     page.click("[data-step='process.gaussian'] button[aria-expanded]")
     before = canvas(screen).astype(float)
     page.fill("[data-step='process.gaussian'] [name=sigma]", "12")
-    page.wait_for_function("somascope.live().stages.length === 3", timeout=60_000)
+    page.wait_for_function("() => somascope.live().stages.length === 3", timeout=60_000)
     frames(screen, 4)
     after = canvas(screen).astype(float)
     rough = [np.abs(np.diff(p[..., 0], n=2)).mean() for p in (before, after)]

@@ -69,6 +69,21 @@ def velocity(
     return limit / np.pi * np.angle(turning), spread
 
 
+def own_frequency(
+    frames: Array, *, frequency: float, row: float, speed: float, smooth: tuple[float, ...]
+) -> Array:
+    """The echoes' own centre frequency over the nominal one, of beamformed ``(t, nz, ny, nx)``.
+
+    A beamformed echo turns by ``4 pi f dy / c`` from row to row (``row`` metres apart along the
+    beam): what it turns more or less is what its frequency differs, be it for attenuation,
+    diffraction or echoes that came from aside (Loupas et al., IEEE UFFC 42, 1995).
+    """
+    turn = 4 * np.pi * frequency * row / speed
+    pairs = np.einsum("t...yx,t...yx->...yx", np.conj(frames[..., :-1, :]), frames[..., 1:, :])
+    pairs = blurred(np.concatenate([pairs, pairs[..., -1:, :]], axis=-2), smooth)
+    return 1.0 + np.angle(pairs * np.exp(-1j * turn)) / turn
+
+
 def _power(frames: Array) -> Array:
     real, imaginary = np.real(frames), np.imag(frames)
     return np.einsum("t...,t...->...", real, real) + np.einsum(
@@ -131,13 +146,20 @@ def colour_doppler(
         Literal["velocity", "spread"],
         Param("Velocity (towards the probe positive), or how much it varies within a packet"),
     ] = "velocity",
+    method: Annotated[
+        Literal["kasai", "loupas"],
+        Param("With the nominal frequency, or with that of the echoes, told by their phase from "
+              "row to row (rows along the beam)"),
+    ] = "kasai",
     progress: Progress = QUIET,
 ) -> Image:  # fmt: skip
     """Map the velocity along the beam from IQ frames or channel data (Kasai).
 
     Complex ``(t, nz, ny, nx)`` in, float32 ``(nz, ny, nx)`` in cm/s out (``(t, nz, ny, nx)`` for
     several packets); 0 where the echo is below ``threshold``. Speeds above c / (4 f T lag) are
-    aliased. Kasai et al., IEEE Transactions on Sonics and Ultrasonics 32, 1985.
+    aliased. Kasai et al., IEEE Transactions on Sonics and Ultrasonics 32, 1985. Short pulses and
+    wide apertures have a lower frequency than they are named for: velocities come out some percent
+    low with ``kasai``, not with ``loupas``.
     """
     name = "acquire.ultrasound.colour_doppler"
     slow = slow_time(frames, name, frequency=frequency, speed=speed_of_sound)
@@ -150,6 +172,12 @@ def colour_doppler(
             slow.frames[part], frequency=slow.frequency, interval=slow.interval,
             speed=slow.speed, lag=lag, smooth=gaussian_of(slow.image, averaging),
         )  # fmt: skip
+        if method == "loupas":
+            v = v / own_frequency(
+                slow.frames[part], frequency=slow.frequency,
+                row=slow.image.grid.spacing[1] * 1e-3, speed=slow.speed,
+                smooth=gaussian_of(slow.image, averaging),
+            )  # fmt: skip
         level = _power(slow.frames[part])
         seen = level > level.max() * 10 ** (-threshold / 10)
         found.append(np.where(seen, 100.0 * (v if quantity == "velocity" else spread), 0.0))

@@ -13,6 +13,9 @@ from somascope.core.grid import Array
 
 TISSUE = 1540.0
 """Metres per second, where nothing else is said."""
+F_NUMBER = 2.0
+"""Of the aperture that receives for Doppler: elements far aside see ``(1 + cos) / 2`` of a speed
+along the beam, which at 2 is wrong by less than 1 % in the mean, and at 0.7 by 10 %."""
 
 Frequency: TypeAlias = Annotated[
     float | None,
@@ -49,11 +52,11 @@ class Slow:
 
 
 def iq_image(given: Image | Acquisition, name: str) -> Image:
-    """Complex frames of either noun: channel data is beamformed with the room's defaults."""
+    """Complex frames of either noun: channel data is beamformed at `F_NUMBER`."""
     if isinstance(given, Acquisition):
         from somascope.acquire.ultrasound.beamform import das
 
-        return das(given)
+        return das(given, f_number=F_NUMBER)
     if given.data.dtype.kind != "c":
         raise ParameterError(
             f"{name} needs complex IQ frames and this image is {given.data.dtype}: the envelope "
