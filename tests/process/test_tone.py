@@ -68,7 +68,7 @@ def test_matching_gives_the_other_distribution():
     found = match(image(a), image(b)).data
     theirs = exposure.match_histograms(a, b)
     tail = theirs > np.quantile(theirs, 0.99)  # 256 quantiles tell no more of it
-    assert np.abs(found - theirs)[~tail].max() < 0.01 * np.ptp(b)
+    assert np.abs(found - theirs)[~tail].max() < 0.03 * np.ptp(b)
     assert np.abs(found - theirs).mean() < 0.003 * np.ptp(b)
     again = match(image(found), image(b)).data
     assert np.allclose(again, found, atol=1e-3 * np.ptp(b))

@@ -14,7 +14,6 @@ from somascope.process.counting import binned, extremes, ordered, pairs, powers,
 from somascope.process.entries import inside, real_values
 from somascope.process.median import key_order, key_values
 
-
 FEW = 20
 """Ranks that are found faster one by one than by sorting."""
 

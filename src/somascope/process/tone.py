@@ -9,6 +9,7 @@ import numpy as np
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError, UnitError
 from somascope.core.grid import Array, Float
+from somascope.process.counting import extremes
 from somascope.process.denoise import Dimensions
 from somascope.process.entries import each_volume, is_colour, like, real_values
 from somascope.process.filters import smooth
@@ -23,9 +24,9 @@ def _limits(
 ) -> tuple[float, float]:
     """The range worked on: as given, or that of the finite values of the whole image."""
     real_values(image, name)
-    counted = of_values(np.ascontiguousarray(image.data).reshape(-1), bins=1)
-    low = float(counted.edges[0]) if lower is None else lower
-    high = float(counted.edges[1]) if upper is None else upper
+    least, most = extremes(np.ascontiguousarray(image.data).reshape(-1))
+    low = least if lower is None else lower
+    high = most if upper is None else upper
     if lower is not None and upper is not None and not lower < upper:
         raise ParameterError(f"{name}: lower {lower:g} is not below upper {upper:g}")
     return low, max(high, low)
