@@ -12,6 +12,8 @@ from somascope.acquire.pet.suv import suv
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import UnitError
 from somascope.io.dicom.series import volumes
+from somascope.io.dicom.suv import average_time
+from somascope.io.dicom.validate import check
 from somascope.io.dicom.write import instances
 from somascope.testing import check_operation
 
@@ -126,3 +128,54 @@ def test_uncorrected_on_demand():
 
 def test_keeps_the_promises_of_an_operation():
     check_operation(suv, inputs=(pet(),))
+
+
+def test_what_a_pet_series_says_of_itself_comes_back():
+    said = {
+        "PatientPosition": "FFP", "AttenuationCorrectionMethod": "CT, bilinear, 120 kV",
+        "ScatterCorrectionMethod": "Single scatter simulation, scale 1.100",
+        "RandomsCorrectionMethod": "DLYD", "ReconstructionMethod": "OSEM 4 iterations 8 subsets",
+        "ScatterFractionFactor": 0.31, "DeadTimeFactor": 1.05, "DoseCalibrationFactor": 2.5,
+        "DecayFactor": 1.0064, "FrameReferenceTime": 61000.0, "TimezoneOffsetFromUTC": "+0100",
+    }  # fmt: skip
+    files = instances(pet(**said))
+    for file in files:
+        assert check(file) == []
+    dataset = pydicom.dcmread(BytesIO(files[0]))
+    assert dataset.PatientOrientationCodeSequence[0].CodeMeaning == "recumbent"
+    assert dataset.PatientGantryRelationshipCodeSequence[0].CodeMeaning == "feet-first"
+    assert "PatientPosition" not in dataset  # PS3.3 C.7.3.1
+    (back,), _ = volumes(files)
+    assert {word: back.attributes.get(word) for word in said} == said
+    agent = back.attributes["RadiopharmaceuticalInformationSequence"][0]
+    assert agent["RadionuclideTotalDose"] == 3.7e8
+    assert agent["RadionuclideCodeSequence"][0]["CodeValue"] == "C-111A1"
+
+
+def test_frame_reference_time_of_a_static_image_is_its_average_time():
+    later = pet(SeriesTime="105500")
+    dataset = pydicom.dcmread(BytesIO(instances(later)[0]))
+    assert float(dataset.FrameReferenceTime) == pytest.approx(
+        1000 * (300 + average_time(F18, 120.0)), rel=1e-6
+    )
+
+
+def test_the_first_bed_of_several_is_the_reference():
+    """Slices of two beds, the lower one acquired later: the series began with the upper one."""
+    whole = pet((4, 3, 4))
+    files = []
+    for i, file in enumerate(instances(whole)):
+        dataset = pydicom.dcmread(BytesIO(file))
+        dataset.AcquisitionTime = "110300" if i < 2 else "110000"
+        dataset.FrameReferenceTime = 240000 if i < 2 else 60000
+        dataset.SeriesTime = "150000"  # of a derivation
+        buffer = BytesIO()
+        dataset.save_as(buffer)
+        files.append(buffer.getvalue())
+    (back,), _ = volumes(files)
+    assert back.attributes["AcquisitionTime"].startswith("110000")
+    assert back.attributes["FrameReferenceTime"] == 60000
+    start = 3600 + average_time(F18, 120.0) - 60
+    expected = 80000 / (3.7e8 * 0.5 ** (start / F18))
+    ratio = suv(back).data.sum() / back.data.sum()
+    assert ratio == pytest.approx(expected, rel=1e-5)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somascope.core.image import Image
-from somascope.io.dicom import carry, iods, nuclear, radiograph, suv
+from somascope.io.dicom import carry, iods, nuclear, pet, radiograph, suv
 from somascope.io.dicom.compose import image_type
 from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes
@@ -83,7 +83,8 @@ def _pt(image: Image, planes: Planes) -> dict[str, Any]:
         "Units": unit if own in PET_UNITS or image.unit == "1" else "NONE",
         "SeriesType": ["DYNAMIC" if times else "STATIC", "IMAGE"],
         "NumberOfSlices": image.grid.shape[0],
-        "FrameReferenceTime": image.attributes.get("FrameReferenceTime") or 0,
+        "FrameReferenceTime": pet.frame_reference_time(image.attributes),
+        **pet.orientation(str(image.attributes.get("PatientPosition") or "")),
         **_pick(image, {"CountsSource": "EMISSION", "DecayCorrection": "NONE"}),
     }
     if times:

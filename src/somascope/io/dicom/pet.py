@@ -7,7 +7,7 @@ and QIBA). ``ActualFrameDuration`` (ms) and ``DecayFactor`` are lists, one entry
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +16,73 @@ import numpy as np
 from somascope.core.grid import Array, Float
 from somascope.core.image import Image
 from somascope.io.dicom import axes, suv
+from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.facts import value_of
 from somascope.io.dicom.slices import Slice
 
 _OF_FRAME = ("AcquisitionDate", "AcquisitionTime", "ActualFrameDuration", "DecayFactor")
 _COUNTED = ("ActualFrameDuration", "DecayFactor")
 _OF_STATIC = (*_OF_FRAME, "FrameReferenceTime")
+
+
+_LYING = {
+    "S": ("40199007", "supine"),
+    "P": ("1240000", "prone"),
+    "DL": ("102536004", "left lateral decubitus"),
+    "DR": ("102535000", "right lateral decubitus"),
+}
+_GANTRY = {"HF": ("102540008", "headfirst"), "FF": ("102541007", "feet-first")}
+_RECUMBENT = ("102538003", "recumbent")
+_ORIENTATION, _MODIFIER, _RELATION = 0x00540410, 0x00540412, 0x00540414
+
+
+def orientation(position: str) -> dict[str, Any]:
+    """Patient Position (``HFS``, ``FFDL``...) as the codes that PET has in its place.
+
+    PS3.3 C.8.4.6, CID 19 to 21 of PS3.16; empty where it is not known.
+    """
+    lying, gantry = _LYING.get(position[2:]), _GANTRY.get(position[:2])
+    if lying is None or gantry is None:
+        return {}
+    how = {**_code(_RECUMBENT), "PatientOrientationModifierCodeSequence": [_code(lying)]}
+    return {
+        "PatientOrientationCodeSequence": [how],
+        "PatientGantryRelationshipCodeSequence": [_code(gantry)],
+    }
+
+
+def _code(entry: tuple[str, str]) -> dict[str, Any]:
+    value, meaning = entry
+    return {"CodeValue": value, "CodingSchemeDesignator": "SCT", "CodeMeaning": meaning}
+
+
+def position_of(e: Elements) -> str:
+    """Patient Position behind these codes; empty where they are not there or say something else."""
+    how, gantry = e.first(_ORIENTATION), e.first(_RELATION)
+    lying = how.first(_MODIFIER) if how is not None else None
+    if lying is None or gantry is None:
+        return ""
+    codes = [i.text("CodeValue") for i in (gantry, lying)]
+    tables = ({v: k for k, (v, _) in table.items()} for table in (_GANTRY, _LYING))
+    parts = [table.get(code, "") for table, code in zip(tables, codes, strict=True)]
+    return "".join(parts) if all(parts) else ""
+
+
+def frame_reference_time(attributes: Mapping[str, Any]) -> float:
+    """Frame Reference Time in ms of a single frame: as stated, or its average time.
+
+    From Series Date and Time, where those are no later than the acquisition.
+    """
+    stated = suv.number(attributes, "FrameReferenceTime")
+    if stated is not None:
+        return stated
+    duration = (suv.number(attributes, "ActualFrameDuration") or 0.0) / 1000
+    items = attributes.get("RadiopharmaceuticalInformationSequence") or [{}]
+    half = suv.number(items[0], "RadionuclideHalfLife")
+    inside = suv.average_time(half, duration) if half and half > 0 and duration > 0 else 0.0
+    begun, series = suv.when(attributes, "Acquisition"), suv.when(attributes, "Series")
+    wait = (begun - series).total_seconds() if begun is not None and series is not None else 0.0
+    return 1000 * (inside or duration / 2) + 1000 * max(wait, 0.0)
 
 
 def timing(order: Sequence[Slice], table: Array, names: Sequence[str]) -> dict[str, Any]:

@@ -230,6 +230,8 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
         attributes["DiffusionGradientOrientation"] = [list(g) for g in stack.gradients]
     if e.text("Modality") == "PT":
         attributes.update(pet.timing(stack.slices, stack.table, [a.name for a in stack.axes]))
+        if (position := pet.position_of(e)) and "PatientPosition" not in attributes:
+            attributes["PatientPosition"] = position
     image = Image(
         data, grid, modality=e.text("Modality", "OT"), unit=head.rescale.unit, axes=axes,
         provenance=Provenance(sources=(Source("dicom", label, uids),)), attributes=attributes,
