@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,12 @@ from scipy.ndimage import binary_erosion, map_coordinates
 from somascope.acquire.ct.arrange import arrange
 from somascope.acquire.ct.cone import ConeScan, HelicalScan
 from somascope.acquire.ct.fbp import fbp
-from somascope.acquire.ct.fdk import Feldkamp, fdk, redundancy, slabs
+from somascope.acquire.ct.fdk import Feldkamp, fdk, redundancy, seen_radius
 from somascope.acquire.ct.simulate import simulate
+from somascope.acquire.ct.slabs import fdk_file, slabs
 from somascope.acquire.ct.views import ViewsScan
 from somascope.core import Acquisition, Grid
-from somascope.core.errors import GeometryError
+from somascope.core.errors import GeometryError, ParameterError, UnitError
 from somascope.core.registry import build_operator
 from somascope.phantoms import Ellipsoid, draw, line_integrals, shepp_logan
 from somascope.testing import check_operation, check_operator
@@ -120,6 +123,8 @@ def test_every_line_is_counted_once():
 def test_slabs_are_the_volume_and_read_only_their_rows():
     acquisition = scanned(cone())
     whole = Feldkamp(acquisition.operator).slab(acquisition.samples, GRID)  # pyright: ignore
+    seen = np.hypot(*(np.mgrid[:N, :N] - (N - 1) / 2) * PIXEL) < seen_radius(acquisition.operator)  # pyright: ignore
+    whole = np.where(seen, whole, 0)
     parts = list(slabs(acquisition, thickness=5))
     assert [start for start, _ in parts] == [0, 5, 10, 15, 20]
     assert np.abs(np.concatenate([p for _, p in parts]) - whole).max() < 1e-4
@@ -137,8 +142,43 @@ def test_slabs_are_the_volume_and_read_only_their_rows():
     top = GRID.moved(start=(19, 0, 0), shape=(5, N, N), step=(1, 1, 1))
     watched = Watched()
     found = engine.slab(watched, top)  # pyright: ignore
-    assert np.abs(found - whole[19:]).max() < 1e-4
+    assert np.abs(np.where(seen, found, 0) - whole[19:]).max() < 1e-4
     assert len(watched.asked) < 20
+
+
+def test_a_bound_on_memory_is_kept(tmp_path: Path):
+    """What is held at once is counted where it is made: NumPy's own allocations."""
+    scan = ConeScan(
+        grid=Grid.from_spacing((96, 96, 96), (2, 2, 2), origin=(-95, -95, -95)),
+        angles=np.arange(60) * np.pi / 30, rows=120, columns=120, spacing=(4.0, 4.0), source=400.0,
+        detector=800.0,
+    )  # fmt: skip
+    samples = np.random.default_rng(0).random(scan.range, np.float32)
+    acquisition = Acquisition(samples, scan, "CT")
+    path = tmp_path / "volume.npy"
+    fdk_file(acquisition, path, memory=1e9)  # compiled, and whole
+    whole = np.load(path)
+    assert whole.nbytes > 3e6
+    tracemalloc.start()
+    fdk_file(acquisition, path, memory=1.2e6)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2e6 + 3e5  # tables and Python's own
+    assert np.abs(np.load(path, mmap_mode="r") - whole).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_what_slabs_cannot_do_is_refused():
+    acquisition = scanned(cone(views=60))
+    with pytest.raises(ParameterError, match="one slice of 48 x 48 takes"):
+        next(slabs(acquisition, memory=1e4))
+    with pytest.raises(ParameterError, match="either the thickness"):
+        next(slabs(acquisition))
+    bad = np.array(acquisition.samples)
+    bad[3, 4, 5] = np.nan
+    with pytest.raises(UnitError, match="not finite"):
+        list(slabs(acquisition.with_samples(bad), thickness=24))
+    with pytest.raises(GeometryError, match="samples have shape"):
+        next(slabs(acquisition, thickness=4, samples=bad[1:]))
 
 
 def test_a_grid_upside_down_gives_the_same_body():

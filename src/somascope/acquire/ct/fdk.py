@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from somascope.core import QUIET, Acquisition, Grid, Image, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float
 
-_VIEWS = 32
+VIEWS = 32
 """Views that are filtered at once: the memory beside data and volume."""
 _VOXELS = 2**28
 """Of one slab; the kernel's indices end at 2^32."""
@@ -163,11 +162,21 @@ class Feldkamp:
         z = grid.to_world([[0, 0, 0], [grid.shape[0] - 1, 0, 0]])[:, 2] - self.scan.isocentre[2]
         return float(z.min()), float(z.max())
 
-    def slab(self, data: Array, grid: Grid, *, progress: Progress = QUIET) -> Array:
+    def working_set(self, grid: Grid, *, at_once: int = VIEWS) -> int:
+        """Bytes that `slab` takes beside its data, its result included; rather too many."""
+        rows, (nz, ny, nx) = self.rows_for(grid), grid.shape
+        volume = 4 * nz * ny * nx
+        line = 12 * (self.scan.columns + self.columns) + 16 * self.length
+        return max(2 * volume, volume + at_once * (rows.stop - rows.start) * line)
+
+    def slab(
+        self, data: Array, grid: Grid, *, at_once: int = VIEWS, progress: Progress = QUIET
+    ) -> Array:
         """Attenuation ``(nz, ny, nx)`` in 1/mm on ``grid``; reads only the rows it needs.
 
         ``data`` is ``(views, rows, columns)``, an array or anything that is sliced like one (a
-        memory map, an HDF5 dataset). A torch tensor on CUDA is reconstructed there and gives one.
+        memory map, an HDF5 dataset); ``at_once`` views of it are held. A torch tensor on CUDA is
+        reconstructed there and gives one.
         """
         first, down, across = geometry.plane(grid, self.scan.isocentre, kind="ct.cone")
         z0 = float(grid.origin[2] - self.scan.isocentre[2])
@@ -187,9 +196,9 @@ class Feldkamp:
         detector[4] -= rows.start
         pillars = np.zeros((ny, nx, nz), np.float32)
         views = len(self.table)
-        for start in range(0, views, _VIEWS):
+        for start in range(0, views, at_once):
             progress(start / views, "filtering and back projecting")
-            which = slice(start, min(start + _VIEWS, views))
+            which = slice(start, min(start + at_once, views))
             part = self.filtered(data, which, rows)
             if part.shape[2] == 1:  # a detector of one row has no rows to interpolate between
                 part = np.repeat(part, 2, axis=2)
@@ -209,38 +218,13 @@ def _equiangular(response_: Float, length: int, step: float) -> Float:
     return np.fft.rfft(kernel / stretch**2).real
 
 
-def slabs(
-    acquisition: Acquisition,
-    *,
-    thickness: int,
-    grid: Grid | None = None,
-    kernel: Kernel = "ram-lak",
-    cutoff: float = 1.0,
-    progress: Progress = QUIET,
-) -> Iterator[tuple[int, Array]]:
-    """Reconstruct a volume of any size in bounded memory: slabs of ``thickness`` slices.
-
-    Yields the first slice's number and attenuation ``(slices, ny, nx)`` in 1/mm, bottom up. Beside
-    one slab only the rows that it reads of a few views are held; the samples may be a memory map.
-    """
-    scan = _cone(acquisition)
-    grid = scan.grid if grid is None else grid
-    engine = Feldkamp(scan, kernel=kernel, cutoff=cutoff)
-    nz = grid.shape[0]
-    for start in range(0, nz, thickness):
-        progress(start / nz, f"slices from {start}")
-        count = min(thickness, nz - start)
-        part = grid.moved(start=(start, 0, 0), shape=(count, *grid.shape[1:]), step=(1, 1, 1))
-        yield start, engine.slab(acquisition.samples, part)
-    progress(1.0, "reconstructed")
-
-
 def _within(progress: Progress, start: float, share: float) -> Progress:
     """The part of a progress that one slab is."""
     return Progress(lambda f, message: progress(start + share * f, message))
 
 
-def _cone(acquisition: Acquisition) -> ConeScan:
+def cone_of(acquisition: Acquisition) -> ConeScan:
+    """The acquisition's scan, which must be a cone turning once."""
     scan = acquisition.operator
     if isinstance(scan, HelicalScan) or not isinstance(scan, ConeScan):
         kind = getattr(scan, "kind", type(scan).__name__)
@@ -274,7 +258,7 @@ def fdk(
     Full turns, short scans (Parker weights) and half-fan detectors, flat or curved. Exact in the
     plane of the source, nearly so beside it. Line integrals in, Hounsfield units out.
     """
-    scan = _cone(acquisition)
+    scan = cone_of(acquisition)
     water = chosen_mu_water(mu_water, acquisition.calibration)
     data = line_integrals(acquisition, operation_name="acquire.ct.fdk")
     grid = target_grid(scan.grid, size=size, field_of_view=field_of_view)
