@@ -120,6 +120,27 @@ def raw_scan() -> list[bytes]:
     return raw.instances(scan, series_description="Sinogram, 60 views", series_number=1)
 
 
+def report() -> list[bytes]:
+    """A CT of eight slices, and what was found in it."""
+    from somascope.core import Box, Code, Label, Measurement, Provenance, Source, Step
+    from somascope.io.dicom import sr, write
+
+    ct = patient(thorax((8, 32, 32)), "findings")
+    record = Provenance((Source("phantom", "thorax"),), (Step("analyze.size", {}, (), "0.1"),))
+    nodule = Code("27925004", "SCT", "Nodule")
+    more = {"provenance": record, "attributes": ct.attributes}
+    found = [
+        Measurement(concept=Code("81827009", "SCT", "Diameter"), value=12.5, unit="mm",
+                    uncertainty=0.25, confidence=0.9, **more),
+        Measurement(concept=Code("118565006", "SCT", "Volume"), value=1022.5, unit="mm3", **more),
+        Label(concept=nodule, confidence=0.75, probabilities={"benign": 0.625}, **more),
+        Box(concept=Code("15825003", "SCT", "Aorta"), confidence=0.5, grid=ct.grid,
+            lower=(1, 2, 3), upper=(4, 8, 9), **more),
+    ]  # fmt: skip
+    slices = write.instances(ct, series_description="Few slices", series_number=1)
+    return [*slices, *sr.instances(found, series_description="Sizes", series_number=2)]
+
+
 BOXES = {
     "Low": (slice(2, 10), slice(8, 20), slice(8, 20)),
     "High": (slice(6, 14), slice(14, 26), slice(14, 26)),
@@ -184,6 +205,7 @@ def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
             *write.instances(phantoms.thorax_dx((256, 256))),
             *b_values(),
             *raw_scan(),
+            *report(),
             *segmentations(),
             ramp("unspaced", "MONOCHROME2", spacing=False),
             ramp("filler", "MONOCHROME1", spacing=True),

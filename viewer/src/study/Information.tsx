@@ -62,7 +62,9 @@ export function Information(props: { series: Series; active: boolean; onActivate
         <p className="hint">
           {series.kind === "raw"
             ? "Samples as the scanner measured them: there is no picture yet. Reconstruct one with an operation on the right."
-            : "This series holds no pictures."}
+            : row.modality === "SR"
+              ? "A report: its findings are on the right, under Measure."
+              : "This series holds no pictures."}
         </p>
       </article>
     </div>

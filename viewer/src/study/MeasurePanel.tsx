@@ -1,4 +1,4 @@
-/** The measurements made in this study. */
+/** The measurements made in this study, and those its reports hold. */
 
 import { eventTarget } from "@cornerstonejs/core";
 import { Enums, annotation } from "@cornerstonejs/tools";
@@ -10,6 +10,7 @@ import { figure, roiLines } from "../tools/lines";
 import { type ProbeData, probeLines } from "../tools/probe";
 import { currentEngine } from "../viewport/engine";
 import { viewportOf } from "../viewport/readout";
+import { Reported } from "./Reported";
 import type { PanelProps } from "./SidePanel";
 
 const { ANNOTATION_ADDED, ANNOTATION_COMPLETED, ANNOTATION_MODIFIED, ANNOTATION_REMOVED } = Enums.Events;
@@ -30,7 +31,7 @@ function result(data: { cachedStats?: Record<string, Stats> }): string {
   return probeLines(data as ProbeData, target).join(" ");
 }
 
-export function MeasurePanel({ pane, state, dispatch }: PanelProps) {
+export function MeasurePanel({ pane, state, rows, row, dispatch }: PanelProps) {
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   useEffect(() => {
     let pending = 0;
@@ -115,6 +116,7 @@ export function MeasurePanel({ pane, state, dispatch }: PanelProps) {
           </button>
         )}
       </section>
+      <Reported rows={rows} row={row} />
     </div>
   );
 }
