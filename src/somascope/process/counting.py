@@ -219,7 +219,8 @@ def binned(values: Array, edges: Float) -> Array:
     scale = bins / (high - low)
     # How far single precision may miss a place, in bins.
     miss = scale * max(abs(low), abs(high)) * 2.0**-22
-    kind = np.float32 if values.dtype == np.float32 and miss < 0.05 else np.float64
+    single = values.dtype == np.float32 and miss < 0.05 and scale < 1e30
+    kind = np.float32 if single else np.float64
     # The smallest number of the type at or above each edge tells the same sides.
     inner = edges.astype(kind)
     inner = np.where(inner < edges, np.nextafter(inner, kind(np.inf)), inner)

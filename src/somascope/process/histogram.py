@@ -14,6 +14,9 @@ from somascope.process.counting import binned, extremes, ordered, pairs, powers,
 from somascope.process.entries import inside, real_values
 from somascope.process.median import key_order, key_values
 
+TINY = 1e-290
+"""The narrowest range that bins can divide."""
+
 FEW = 20
 """Ranks that are found faster one by one than by sorting."""
 
@@ -171,6 +174,8 @@ def of_values(
         if lower is not None and upper is not None:
             raise ParameterError(f"histogram: lower {low:g} is not below upper {high:g}")
         low, high = low - 0.5, low + 0.5
+    elif high - low < TINY:
+        high = low + TINY
     edges = np.linspace(low, high, bins + 1)
     if numbers is not None:
         which, counts = numbers
