@@ -54,7 +54,7 @@ def means(image: Image) -> tuple[float, float, float]:
     [
         lambda raw: osem(raw, iterations=6, subsets=4),
         lambda raw: mlem(raw, iterations=25),
-        lambda raw: fbp2d(raw),
+        fbp2d,
         lambda raw: osem(ssrb(raw), iterations=6, subsets=4),
         lambda raw: bsrem(raw, iterations=8, subsets=4, beta=0.005),
     ],
