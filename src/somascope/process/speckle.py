@@ -28,6 +28,9 @@ Noise: TypeAlias = Annotated[
     ),
 ]  # fmt: skip
 
+ENOUGH = 1 << 15
+"""Pixels from which the usual amount of speckle is told."""
+
 
 def local(volume: Array, size: int) -> tuple[Array, Array]:
     """Mean and variance in squares of ``size`` pixels; ``(nz, ny, nx)`` float32 each."""
@@ -45,10 +48,26 @@ def contrast(mean: Array, variance: Array) -> Array:
 
 
 def speckle_of(mean: Array, variance: Array) -> float:
-    """The speckle's own coefficient of variation: the median over what is not empty."""
-    there = mean > 0.01 * np.nanmax(mean, initial=0.0)
-    found = np.sqrt(contrast(mean, variance)[there])
+    """The speckle's own coefficient of variation: the median over what is not empty.
+
+    Of large images a regular part of `ENOUGH` pixels or a few more is looked at.
+    """
+    step = max(mean.size // ENOUGH, 1)
+    some, spread = mean.reshape(-1)[::step], variance.reshape(-1)[::step]
+    there = some > 0.01 * np.nanmax(some, initial=0.0)
+    found = np.sqrt(contrast(some[there], spread[there]))
     return max(float(np.median(found)), 1e-3) if found.size else 1e-3
+
+
+def _shrunk(
+    volume: Array, mean: Array, variance: Array, *, own: float, gain: float = 1.0,
+    relative: bool = True,
+) -> Array:  # fmt: skip
+    from somascope.process.speckle_kernels import shrunk
+
+    out = np.empty_like(volume)
+    shrunk(volume, mean, variance, np.float32(own), np.float32(gain), int(relative), out)  # type: ignore[arg-type]
+    return out
 
 
 def lee_(volume: Array, *, size: int, noise: float | None, additive: bool = False) -> Array:
@@ -59,13 +78,11 @@ def lee_(volume: Array, *, size: int, noise: float | None, additive: bool = Fals
     """
     mean, variance = local(volume, size)
     if additive:
-        s2 = float(np.nanmedian(variance)) if noise is None else noise * noise
-        there, own = variance, np.float32(s2)
-    else:
-        cu = speckle_of(mean, variance) if noise is None else noise
-        there, own = contrast(mean, variance), np.float32(cu * cu)
-    weight = np.maximum(0, 1 - own / np.maximum(there, np.float32(1e-12)))
-    return mean + weight * (volume - mean)
+        step = max(variance.size // ENOUGH, 1)
+        usual = float(np.nanmedian(variance.reshape(-1)[::step])) if noise is None else noise**2
+        return _shrunk(volume, mean, variance, own=usual, relative=False)
+    cu = speckle_of(mean, variance) if noise is None else noise
+    return _shrunk(volume, mean, variance, own=cu * cu)
 
 
 def kuan_(volume: Array, *, size: int, noise: float | None) -> Array:
@@ -75,9 +92,7 @@ def kuan_(volume: Array, *, size: int, noise: float | None) -> Array:
     """
     mean, variance = local(volume, size)
     cu = speckle_of(mean, variance) if noise is None else noise
-    inside = contrast(mean, variance)
-    weight = np.maximum(0, 1 - np.float32(cu * cu) / np.maximum(inside, np.float32(1e-12)))
-    return mean + weight / np.float32(1 + cu * cu) * (volume - mean)
+    return _shrunk(volume, mean, variance, own=cu * cu, gain=1 / (1 + cu * cu))
 
 
 def frost_(volume: Array, spacing: tuple[float, float], *, size: int, damping: float) -> Array:

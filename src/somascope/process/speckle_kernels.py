@@ -19,49 +19,81 @@ def _mirror(i: int, size: int) -> int:
     return i
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")
+BAND = 32
+"""Rows that one thread works on with sums that slide down."""
+
+
+@numba.njit(cache=True, error_model="numpy", boundscheck=False)
+def _slide(row: Array, sign: float, base: float, one: Array, two: Array, many: Array) -> None:
+    """Add a row to the sums over columns (``sign`` 1), or take it away (-1)."""
+    for x in range(row.size):
+        v = np.float64(row[x]) - base
+        there = v == v and abs(v) < np.inf
+        v = v if there else 0.0
+        one[x] += sign * v
+        two[x] += sign * v * v
+        many[x] += sign if there else 0.0
+
+
+@numba.njit(parallel=True, cache=True, error_model="numpy", boundscheck=False)
 def moments(volume: Array, radius: int, mean: Array, variance: Array) -> None:
     """Mean and variance of the square of ``2 radius + 1`` pixels around each pixel."""
+    nz, ny, nx = volume.shape
+    bands = (ny + BAND - 1) // BAND
+    for j in numba.prange(nz * bands):
+        z = j // bands
+        first = (j - z * bands) * BAND
+        # About a value of the band's own: sums of squares of large values would lose the variance.
+        base = np.float64(volume[z, first, nx // 2])
+        if not np.isfinite(base):
+            base = 0.0
+        one, two, many = np.zeros(nx), np.zeros(nx), np.zeros(nx)
+        for k in range(-radius, radius + 1):
+            _slide(volume[z, _mirror(first + k, ny)], 1.0, base, one, two, many)
+        for y in range(first, min(first + BAND, ny)):
+            a = b = n = 0.0
+            for k in range(-radius, radius):
+                i = _mirror(k, nx)
+                a += one[i]
+                b += two[i]
+                n += many[i]
+            for x in range(nx):
+                i = x + radius if x + radius < nx else _mirror(x + radius, nx)
+                a += one[i]
+                b += two[i]
+                n += many[i]
+                share = 1.0 / n if n > 0 else np.nan
+                m = a * share
+                mean[z, y, x] = m + base
+                variance[z, y, x] = max(b * share - m * m, 0.0) if n > 0 else np.nan
+                i = x - radius if x >= radius else _mirror(x - radius, nx)
+                a -= one[i]
+                b -= two[i]
+                n -= many[i]
+            if y + 1 < min(first + BAND, ny):
+                _slide(volume[z, _mirror(y - radius, ny)], -1.0, base, one, two, many)
+                _slide(volume[z, _mirror(y + radius + 1, ny)], 1.0, base, one, two, many)
+
+
+@numba.njit(parallel=True, cache=True, error_model="numpy", boundscheck=False)
+def shrunk(
+    volume: Array, mean: Array, variance: Array, own: float, gain: float, relative: int, out: Array
+) -> None:
+    """``m + gain max(0, 1 - own / C) (x - m)``; C the variance, ``relative`` to the mean squared.
+
+    ``own`` is what speckle alone has of C.
+    """
     nz, ny, nx = volume.shape
     for j in numba.prange(nz * ny):
         z = j // ny
         y = j - z * ny
-        wide = nx + 2 * radius
-        one = np.zeros(wide)
-        two = np.zeros(wide)
-        many = np.zeros(wide)
-        # About the slice's own pixel: sums of squares of large values would lose the variance.
-        base = np.float64(volume[z, y, nx // 2])
-        if not np.isfinite(base):
-            base = 0.0
-        for k in range(-radius, radius + 1):
-            row = volume[z, _mirror(y + k, ny)]
-            for x in range(nx):
-                v = np.float64(row[x]) - base
-                if np.isfinite(v):
-                    one[x + radius] += v
-                    two[x + radius] += v * v
-                    many[x + radius] += 1
-        for x in range(radius):
-            left, right = _mirror(x - radius, nx) + radius, _mirror(nx + x, nx) + radius
-            one[x], two[x], many[x] = one[left], two[left], many[left]
-            x2 = nx + radius + x
-            one[x2], two[x2], many[x2] = one[right], two[right], many[right]
-        a = b = n = 0.0
-        for x in range(2 * radius):
-            a += one[x]
-            b += two[x]
-            n += many[x]
         for x in range(nx):
-            a += one[x + 2 * radius]
-            b += two[x + 2 * radius]
-            n += many[x + 2 * radius]
-            m = a / n if n > 0 else np.nan
-            mean[z, y, x] = m + base
-            variance[z, y, x] = max(b / n - m * m, 0.0) if n > 0 else np.nan
-            a -= one[x]
-            b -= two[x]
-            n -= many[x]
+            m, spread = mean[z, y, x], variance[z, y, x]
+            unit = m * m if relative else np.float32(1)
+            weight = np.float32(0)
+            if spread > own * unit and (m > 0 or not relative):
+                weight = gain * (1 - own * unit / spread)
+            out[z, y, x] = m + weight * (volume[z, y, x] - m)
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy")
