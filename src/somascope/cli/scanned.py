@@ -40,6 +40,19 @@ def _body() -> Image:
     return phantoms.thorax_ct()
 
 
+def _pet() -> Image:
+    from somascope import phantoms
+
+    grid = phantoms.thorax_grid((12, 80, 80), (7.0, 5.0, 5.0))
+    return phantoms.thorax_pet(grid, fwhm_mm=4.0, scale=50.0)
+
+
+def _tissue() -> Image:
+    from somascope.phantoms.echogenicity import tissue_us
+
+    return tissue_us(size=320)
+
+
 SCANS = (
     Scan(
         "CT scan from raw data", _chest,
@@ -55,6 +68,17 @@ SCANS = (
         "X-ray from raw data", _body,
         "acquire.xray.simulate", {"rows": 512, "columns": 512, "seed": 1},
         (("acquire.xray.radiograph", {}), ("acquire.xray.present", {})),
+    ),
+    Scan(
+        "PET scan from raw data", _pet,
+        "acquire.pet.simulate",
+        {"scanner": "body", "duration": 60.0, "span": 3, "randoms": 0.2, "seed": 1},
+        (("acquire.pet.osem", {"iterations": 3, "subsets": 8, "post_filter": 6.0}),),
+    ),
+    Scan(
+        "Ultrasound from channel data", _tissue,
+        "acquire.ultrasound.simulate", {"transmits": 11, "span": 24.0, "seed": 1},
+        (("acquire.ultrasound.bmode", {}),),
     ),
 )  # fmt: skip
 
