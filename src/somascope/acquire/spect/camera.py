@@ -226,13 +226,13 @@ class Camera:
 
     @property
     def cps_per_mbq(self) -> float:
-        """The sensitivity given, or that of parallel holes by geometry."""
+        """The sensitivity given, or that of parallel holes by geometry; of a pinhole, whose
+        projector knows which share passes, that of all photons.
+        """
         if self.sensitivity is not None:
             return self.sensitivity
         if isinstance(self.collimator, Pinhole):
-            raise ParameterError(
-                "a pinhole's sensitivity depends on the place; its projector has it"
-            )
+            return self.photons * 1e6
         return self.collimator.efficiency * self.photons * 1e6
 
     def spill(self, peak: int) -> Float:
