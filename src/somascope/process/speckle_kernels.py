@@ -28,7 +28,7 @@ def _slide(row: Array, sign: float, base: float, one: Array, two: Array, many: A
     """Add a row to the sums over columns (``sign`` 1), or take it away (-1)."""
     for x in range(row.size):
         v = np.float64(row[x]) - base
-        there = v == v and abs(v) < np.inf
+        there = abs(v) < np.inf  # false for NaN
         v = v if there else 0.0
         one[x] += sign * v
         two[x] += sign * v * v
