@@ -96,13 +96,14 @@ def ica(
 
     One z map ``(nz, ny, nx)`` per component, those that explain most first, 0 outside the head.
     """
-    if not runs:
+    if len(runs) < 1:
         raise ParameterError(f"{NAME} needs at least one run")
     data = [volumes(r, NAME, least=max(components + 2, 8)) for r in runs]
+    first = runs[0]
     for number, run in enumerate(runs[1:], 2):
-        if not run.grid.allclose(runs[0].grid):
+        if not run.grid.allclose(first.grid):
             raise GeometryError(
-                f"{NAME}: run {number} is on {run.grid!r} and the first on {runs[0].grid!r}; bring "
+                f"{NAME}: run {number} is on {run.grid!r} and the first on {first.grid!r}; bring "
                 "all to one grid first"
             )
     mask = np.logical_and.reduce([head_mask(d) for d in data])
@@ -124,6 +125,6 @@ def ica(
     for k, values in enumerate(found.maps):
         whole = np.zeros(mask.shape, np.float32)
         whole[mask] = values
-        out.append(map_of(runs[0], whole, unit="1", text=f"component {k + 1}"))
+        out.append(map_of(first, whole, unit="1", text=f"component {k + 1}"))
     progress(1.0, "done")
     return out

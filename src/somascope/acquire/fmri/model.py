@@ -16,6 +16,7 @@ import numpy as np
 
 from somascope.acquire.fmri.design import Design, check
 from somascope.acquire.fmri.sums import Sums, sums
+from somascope.acquire.fmri.whiten import lag_one, solve
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float
 
@@ -45,7 +46,7 @@ class Fit:
     dof
         Degrees of freedom of the residuals.
     mean
-        Temporal mean ``(v,)``.
+        Temporal mean ``(v,)`` (with AR(1) that of the fitted values).
     """
 
     design: Design
@@ -89,25 +90,27 @@ def _has_constant(matrix: Float) -> bool:
     return bool(np.abs(fitted - ones).max() < 1e-6)
 
 
-def _unproject(r: Float, q: Float, of_q: Array, mean: Array) -> Array:
-    """Coefficients of the design from those of its basis, the mean put back."""
-    whole = np.linalg.solve(r, q.T @ np.ones(len(q)))
-    inverse = np.linalg.inv(r).astype(np.float32)
-    return inverse @ of_q + whole.astype(np.float32)[:, None] * mean
-
-
 def _ordinary(design: Design, q: Float, r: Float, found: Sums, mask: Array) -> Fit:
     scans, p = design.matrix.shape
     dof = scans - p
-    left = found.square - np.einsum("pv,pv->v", found.projected, found.projected)
     inverse = np.linalg.inv(r)
-    beta = _unproject(r, q, found.projected, found.mean)
-    beta *= mask
+    whole = inverse @ (q.T @ np.ones(scans))
+    left = found.square - np.einsum("pv,pv->v", found.projected, found.projected)
+    beta = inverse.astype(np.float32) @ found.projected
+    beta += whole.astype(np.float32)[:, None] * found.level
+    if not mask.all():
+        beta *= mask
+        left *= mask
     return Fit(
-        design=design, beta=beta, variance=np.maximum(left, 0) / np.float32(dof) * mask,
+        design=design, beta=beta, variance=np.maximum(left, 0) / np.float32(dof),
         covariances=(inverse @ inverse.T)[None], bins=np.where(mask, 0, -1).astype(np.int32),
-        rho=np.zeros(1), dof=dof, mean=found.mean,
+        rho=np.zeros(1), dof=dof, mean=_mean(design, beta),
     )  # fmt: skip
+
+
+def _mean(design: Design, beta: Array) -> Array:
+    """Temporal mean, which is that of the fitted values since the design holds the constant."""
+    return design.matrix.mean(axis=0).astype(np.float32) @ beta
 
 
 def _autoregressive(
@@ -115,44 +118,30 @@ def _autoregressive(
 ) -> Fit:
     scans, p = q.shape
     dof = scans - p
-    z = found.projected
-    own = np.maximum(found.square - np.einsum("pv,pv->v", z, z), 0)
-    step = q[1:].T @ q[:-1]
-    step = (0.5 * (step + step.T)).astype(np.float32)
-    # sum of r_t r_(t-1) for r = y - Q z, from the sums alone.
-    next_ = found.lagged - np.einsum("pv,pv->v", found.neighbours, z)
-    next_ += np.einsum("pv,pv->v", z, step @ z)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(own > 0, next_ / own, 0.0)
+    own, ratio = lag_one(found, q)
     rho = ratio * (scans / (scans - 1))
     if unbiased:
         rho = _calmed(_unbiased(ratio, q), mask & (own > 0), dof)
     cut = np.rint if unbiased else np.trunc
-    label = cut(np.clip(rho, -0.99, 0.99) * BINS).astype(np.int32)
-    label[~mask] = np.iinfo(np.int32).max
-    order = np.argsort(label, kind="stable")
-    values, starts = np.unique(label[order], return_index=True)
-    ends = np.append(starts[1:], len(order))
-    beta = np.zeros((p, mask.size), np.float32)
-    variance = np.zeros(mask.size, np.float32)
-    bins = np.full(mask.size, -1, np.int32)
-    covariances: list[Float] = []
-    kept: list[float] = []
-    inverse_r = np.linalg.inv(r)
-    for value, start, end in zip(values, starts, ends, strict=True):
-        if value == np.iinfo(np.int32).max:
-            continue
-        a, chosen = value / BINS, order[start:end]
-        of_q, left, inverse = _whitened(a, q, found, chosen)
-        beta[:, chosen] = _unproject(r, q, of_q, found.mean[chosen])
-        variance[chosen] = np.maximum(left, 0) / np.float32(dof)
-        bins[chosen] = len(kept)
-        kept.append(a)
-        covariances.append(inverse_r @ inverse @ inverse_r.T)
+    label = cut(np.clip(rho, -0.99, 0.99) * BINS).astype(np.int32) + BINS
+    used = np.unique(label[mask])
+    number = np.full(2 * BINS + 1, -1, np.int32)
+    number[used] = np.arange(used.size)
+    bins = np.where(mask, number[label], -1).astype(np.int32)
+    values = (used - BINS) / BINS
+    inverse = np.linalg.inv(r)
+    beta, left, inverses = solve(
+        found,
+        q,
+        bins=bins,
+        rho=values,
+        back=inverse.astype(np.float64),
+        whole=inverse @ (q.T @ np.ones(scans)),
+    )
     return Fit(
-        design=design, beta=beta, variance=variance,
-        covariances=np.stack(covariances) if covariances else np.zeros((0, p, p)), bins=bins,
-        rho=np.array(kept), dof=dof, mean=found.mean,
+        design=design, beta=beta, variance=left / np.float32(dof),
+        covariances=inverse @ inverses @ inverse.T, bins=bins, rho=values, dof=dof,
+        mean=_mean(design, beta),
     )  # fmt: skip
 
 
@@ -190,18 +179,3 @@ def _unbiased(ratio: Array, q: Float) -> Array:
     rising = np.maximum.accumulate(expected)
     keep = np.concatenate([[True], np.diff(rising) > 1e-9])
     return np.interp(ratio, rising[keep], rho[keep])
-
-
-def _whitened(a: float, q: Float, found: Sums, chosen: Array) -> tuple[Array, Array, Float]:
-    """Basis coefficients, residual sum of squares and ``(Qw'Qw)^-1`` at correlation ``a``."""
-    white = q.copy()
-    white[1:] -= a * q[:-1]
-    inverse = np.linalg.inv(white.T @ white)
-    one, square = np.float32(a), np.float32(a * a)
-    z, last = found.projected[:, chosen], found.ends[1, chosen]
-    right = (1 + square) * z - one * found.neighbours[:, chosen]
-    right -= square * q[-1].astype(np.float32)[:, None] * last
-    total = (1 + square) * found.square[chosen] - 2 * one * found.lagged[chosen]
-    total -= square * last * last
-    of_q = inverse.astype(np.float32) @ right
-    return of_q, total - np.einsum("pv,pv->v", right, of_q), inverse.astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from somascope.acquire.fmri.model import Fit
@@ -107,9 +108,16 @@ def _on_grid(at: Array, u: Float, values: Float) -> Array:
     capped = int(np.argmax(values >= LARGEST_Z)) if values[-1] >= LARGEST_Z else len(u)
     spline = CubicSpline(u[: capped + 1], values[: capped + 1])
     step = u[1] - u[0]
-    at = np.minimum(at, u[min(capped, len(u) - 1)])
-    c = spline.c.astype(np.float64)
-    k = np.minimum((at / step).astype(np.int32), c.shape[1] - 1)
-    d = at - k * step
-    a3, a2, a1, a0 = c[:, k]
-    return np.minimum(((a3 * d + a2) * d + a1) * d + a0, LARGEST_Z).astype(np.float32)
+    out = np.empty(at.shape, np.float32)
+    last = float(u[min(capped, len(u) - 1)])
+    _cubics(at.ravel(), float(step), last, np.ascontiguousarray(spline.c.T), out.ravel())
+    return out
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+def _cubics(at: Array, step: float, last: float, c: Float, out: Array) -> None:
+    for i in range(at.size):
+        x = min(np.float64(at[i]), last)
+        k = min(int(x / step), len(c) - 1)
+        d = x - k * step
+        out[i] = min(((c[k, 0] * d + c[k, 1]) * d + c[k, 2]) * d + c[k, 3], LARGEST_Z)

@@ -1,9 +1,9 @@
 """The one pass over a run that the linear model needs: voxel sums, in blocks that stay in cache.
 
-With ``Q`` an orthonormal basis of the design ``(scans, p)`` and ``y`` a voxel's values without
-their mean, the pass gives ``Q'y``, ``y'y`` and, for the autoregressive model, ``Q'(Ly + L'y)``,
-``y'Ly``, and the first and last values of ``y`` (``L`` shifts by one scan). All that OLS and any
-AR(1) whitening need follows from these without reading the run again.
+With ``Q`` an orthonormal basis of the design ``(scans, p)``, which holds the constant, and ``y`` a
+voxel's values less that of its middle scan, the pass gives ``Q'y``, ``y'y`` and, for the
+autoregressive model, ``Q'(Ly + L'y) = (LQ + L'Q)'y``, ``y'Ly`` and the last ``y`` (``L`` shifts by
+one scan). All that OLS and any AR(1) whitening need follows without reading the run again.
 """
 
 from __future__ import annotations
@@ -13,39 +13,38 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
+from somascope.acquire.chunks import in_chunks, one_thread
 from somascope.core.grid import Array, Float
 
-BLOCK = 64
-"""Voxels per block: the block of a run of 300 scans is 77 kB and stays in the second cache."""
+BLOCK = 256
+"""Voxels per block: that of a run of 200 scans is 200 kB and stays in the second cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
     """Voxel sums; ``p`` columns, ``v`` voxels.
 
-    ``mean`` ``(v,)``; ``projected`` ``Q'y`` ``(p, v)``; ``square`` ``y'y`` ``(v,)``; ``neighbours``
-    ``Q'(Ly + L'y)`` ``(p, v)``; ``lagged`` ``y'Ly`` ``(v,)``; ``ends`` ``(2, v)``: first and last.
+    ``level`` ``(v,)``: the middle scan, which all other sums are less; ``projected`` ``Q'y``
+    ``(p, v)``; ``square`` ``y'y`` ``(v,)``; ``neighbours`` ``Q'(Ly + L'y)`` ``(p, v)``; ``lagged``
+    ``y'Ly`` ``(v,)``; ``last`` ``(v,)``; the last three are empty where they were not asked for.
     """
 
-    mean: Array
+    level: Array
     projected: Array
     square: Array
     neighbours: Array
     lagged: Array
-    ends: Array
+    last: Array
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
 def _pass(
-    start: int, stop: int, y: Array, q: Array, mask: Array, both: bool,  # noqa: FBT001
-    mean: Array, projected: Array, square: Array, neighbours: Array, lagged: Array, ends: Array,
+    start: int, stop: int, y: Array, basis: Array, mask: Array, both: bool,  # noqa: FBT001
+    level: Array, found: Array, square: Array, lagged: Array, last: Array,
 ) -> None:  # fmt: skip
     n, voxels = y.shape
-    rows = np.empty((n + 2, BLOCK), np.float32)
-    rows[0] = 0
-    rows[n + 1] = 0
-    total = np.empty(BLOCK, np.float32)
+    rows = np.zeros((n, BLOCK), np.float32)
+    out = np.empty((basis.shape[0], BLOCK), np.float32)
     for block in range(start, stop):
         first = block * BLOCK
         width = min(BLOCK, voxels - first)
@@ -54,65 +53,25 @@ def _pass(
             used = used or mask[first + i]
         if not used:
             continue
-        total[:] = 0
+        own = y[n // 2, first : first + width]
+        total, beside = np.zeros(width, np.float32), np.zeros(width, np.float32)
         for t in range(n):
-            source = y[t, first : first + width]
+            source, target = y[t, first : first + width], rows[t, :width]
             for i in range(width):
-                total[i] += source[i]
-        for i in range(width):
-            total[i] /= np.float32(n)
-            mean[first + i] = total[i]
-        for t in range(n):
-            source = y[t, first : first + width]
-            target = rows[t + 1]
-            for i in range(width):
-                target[i] = source[i] - total[i]
-            target[width:] = 0
-        _sums(rows, q, both, first, width, projected, square, neighbours, lagged)
-        for i in range(width):
-            ends[0, first + i] = rows[1, i]
-            ends[1, first + i] = rows[n, i]
-
-
-@numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
-def _sums(
-    rows: Array, q: Array, both: bool, first: int, width: int,  # noqa: FBT001
-    projected: Array, square: Array, neighbours: Array, lagged: Array,
-) -> None:  # fmt: skip
-    n = rows.shape[0] - 2
-    p = q.shape[1]
-    a = np.zeros((p + 1, BLOCK), np.float32)
-    b = np.zeros((p + 1, BLOCK), np.float32)
-    beside = np.empty(BLOCK, np.float32)
-    for t in range(1, n + 1):
-        here, before, after = rows[t], rows[t - 1], rows[t + 1]
-        for i in range(BLOCK):
-            a[p, i] += here[i] * here[i]
-        for j in range(p):
-            w = q[t - 1, j]
-            row = a[j]
-            for i in range(BLOCK):
-                row[i] += w * here[i]
+                value = source[i] - own[i]
+                target[i] = value
+                total[i] += value * value
+            if both and t > 0:
+                before = rows[t - 1, :width]
+                for i in range(width):
+                    beside[i] += target[i] * before[i]
+        np.dot(basis, rows, out)
+        level[first : first + width] = own
+        square[first : first + width] = total
+        found[:, first : first + width] = out[:, :width]
         if both:
-            for i in range(BLOCK):
-                b[p, i] += here[i] * before[i]
-                beside[i] = before[i] + after[i]
-            for j in range(p):
-                w = q[t - 1, j]
-                row = b[j]
-                for i in range(BLOCK):
-                    row[i] += w * beside[i]
-    for j in range(p):
-        for i in range(width):
-            projected[j, first + i] = a[j, i]
-    for i in range(width):
-        square[first + i] = a[p, i]
-    if both:
-        for j in range(p):
-            for i in range(width):
-                neighbours[j, first + i] = b[j, i]
-        for i in range(width):
-            lagged[first + i] = b[p, i]
+            lagged[first : first + width] = beside
+            last[first : first + width] = rows[n - 1, :width]
 
 
 def sums(y: Array, q: Float, *, mask: Array, neighbours: bool) -> Sums:
@@ -121,19 +80,20 @@ def sums(y: Array, q: Float, *, mask: Array, neighbours: bool) -> Sums:
     Blocks without a voxel of ``mask`` ``(v,)`` are skipped and stay 0.
     """
     voxels, p = y.shape[1], q.shape[1]
-    size = p if neighbours else 0
-    one = np.zeros(voxels if neighbours else 0, np.float32)
-    made = Sums(
-        mean=np.zeros(voxels, np.float32),
-        projected=np.zeros((p, voxels), np.float32),
-        square=np.zeros(voxels, np.float32),
-        neighbours=np.zeros((size, voxels), np.float32),
-        lagged=one,
-        ends=np.zeros((2, voxels), np.float32),
-    )
-    in_chunks(
-        _pass, -(-voxels // BLOCK), np.ascontiguousarray(y, np.float32),
-        np.ascontiguousarray(q, np.float32), np.ascontiguousarray(mask), neighbours,
-        made.mean, made.projected, made.square, made.neighbours, made.lagged, made.ends,
-    )  # fmt: skip
-    return made
+    basis = q
+    if neighbours:
+        beside = np.zeros_like(q)
+        beside[1:] += q[:-1]
+        beside[:-1] += q[1:]
+        basis = np.concatenate([q, beside], axis=1)
+    level, square = np.zeros(voxels, np.float32), np.zeros(voxels, np.float32)
+    more = voxels if neighbours else 0
+    lagged, last = np.zeros(more, np.float32), np.zeros(more, np.float32)
+    found = np.zeros((basis.shape[1], voxels), np.float32)
+    with one_thread():
+        in_chunks(
+            _pass, -(-voxels // BLOCK), np.ascontiguousarray(y, np.float32),
+            np.ascontiguousarray(basis.T, np.float32), np.ascontiguousarray(mask), neighbours,
+            level, found, square, lagged, last,
+        )  # fmt: skip
+    return Sums(level, found[:p], square, found[p:], lagged, last)
