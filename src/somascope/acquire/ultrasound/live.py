@@ -215,14 +215,20 @@ def _converted(values: Array, scale: Any, steep: Any, out: Array) -> None:
             v = values[x, y]
             power = (v.real * v.real + v.imag * v.imag) * scale * scale
             bright[y, x] = np.float32(4.342945) * steep * np.log(power + np.float32(1e-12))
+    left = np.empty(nx, np.int32)
+    part = np.empty(nx, np.float32)
+    for x in range(nx):
+        q = min(max((x + 0.5) * lines / nx - 0.5, 0.0), lines - 1.001)
+        left[x] = int(q)
+        part[x] = q - left[x]
     for y in numba.prange(ny):
         p = min(max((y + 0.5) * rows / ny - 0.5, 0.0), rows - 1.001)
         i = int(p)
         f = np.float32(p - i)
+        row = np.empty(lines, np.float32)
+        for x in range(lines):
+            row[x] = bright[i, x] + f * (bright[i + 1, x] - bright[i, x]) + np.float32(255)
         for x in range(nx):
-            q = min(max((x + 0.5) * lines / nx - 0.5, 0.0), lines - 1.001)
-            j = int(q)
-            g = np.float32(q - j)
-            top = bright[i, j] + g * (bright[i, j + 1] - bright[i, j])
-            low = bright[i + 1, j] + g * (bright[i + 1, j + 1] - bright[i + 1, j])
-            out[y, x] = np.uint8(min(max(top + f * (low - top) + 255, 0.0), 255.0))
+            j = left[x]
+            v = row[j] + part[x] * (row[j + 1] - row[j])
+            out[y, x] = np.uint8(min(max(v, np.float32(0)), np.float32(255)))
