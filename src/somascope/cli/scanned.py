@@ -47,6 +47,12 @@ def _pet() -> Image:
     return phantoms.thorax_pet(grid, fwhm_mm=4.0, scale=50.0)
 
 
+def _heart() -> Image:
+    from somascope import phantoms
+
+    return phantoms.chest_spect(phantoms.spect_grid((32, 64, 64), (6.0, 6.0, 6.0)))
+
+
 def _tissue() -> Image:
     from somascope.phantoms.echogenicity import tissue_us
 
@@ -74,6 +80,11 @@ SCANS = (
         "acquire.pet.simulate",
         {"scanner": "body", "duration": 60.0, "span": 3, "randoms": 0.2, "seed": 1},
         (("acquire.pet.osem", {"iterations": 3, "subsets": 8, "post_filter": 6.0}),),
+    ),
+    Scan(
+        "SPECT scan from raw data", _heart,
+        "acquire.spect.simulate", {"views": 60, "orbit": "body contour", "seed": 1},
+        (("acquire.spect.osem", {"iterations": 4, "subsets": 10, "smooth": 8.0}),),
     ),
     Scan(
         "Ultrasound from channel data", _tissue,
