@@ -117,6 +117,8 @@ def _field(record: Record, count: int) -> Grid:
     """Pixels of half a wavelength over the aperture (flat) or 90 degrees, to the record's end."""
     c = record.speed_of_sound * 1e3
     x = record.positions[:, 0]
+    if not record.sampling_frequency > 0:
+        raise CorruptFile(f"the sampling frequency is {record.sampling_frequency:g} Hz")
     deepest = (record.start + count / record.sampling_frequency) * c / 2
     if not (np.isfinite(deepest) and 1 < deepest < 2000 and record.centre_frequency > 0):
         raise CorruptFile(
