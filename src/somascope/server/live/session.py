@@ -20,6 +20,9 @@ from somascope.server.decode.pool import environment
 from somascope.server.decode.tasks import HEAD
 
 MODULE = "somascope.server.live.worker"
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Threads that wait for each other sleep. A frame has many short stages: on a busy machine threads
+that spin at the end of each keep those that they wait for from running, and cost ten times more."""
 IN_FLIGHT = 2
 """Frames between capture and the browser's screen."""
 MOST_TEXT = 1 << 20
@@ -48,7 +51,7 @@ class Process:
         self._told = told
         self._popen = subprocess.Popen(  # noqa: S603 (our own interpreter, a list)
             [sys.executable, "-P", "-m", MODULE],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**environment(), **WAITING},
         )  # fmt: skip
         self.say(
             {
