@@ -249,6 +249,22 @@ def test_projections_along_any_direction_are_those_of_the_body():
     assert np.linalg.norm(parallel.forward(data) - truth) < 0.03 * np.linalg.norm(truth)
 
 
+def test_a_tall_curved_detector_sees_what_its_elements_see():
+    """Rows far from the middle lie on the same arc about the source's axis as the middle one."""
+    body = [Ellipsoid(1.0, (70, -10, 70), (14,) * 3), Ellipsoid(1.0, (-70, 10, -70), (14,) * 3)]
+    grid = Grid.from_spacing((60, 66, 66), (3, 3, 3), origin=(-97.5, -97.5, -88.5))
+    data = draw(body, grid, summed=True)
+    wrong = {}
+    for curved in (False, True):
+        scan = ConeScan(
+            grid=grid, angles=np.arange(6) * np.pi / 3, rows=60, columns=72, spacing=(6.0, 6.0),
+            source=300.0, detector=540.0, curved=curved,
+        )  # fmt: skip
+        truth = line_integrals(body, *scan.views().rays(), summed=True)
+        wrong[curved] = np.linalg.norm(scan.forward(data) - truth) / np.linalg.norm(truth)
+    assert wrong[True] < 1.15 * wrong[False]
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(GeometryError, match="short scan of this detector needs"):
         fdk(scanned(cone(views=100, arc=np.pi)))
