@@ -152,7 +152,11 @@ def read_sidecar(image_path: Path) -> dict[str, Any]:
     ``Modality`` and ``Units`` (UCUM) are among them where known; empty where there is no side-car
     or it is not JSON.
     """
-    record = _record(image_path)
+    return facts_of(_record(image_path))
+
+
+def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a side-car says, under DICOM keywords and in DICOM units."""
     facts: dict[str, Any] = {}
     for key, keyword, factor in _FIELDS:
         if key in record:
