@@ -18,6 +18,7 @@ from somascope.acquire.chunks import in_chunks
 from somascope.acquire.spect.camera import Camera, Collimator, camera_of
 from somascope.acquire.spect.orbit import effective_seconds, per_view, plane, toward
 from somascope.acquire.spect.response import Walk, walk
+from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
 
@@ -109,6 +110,7 @@ class ParallelScan:
         self.resolution = bool(resolution)
         self.plane = plane(grid, self.kind)
         self._tables: dict[str, _Tables] = {}
+        self._layers: dict[Any, Any] = {}
 
     @property
     def grid(self) -> Grid:
@@ -165,7 +167,9 @@ class ParallelScan:
         return ParallelScan(**{**self.describe(), "mu": mu})
 
     def forward(self, x: Array) -> Array:
-        """Expected counts ``range`` of ``x`` ``(nz, ny, nx)`` in Bq/ml."""
+        """Expected counts ``range`` of ``x`` ``(nz, ny, nx)`` in Bq/ml, an array or a tensor."""
+        if is_tensor(x):
+            return self._tensor(x).forward(x)
         x = floating(x, self.domain, what="the image")
         t = self._prepared(x.dtype)
         out = np.empty((self.views, self.columns, self._grid.shape[0]), x.dtype)
@@ -177,6 +181,8 @@ class ParallelScan:
 
     def adjoint(self, y: Array) -> Array:
         """The transpose of `forward`."""
+        if is_tensor(y):
+            return self._tensor(y).adjoint(y)
         y = floating(y, self.range, what="the projections")
         if len(self.camera.windows) == 1:
             y = y * self.camera.shares[0]
@@ -203,6 +209,21 @@ class ParallelScan:
         ordered = volume[::-1] if self.plane.upward else volume
         out[2:-2, 2:-2] = ordered.transpose(1, 2, 0)
         return out
+
+    def tables(self, dtype: Any) -> tuple[Any, ...]:
+        """What the kernels take beside image and rows: see `kernels.project`."""
+        return self._prepared(dtype).arguments
+
+    def _tensor(self, x: Any) -> Any:
+        from somascope.acquire import gpu
+
+        if x.device.type == "cpu":
+            return gpu.ThroughNumPy(self)
+        from somascope.acquire.spect.gpu import Layers
+
+        if x.device not in self._layers:
+            self._layers[x.device] = Layers(self, x.device)
+        return self._layers[x.device]
 
     def _prepared(self, dtype: Any) -> _Tables:
         name = np.dtype(dtype).name
