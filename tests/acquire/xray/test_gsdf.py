@@ -20,6 +20,12 @@ def test_luminance_is_the_standards(index, published):
     assert float(luminance(index)) == pytest.approx(published, rel=3e-3 if index < 5 else 2e-5)
 
 
+def test_two_values_of_another_implementation():
+    """colour-science's documentation of its ``eotf_DICOMGSDF`` and the inverse of it."""
+    assert float(luminance(512)) == pytest.approx(130.0652840, abs=1e-6)
+    assert float(jnd_index(130.065284012159790)) == pytest.approx(511.9964806, abs=1e-6)
+
+
 def test_the_standards_inverse_inverts():
     j = np.arange(1, 1024)
     np.testing.assert_allclose(jnd_index(luminance(j)), j, atol=0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from somascope.acquire.tube import rqa
 from somascope.acquire.xray.measure import QUANTA, dqe, mtf, nps
 from somascope.core import Grid, Image, Measurement, Provenance, Source
 from somascope.core.errors import ParameterError, UnitError
@@ -109,6 +110,14 @@ def test_dqe_of_an_ideal_photon_counter_is_its_aperture():
     half = dqe(image(aperture_edge()), *flats(1, mean, np.random.default_rng(4)),
                kerma=2 * kerma, size=64, step=0.5)  # fmt: skip
     assert half[0].value == pytest.approx(ours[0] / 2, rel=0.2)
+
+
+@pytest.mark.parametrize("quality", [3, 5, 7, 9])
+def test_photons_per_kerma_are_those_of_the_tube(quality):
+    """The standard's numbers against photons per kerma of the spectra that the house computes."""
+    beam = rqa(quality)
+    ours = beam.fluence.sum() / beam.kerma
+    assert QUANTA[f"RQA {quality}"] == pytest.approx(ours, rel=0.02)
 
 
 def test_what_cannot_be_measured():

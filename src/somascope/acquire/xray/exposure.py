@@ -17,6 +17,9 @@ from somascope.core import Acquisition, Image, Param, operation
 from somascope.core.errors import ParameterError, UnitError
 from somascope.core.grid import Array, Float
 
+PER_MICROGRAY = 100.0
+"""``EI = c0 g(V)`` with ``c0 = 100 / uGy`` and ``g`` the inverse calibration (IEC 62494-1)."""
+
 
 @operation("acquire.xray.exposure_index")
 def exposure_index(
@@ -68,7 +71,7 @@ def measured(image: Image, sensitivity: float | None = None) -> float:
         raise ParameterError("no pixel saw the beam: there is no exposure to index")
     per_gray = sensitivity if sensitivity is not None else _known(image)
     value = float(np.median(counts[relevant(counts, densities(image))]))
-    return 100.0 * value / per_gray
+    return PER_MICROGRAY * value / per_gray
 
 
 def facts_of(acquisition: Acquisition) -> dict[str, float]:

@@ -23,8 +23,12 @@ from somascope.core import Code, Image, Measurement, Param, Provenance, operatio
 from somascope.core.errors import ParameterError, UnitError
 from somascope.core.grid import Array, Float
 
-QUANTA = {"RQA 3": 21759.0, "RQA 5": 30174.0, "RQA 7": 32362.0, "RQA 9": 31077.0}
-"""Squared signal-to-noise ratio of the beam per air kerma, 1/(mm2 uGy): IEC 62220-1-1, table 2."""
+QUANTA = {"RQA 3": 20673.0, "RQA 5": 29653.0, "RQA 7": 32490.0, "RQA 9": 31077.0}
+"""Squared signal-to-noise ratio of the beam per air kerma, 1/(mm2 uGy): IEC 62220-1-1:2015.
+
+The edition of 2003 (IEC 62220-1, table 2) has 21759, 30174, 32362 and 31077, for the older filters
+of IEC 61267:1994; give those as ``quanta`` to compare with its results.
+"""
 
 SCHEME = "99SOMASCOPE"
 
@@ -122,7 +126,7 @@ def dqe(
     """Measure the detective quantum efficiency: an edge, and flat exposures of known air kerma.
 
     ``DQE(f) = MTF(f)^2 / (NNPS(f) K q)`` with the squared signal-to-noise ratio ``q`` of the beam
-    per air kerma from IEC 62220-1-1, table 2, up to the Nyquist frequency.
+    per air kerma from IEC 62220-1-1:2015, up to the Nyquist frequency.
 
     Raises
     ------

@@ -167,9 +167,15 @@ def _check_geometry(readouts: Readouts, chosen: Array, name: str) -> None:
 
 
 def demand_cartesian(trajectory: str, name: str) -> None:
-    """Refuse a trajectory that the file does not hold."""
+    """Refuse a trajectory that the file does not hold.
+
+    A twix file says that its readouts are spokes or arms and how many; which angles or which
+    gradients they had is the sequence's secret, and a wrong guess gives a wrong picture.
+    """
     if trajectory != "cartesian":
         raise UnsupportedFormat(
-            f"{name} was measured along a {trajectory} trajectory that is not in the file; convert "
-            "it to ISMRMRD with its trajectory"
+            f"{name} was measured along a {trajectory} trajectory, whose angles and gradients are "
+            "known to the sequence and not written into the file; convert it to ISMRMRD with the "
+            "trajectory of the sequence (siemens_to_ismrmrd), or make an Acquisition of the "
+            "samples with acquire.mri.noncartesian.NonCartesianScan(trajectory=...)"
         )
