@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from somascope.acquire.nufft import cores
+from somascope.acquire.chunks import in_chunks
 from somascope.acquire.ultrasound.beamform import image_of, seen
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.choices import Compound, FNumber, Part, SpeedOfSound
@@ -58,9 +58,15 @@ def stolt(
     migrate = _Migration(band, c, limit)
     total = len(iq) * scan.transmit.count
     values = np.zeros((len(iq), scan.transmit.count, *migrate.shape), np.complex64)
-    for k in progress.over(range(total), "migrating"):
-        frame, wave = divmod(k, scan.transmit.count)
-        values[frame, wave] = migrate(iq[frame, wave], wave)
+
+    def work(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            frame, wave = divmod(k, scan.transmit.count)
+            values[frame, wave] = migrate(iq[frame, wave], wave)
+
+    progress(0.1, "migrating")
+    in_chunks(work, total)
+    progress(1.0, "migrated")
     picture = values.sum(axis=1) if compound else values
     if part == "magnitude":
         picture = np.abs(picture)
@@ -96,7 +102,7 @@ class _Migration:
         from scipy import fft
 
         scan, waves = self.scan, self.scan.transmit
-        spectrum: Any = fft.fft2(iq, (self._width, self._length), workers=cores())
+        spectrum: Any = fft.fft2(iq, (self._width, self._length))
         # IQ(t) = s(t) exp(-2 pi i fd t) on the clock of t0; the record begins at `start`. The
         # sum over a plane's directions comes out an eighth of a turn late (Hankel function).
         shift = self._f * waves.t0[wave] - (self._f - scan.demodulation_frequency) * scan.start
@@ -116,7 +122,7 @@ class _Migration:
         middle = np.exp(1j * (kx * (nx // 2) + ky * (ny // 2)))
         out: Any = finufft.nufft2d1(
             _turned(kx), _turned(ky), (strength[kept] * middle).astype(np.complex64), (nx, ny),
-            eps=1e-4, isign=1, nthreads=cores(),
+            eps=1e-4, isign=1, nthreads=1,  # in a fixed order: repeatable to the bit
         )  # fmt: skip
         return out / (self._length * self._width)
 
