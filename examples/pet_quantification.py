@@ -182,7 +182,7 @@ def uptake(folder: Path, size: int, *, scanner: str) -> dict[str, Image]:
     when = decay.Frames(np.concatenate([[0.0], np.cumsum(duration)[:-1]]), duration)
     truth, places, curve = head(size, when)
     scans = simulate_dynamic(truth, scanner=scanner, span=3, seed=1)
-    series = stacked([osem(s, iterations=2, subsets=4, post_filter=8.0) for s in scans])
+    series = stacked([osem(s, iterations=4, subsets=8, post_filter=4.0) for s in scans])
     blood = places["blood"].astype(np.uint8)
     mask = Mask(data=blood, grid=series.grid, segments=(Segment(1, "blood"),))
     ki, v0, quality = kinetics.patlak(
@@ -190,13 +190,14 @@ def uptake(folder: Path, size: int, *, scanner: str) -> dict[str, Image]:
     )
     static = series.data[-3:].mean(axis=0)
     middle = series.grid.shape[0] // 2
-    inside = places["grey"] | places["white"] | places["lesion"]
+    named = zip(("grey", "white", "lesion"), CELLS, strict=True)
+    influx = sum(Rates(*c).ki * places[name] for name, c in named)
     save(
         folder / "pet-patlak.png",
         [[
             grey(static[middle], float(np.quantile(static, 0.99))),
             grey(np.where(quality.data > 0, ki.data, 0)[middle], 0.04),
-            grey(np.where(inside, quality.data, 0)[middle], 1.0),
+            grey(np.asarray(influx)[middle], 0.04),
         ]],
     )  # fmt: skip
     minutes = when.middle / 60
