@@ -6,6 +6,7 @@ import pytest
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import GeometryError, NotFound, ParameterError
 from somascope.server.live import chain
+from somascope.server.live.session import merged
 from somascope.server.live.sources import Fluoroscopy, film, kinds, make
 from somascope.server.live.worker import Display
 
@@ -158,3 +159,11 @@ def test_a_film_of_what_was_shown():
     colour = film([(0.0, f[1], np.stack([f[2]] * 3, axis=-1)) for f in frames], attributes={})
     assert colour.shape == (3, 3, 1, 4, 6)
     assert [a.name for a in colour.axes] == ["t", "channel"]
+
+
+def test_waiting_commands_are_as_few_as_there_are_kinds():
+    waiting = {}
+    for k in range(1000):
+        merged(waiting, {"chain": [k], "credit": 1})
+    merged(waiting, {"freeze": True})
+    assert waiting == {"chain": [999], "credit": 1000, "freeze": True}

@@ -343,3 +343,35 @@ def test_a_worker_that_dies_is_told(fresh_web, monkeypatch):
             await until(socket, "frame")
 
     asyncio.run(scene())
+
+
+def test_a_worker_that_hangs_does_not_hold_up_the_server(fresh_web, monkeypatch):
+    """It is stopped (SIGSTOP): its pipe fills, and all others are answered as before."""
+    import os
+    import signal
+
+    seen = []
+    original = routes.Session
+
+    class Noted(original):
+        def __init__(self, play):
+            super().__init__(play)
+            seen.append(self.process.pid)
+
+    monkeypatch.setattr(routes, "Session", Noted)
+    site = fresh_web()
+
+    async def scene():
+        async with view(site.url) as socket:
+            await socket.send(start())
+            await until(socket, "frame")
+            os.kill(seen[0], signal.SIGSTOP)
+            chain = [{"operation": "process.gaussian", "params": {"sigma": 1.0}}] * 8
+            padding = " " * 20_000
+            for _ in range(100):  # two megabytes: far more than a pipe holds
+                await socket.send(json.dumps({"chain": chain}) + padding)
+                await asyncio.sleep(0.005)
+            await socket.send(json.dumps({"ping": 5}))
+            assert (await until(socket, "pong", seconds=60))["ping"] == 5
+
+    asyncio.run(scene())

@@ -53,14 +53,19 @@ class Process:
             [sys.executable, "-P", "-m", MODULE],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**environment(), **WAITING},
         )  # fmt: skip
-        self.say(
-            {
-                "source": play.source, "size": play.size, "rate": play.rate,
-                "chain": list(play.chain), "paths": [str(p) for p in play.paths],
-            }
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self._read, name="live", daemon=True)
-        self._thread.start()
+        self._first = {
+            "source": play.source, "size": play.size, "rate": play.rate,
+            "chain": list(play.chain), "paths": [str(p) for p in play.paths],
+        }  # fmt: skip
+        self._commands: dict[str, Any] = {}
+        self._news = threading.Condition()
+        self._over = False
+        self._threads = [
+            threading.Thread(target=run, name=f"live-{name}", daemon=True)
+            for name, run in (("read", self._read), ("write", self._write))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def pid(self) -> int:
@@ -68,17 +73,34 @@ class Process:
         return self._popen.pid
 
     def say(self, command: Mapping[str, Any]) -> None:
-        """Write a command; one line fits the pipe, so this does not wait."""
+        """Give a command; of those that wait, the last of each kind stays. Never waits itself."""
+        with self._news:
+            merged(self._commands, command)
+            self._news.notify()
+
+    def _write(self) -> None:
         assert self._popen.stdin is not None
+        line: Mapping[str, Any] = self._first
         with contextlib.suppress(OSError, ValueError):
-            self._popen.stdin.write(json.dumps(command).encode() + b"\n")
-            self._popen.stdin.flush()
+            while True:
+                self._popen.stdin.write(json.dumps(line).encode() + b"\n")
+                self._popen.stdin.flush()
+                with self._news:
+                    while not self._commands and not self._over:
+                        self._news.wait()
+                    if self._over:
+                        return
+                    line, self._commands = self._commands, {}
 
     def end(self) -> None:
         """Kill it and take back what it had; blocks for a moment."""
+        with self._news:
+            self._over = True
+            self._news.notify()
         self._popen.kill()
         self._popen.wait()
-        self._thread.join(5)
+        for thread in self._threads:
+            thread.join(5)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -115,6 +137,14 @@ class Process:
         except RuntimeError:  # the loop is closed: the server has ended
             return False
         return True
+
+
+def merged(waiting: dict[str, Any], command: Mapping[str, Any]) -> None:
+    """Put a command into those that wait: credits add up, of all else the newest counts."""
+    credit = waiting.get("credit", 0) + command.get("credit", 0)
+    waiting.update(command)
+    if credit:
+        waiting["credit"] = credit
 
 
 class Session:

@@ -27,6 +27,7 @@ from somascope.core.grid import Array
 from somascope.server.decode import cell
 from somascope.server.decode.tasks import HEAD
 from somascope.server.live import chain
+from somascope.server.live.session import merged
 from somascope.server.live.sources import Source, film, make
 
 MEMORY = 6 << 30
@@ -189,11 +190,11 @@ class Player:
 
 
 class Commands:
-    """Lines from standard input, read by a thread of their own."""
+    """Lines from standard input, read by a thread of their own; the newest of each kind waits."""
 
     def __init__(self, lines: IO[bytes]) -> None:
         self._lines = lines
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: dict[str, Any] = {}
         self._news = threading.Condition()
         self._ended = False
         threading.Thread(target=self._read, name="commands", daemon=True).start()
@@ -201,22 +202,24 @@ class Commands:
     def _read(self) -> None:
         for line in self._lines:
             with self._news:
-                self._waiting.append(json.loads(line))
+                merged(self._waiting, json.loads(line))
                 self._news.notify()
         with self._news:
             self._ended = True
             self._news.notify()
 
     def take(self, seconds: float | None) -> dict[str, Any] | None:
-        """The next command; None after ``seconds`` without one. Raises EOFError at the end."""
+        """What was asked since the last time; None after ``seconds`` without anything.
+
+        Raises EOFError at the end.
+        """
         with self._news:
             if not self._waiting and not self._ended:
                 self._news.wait(seconds)
-            if self._waiting:
-                return self._waiting.popleft()
             if self._ended:
                 raise EOFError
-            return None
+            found, self._waiting = self._waiting, {}
+            return found or None
 
 
 def obey(player: Player, command: Mapping[str, Any]) -> None:
