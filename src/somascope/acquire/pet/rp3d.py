@@ -1,4 +1,4 @@
-"""Three-dimensional filtered back projection with reprojection of what the scanner's ends cut off."""
+"""Three-dimensional filtered back projection, what the ends of the scanner cut off reprojected."""
 
 from __future__ import annotations
 
