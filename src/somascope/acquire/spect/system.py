@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from somascope.acquire.spect.camera import Window
-from somascope.acquire.spect.facts import decay_factor, examination
+from somascope.acquire.spect.facts import camera_facts, decay_factor, examination, rotation
 from somascope.core import Acquisition, Image, Operator, Scan
 from somascope.core.errors import GeometryError, ParameterError, UnitError
 from somascope.core.grid import Array
@@ -66,8 +66,23 @@ class System:
             modality="NM",
             unit=unit,
             provenance=self.acquisition.provenance,
-            attributes={**attributes, "ReconstructionMethod": name},
+            attributes={
+                **attributes,
+                **self._turned(),
+                **camera_facts(self.scan.camera),
+                "ReconstructionMethod": name,
+            },
         )
+
+    def _turned(self) -> dict[str, Any]:
+        """The rotation, where DICOM can say it."""
+        scan = self.scan
+        try:
+            return {
+                "RotationInformationSequence": [rotation(scan.angles, scan.radius, scan.duration)]
+            }
+        except ParameterError:
+            return {}
 
 
 def order(number: int) -> list[int]:
