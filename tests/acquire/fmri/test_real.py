@@ -53,6 +53,7 @@ def test_activation_put_into_a_real_run_is_found_at_its_rate(real):
     y = y - y.mean(axis=0)
     t = np.linspace(-1, 1, 20)[:, None, None, None]
     y = y - t * (t * y).sum(axis=0) / (t**2).sum()
+    level = real.data.mean(axis=0)
     rng = np.random.default_rng(0)
     events = design.events_from_arrays(list(np.arange(15.0, 230, 30)), [12.0], [])
     made = design.design(events, scans=120, repetition=2.0)
