@@ -142,6 +142,8 @@ def test_the_command_line_prints_findings(archive, series):
 
 def test_the_contract_holds_for_findings():
     check_operation(look.operation, params={"level": 300.0})
+    number = Measurement(concept=MEAN, value=3.0, unit="mm")
+    check_operation(halve.operation, inputs=(number,))
 
 
 def test_a_warp_has_no_object_yet(archive):

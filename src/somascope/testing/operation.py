@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from somascope.core import (
     Acquisition,
+    Box,
     Grid,
     Image,
+    Label,
     Mask,
+    Measurement,
     Operation,
     Progress,
     Provenance,
@@ -26,6 +29,8 @@ from somascope.core.grid import Array
 from somascope.core.operation import NOUNS
 from somascope.core.registry import get_operation
 
+Noun: TypeAlias = Image | Mask | Acquisition | Label | Box | Measurement
+
 NAME = re.compile(r"[a-z][a-z0-9]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -33,7 +38,7 @@ def check_operation(
     operation: str | Operation | Callable[..., Any],
     *,
     params: Mapping[str, Any] | None = None,
-    inputs: tuple[Image | Mask | Acquisition, ...] | None = None,
+    inputs: tuple[Noun, ...] | None = None,
 ) -> None:
     """Hold an operation to its contract.
 
@@ -45,7 +50,7 @@ def check_operation(
         What it needs beyond its defaults to run.
     inputs
         What it is run on; default a small phantom for each declared `Image` or `Mask`. An
-        `Acquisition` has to be given.
+        `Acquisition` or a finding has to be given.
 
     Raises
     ------
@@ -158,9 +163,7 @@ def _phantom(noun: str) -> Image | Mask:
     )  # fmt: skip
 
 
-def _run(
-    found: Operation, nouns: tuple[Image | Mask | Acquisition, ...], given: Mapping[str, Any]
-) -> list[Any]:
+def _run(found: Operation, nouns: tuple[Noun, ...], given: Mapping[str, Any]) -> list[Any]:
     before = [_state(n) for n in nouns]
     result = found(*nouns, **given)
     for (name, _), noun, old in zip(found.inputs, nouns, before, strict=False):
@@ -173,12 +176,13 @@ def _run(
         )
         if isinstance(one, (Image, Mask, Acquisition)):
             data = _values(one)
-            for noun in nouns:
+            arrays = [n for n in nouns if isinstance(n, (Image, Mask, Acquisition))]
+            for noun in arrays:
                 assert not np.may_share_memory(data, _values(noun)) or np.array_equal(
                     data, _values(noun)
                 ), f"{found.name} returns a view into its input"
-            frame = _grid(nouns[0]).frame_of_reference
-            assert _grid(one).frame_of_reference == frame, (
+            frame = _grid(arrays[0]).frame_of_reference if arrays else ""
+            assert not arrays or _grid(one).frame_of_reference == frame, (
                 f"{found.name} loses the frame of reference: {_grid(one).frame_of_reference!r} is "
                 f"not {frame!r}"
             )
@@ -198,7 +202,9 @@ def _grid(noun: Image | Mask | Acquisition) -> Grid:
     return noun.operator.grid
 
 
-def _state(noun: Image | Mask | Acquisition) -> tuple[Any, ...]:
+def _state(noun: Noun) -> tuple[Any, ...]:
+    if not isinstance(noun, (Image, Mask, Acquisition)):
+        return (repr(noun),)
     values = _values(noun)
     facts: tuple[Any, ...] = (_grid(noun), noun.provenance, dict(noun.attributes))
     return (values.tobytes(), values.dtype, values.shape, *facts)
@@ -207,7 +213,7 @@ def _state(noun: Image | Mask | Acquisition) -> tuple[Any, ...]:
 def _recorded(
     found: Operation,
     results: list[Any],
-    nouns: tuple[Image | Mask | Acquisition, ...],
+    nouns: tuple[Noun, ...],
     given: Mapping[str, Any],
 ) -> None:
     complete = found.validate(given)
@@ -246,9 +252,7 @@ def _same(a: Array, b: Array) -> bool:
     return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
-def _reports(
-    found: Operation, nouns: tuple[Image | Mask | Acquisition, ...], given: Mapping[str, Any]
-) -> None:
+def _reports(found: Operation, nouns: tuple[Noun, ...], given: Mapping[str, Any]) -> None:
     said: list[float] = []
     found(*nouns, progress=Progress(lambda f, _: said.append(f)), **given)
     assert said, f"{found.name} takes a progress and never calls it"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -191,7 +192,7 @@ WORDS = st.text("abcXYZ019 äß漢字-+/()", min_size=1, max_size=40).filter(lam
     NUMBERS, st.none() | st.floats(0, 1e30), st.floats(0, 1), WORDS, st.sampled_from(["mm", "1"])
 )
 def test_any_measurement_survives(value, uncertainty, confidence, word, unit):
-    concept = Code(word[:16], "99TEST", word)
+    concept = Code("T-1", "99TEST", word)
     one = Measurement(concept=concept, value=value, unit=unit, uncertainty=uncertainty,
                       confidence=confidence, **WITH)  # fmt: skip
     (file,) = sr.instances(one)
@@ -300,3 +301,11 @@ def test_pydicoms_report_is_read():
     found = sr.read(path)
     assert [(f.value, f.unit) for f in found.findings] == [(3.0, "Length Unit")] * 2
     assert "Text Code (TEXT) is not read as a finding (4 times)" in found.notes
+
+
+def test_the_page_on_findings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[3] / "docs/explanation/findings.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(code, "findings.md", "exec"), {"__name__": "page"})
+    assert validate.check((tmp_path / "report.dcm").read_bytes()) == []
