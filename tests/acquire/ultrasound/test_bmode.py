@@ -20,12 +20,13 @@ from somascope.acquire.ultrasound.fronts import front_echoes
 from somascope.acquire.ultrasound.iq import demodulate, demodulated, tgc
 from somascope.acquire.ultrasound.scatterers import echoes
 from somascope.acquire.ultrasound.simulate import simulate
+from somascope.archive import Archive
 from somascope.core import Acquisition, Axis, Grid, Image
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.io.dicom import raw
 from somascope.io.dicom.series import volumes
 from somascope.io.dicom.validate import demand
-from somascope.jobs.run import encode
+from somascope.jobs.run import encode, execute
 from somascope.phantoms.patient import facts, source
 from somascope.testing import check_operation
 
@@ -108,6 +109,19 @@ def test_channel_data_is_kept_as_raw_data(scanned):
     again = raw.read(encode(scanned)[0])
     assert np.array_equal(again.samples, scanned.samples)
     assert np.array_equal(bmode(again).data, bmode(scanned).data)
+
+
+def test_a_job_makes_the_picture_in_the_archive(tmp_path):
+    scanned = simulate(body(n=24), transmits=1, density=0.5)
+    with Archive.open(tmp_path) as archive:
+        for part in encode(scanned):
+            archive.store(part)
+        series = str(pydicom.dcmread(BytesIO(encode(scanned)[0])).SeriesInstanceUID)
+        (made,) = execute(archive, "acquire.ultrasound.bmode", [series], {"gain": 3.0})
+        (place,) = archive.locate(series=made)
+        dataset = pydicom.dcmread(place.path)
+    assert dataset.Modality == "US"
+    assert np.array_equal(dataset.pixel_array, bmode(scanned, gain=3.0).data[0])
 
 
 def test_focused_beams_are_beamformed_line_by_line():

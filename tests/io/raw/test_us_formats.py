@@ -235,7 +235,9 @@ def test_hostile_files_are_refused(tmp_path):
     must(tmp_path / "m.mat", rf)
     picmus_file(tmp_path / "p.hdf5", rf)
     rng = np.random.default_rng(0)
-    for name, reader in (("m.mat", us_mat), ("p.hdf5", picmus)):
+    sent = through_origin(SENT["plane"])
+    uff_file(tmp_path / "u.uff", sent, measured(sent))
+    for name, reader in (("m.mat", us_mat), ("p.hdf5", picmus), ("u.uff", uff)):
         whole = (tmp_path / name).read_bytes()
         for k in range(12):
             bad = bytearray(whole[: len(whole) * (k + 1) // 13] if k % 2 else whole)

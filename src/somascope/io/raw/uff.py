@@ -65,7 +65,7 @@ def read(path: str | Path) -> list[Acquisition]:
             return [_channels(group, path) for group in groups]
     except ReadError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # a hostile file may break any of these steps
         raise CorruptFile(f"{path.name} is damaged or truncated: {error}") from error
 
 

@@ -62,11 +62,11 @@ def read(path: str | Path) -> Acquisition:
         param = {**found[name], **side}
         signals = us_mat_file.arrays(path)
         data = us_mat_file.load(path, _chosen(signals, side.get("signal"), path, what="signal"))
+        return _record(data, param, path)
     except ReadError:
         raise
-    except Exception as error:
+    except Exception as error:  # a hostile file may break any of these steps
         raise CorruptFile(f"{path.name} is damaged: {type(error).__name__}: {error}") from error
-    return _record(data, param, path)
 
 
 def _chosen(names: Any, wanted: Any, path: Path, *, what: str) -> str:
