@@ -93,3 +93,16 @@ def test_channel_data_give_the_strain():
                            frames=2)  # fmt: skip
     found = strain(squeeze, window=0.8, gradient=2.0, most=0.2)
     assert np.median(found.data[0, 12:-12, 6:-6]) == pytest.approx(1.0, rel=0.15)
+
+
+def test_channel_data_of_an_archive_become_a_velocity_series(flowing, tmp_path):
+    from somascope.archive import Archive
+    from somascope.jobs.run import execute, store
+
+    with Archive.open(tmp_path) as archive:
+        raw = store(archive, [encode(flowing[False])], operation="acquire.ultrasound.simulate")
+        made = execute(archive, "acquire.ultrasound.colour_doppler", raw, {"averaging": 1.0})
+        found = archive.locate(series=made[0])
+        back = volumes([i.path for i in found])[0][0]
+    direct = colour_doppler(flowing[False], averaging=1.0)
+    np.testing.assert_allclose(back.data.squeeze(), direct.data.squeeze(), atol=0.01)
