@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.footprint import Footprint
 from somascope.acquire.ct.projectors_volume import project, unproject
-from somascope.acquire.ct.scan import Model, Point, RayScan, checked_model, floating, without_kernel
+from somascope.acquire.ct.rebin import Fan
+from somascope.acquire.ct.scan import Model, Point, RayScan, checked_model
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
 
@@ -77,7 +78,6 @@ class ConeScan(RayScan):
                 f"the grid reaches {reach:.0f} mm from the axis, beyond the source at "
                 f"{self.source:.0f} mm; take a smaller grid or a larger distance"
             )
-        self._shadows: Footprint | None = None
         self._views = geometry.circular(
             self.angles, rows=self.rows, columns=self.columns, spacing=self.spacing,
             source=self.source, detector=self.detector, curved=self.curved,
@@ -106,32 +106,25 @@ class ConeScan(RayScan):
         """Source, detector and axes of every view."""
         return self._views
 
-    def _project(self, x: Array) -> Array:
-        x = floating(x, self.domain, what="the image")
-        if self.projector == "footprint":
-            return self._footprint().forward(x)
+    def fan(self) -> Fan:
+        """The fan in the plane of the source."""
+        return Fan(
+            self.angles, self.columns, self.spacing[1], self.offset / self.spacing[1], self.source,
+            self.detector, self.curved,
+        )  # fmt: skip
+
+    def _along(self, x: Array) -> Array:
         return project(x, self._grid, self._views)
 
-    def _unproject(self, y: Array) -> Array:
-        y = floating(y, self.range, what="the data")
-        if self.projector == "footprint":
-            return self._footprint().adjoint(y)
+    def _back(self, y: Array) -> Array:
         return unproject(y, self._grid, self._views)
 
-    def _footprint(self) -> Footprint:
-        if self._shadows is None:
-            self._shadows = Footprint(
-                self._grid, angles=self.angles, heights=self.heights(), rows=self.rows,
-                columns=self.columns, spacing=self.spacing, offset=self.offset, source=self.source,
-                detector=self.detector, curved=self.curved, isocentre=self.isocentre,
-                kind=self.kind,
-            )  # fmt: skip
-        return self._shadows
-
-    def _on(self, device: Any) -> Any:
-        if self.projector == "footprint":
-            raise without_kernel(self.kind)
-        return super()._on(device)
+    def _shadows(self) -> Footprint:
+        return Footprint(
+            self._grid, angles=self.angles, heights=self.heights(), rows=self.rows,
+            columns=self.columns, spacing=self.spacing, offset=self.offset, source=self.source,
+            detector=self.detector, curved=self.curved, isocentre=self.isocentre, kind=self.kind,
+        )  # fmt: skip
 
 
 class HelicalScan(ConeScan):

@@ -17,8 +17,6 @@ from somascope.acquire.ct.scan import (
     Point,
     SliceScan,
     checked_model,
-    floating,
-    without_kernel,
 )
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Grid
@@ -78,7 +76,6 @@ class FanScan(SliceScan):
             )
         self._view_vectors = self.views()  # checks the distances
         self._joseph: PlaneRays | None = None
-        self._shadows: Footprint | None = None
         self._engine: tuple[Grid, Target, FourierSlice] | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -104,35 +101,20 @@ class FanScan(SliceScan):
             self.detector, self.curved,
         )  # fmt: skip
 
-    def _project(self, x: Array) -> Array:
-        if self.projector == "footprint":
-            x = floating(x, self.domain, what="the image")
-            return self._footprint().forward(x).reshape(self.range)
+    def _along(self, x: Array) -> Array:
         rays = self._rays()
-        return self._as_range([rays.forward(a) for a in floating(x, self.domain, what="the image")])
+        return self._as_range([rays.forward(a) for a in x])
 
-    def _unproject(self, y: Array) -> Array:
-        if self.projector == "footprint":
-            y = floating(y, self.range, what="the sinogram")
-            return self._footprint().adjoint(y.reshape(len(self.angles), -1, self.bins))
+    def _back(self, y: Array) -> Array:
         rays = self._rays()
-        slices = self.slices(floating(y, self.range, what="the sinogram"))
-        return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in slices])
+        return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in self.slices(y)])
 
-    def _footprint(self) -> Footprint:
-        if self._shadows is None:
-            self._shadows = Footprint(
-                self._grid, angles=self.angles, heights=np.zeros(len(self.angles)), rows=0,
-                columns=self.bins, spacing=(1.0, self.spacing), offset=self.offset,
-                source=self.source, detector=self.detector, curved=self.curved,
-                isocentre=self.isocentre, kind=self.kind,
-            )  # fmt: skip
-        return self._shadows
-
-    def _on(self, device: Any) -> Any:
-        if self.projector == "footprint":
-            raise without_kernel(self.kind)
-        return super()._on(device)
+    def _shadows(self) -> Footprint:
+        return Footprint(
+            self._grid, angles=self.angles, heights=np.zeros(len(self.angles)), rows=0,
+            columns=self.bins, spacing=(1.0, self.spacing), offset=self.offset, source=self.source,
+            detector=self.detector, curved=self.curved, isocentre=self.isocentre, kind=self.kind,
+        )  # fmt: skip
 
     def engine(self, grid: Grid) -> tuple[Target, FourierSlice]:
         """The parallel scan that this one is rebinned to, and its Fourier engine on ``grid``."""

@@ -36,7 +36,7 @@ def redundancy(scan: ConeScan) -> Float:
     GeometryError
         The arc is too short, is longer than a turn, or a short scan has a detector off centre.
     """
-    fan = scan_fan(scan)
+    fan = scan.fan()
     turn = fan.turn
     views = len(scan.angles)
     gamma = fan.gamma(np.arange(scan.columns))
@@ -76,16 +76,6 @@ def redundancy(scan: ConeScan) -> Float:
     return np.where(b <= np.pi + 2 * delta, weight, 0.0)
 
 
-def scan_fan(scan: ConeScan) -> Any:
-    """The fan in the plane of the source."""
-    from somascope.acquire.ct.rebin import Fan
-
-    return Fan(
-        scan.angles, scan.columns, scan.spacing[1], scan.offset / scan.spacing[1], scan.source,
-        scan.detector, scan.curved,
-    )  # fmt: skip
-
-
 class Feldkamp:
     """Filter and back project one scan, slab by slab.
 
@@ -99,7 +89,7 @@ class Feldkamp:
 
     def __init__(self, scan: ConeScan, *, kernel: Kernel = "ram-lak", cutoff: float = 1.0) -> None:
         self.scan = scan
-        fan = scan_fan(scan)
+        fan = scan.fan()
         gamma = fan.gamma(np.arange(scan.columns))
         row = (np.arange(scan.rows) - (scan.rows - 1) / 2) * scan.spacing[0]
         far = scan.detector
@@ -237,8 +227,8 @@ def cone_of(acquisition: Acquisition) -> ConeScan:
 
 def seen_radius(scan: ConeScan) -> float:
     """Radius in mm about the axis that every view (half-fan: every line once) sees."""
-    edges = np.abs(scan_fan(scan).edges)
-    return float(scan.source * np.sin(edges.max() if scan_fan(scan).turn.full else edges.min()))
+    edges = np.abs(scan.fan().edges)
+    return float(scan.source * np.sin(edges.max() if scan.fan().turn.full else edges.min()))
 
 
 @operation("acquire.ct.fdk")

@@ -15,7 +15,7 @@ from somascope.acquire.ct import geometry
 from somascope.acquire.ct.backproject import TILE
 from somascope.acquire.ct.cone import HelicalScan
 from somascope.acquire.ct.filters import Kernel, filtered
-from somascope.acquire.ct.rebin import Fan, knots_of, read_knots
+from somascope.acquire.ct.rebin import knots_of, read_knots
 from somascope.core import QUIET, Grid, Progress
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array
@@ -41,10 +41,7 @@ class Helix:
         self.scan = scan
         self.kernel: Kernel = kernel
         self.cutoff = cutoff
-        self.fan = Fan(
-            scan.angles, scan.columns, scan.spacing[1], scan.offset / scan.spacing[1],
-            scan.source, scan.detector, scan.curved,
-        )  # fmt: skip
+        self.fan = scan.fan()
         low, high = self.fan.edges
         if low >= 0 or high <= 0:
             raise GeometryError(

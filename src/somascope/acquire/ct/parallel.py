@@ -11,7 +11,7 @@ from somascope.acquire.ct import geometry
 from somascope.acquire.ct.filters import rfft
 from somascope.acquire.ct.fourier import FourierSlice, for_grid
 from somascope.acquire.ct.projectors import PlaneRays
-from somascope.acquire.ct.scan import Point, SliceScan, floating
+from somascope.acquire.ct.scan import Point, SliceScan
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float, Grid
 
@@ -95,16 +95,15 @@ class ParallelScan(SliceScan):
             isocentre=(self.isocentre[0], self.isocentre[1], middle),
         )  # fmt: skip
 
-    def _project(self, x: Array) -> Array:
-        x = floating(x, self.domain, what="the image")
+    def _along(self, x: Array) -> Array:
         if self.projector == "joseph":
             rays = self._rays()
             return self._as_range([rays.forward(one) for one in x])
         engine, factor = self.engine(), self._factor()
         return self._as_range([engine.sample(one, factor) for one in x])
 
-    def _unproject(self, y: Array) -> Array:
-        y = self.slices(floating(y, self.range, what="the sinogram"))
+    def _back(self, y: Array) -> Array:
+        y = self.slices(y)
         if self.projector == "joseph":
             rays = self._rays()
             return np.stack([rays.adjoint(one, self._grid.shape[1:]) for one in y])

@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from somascope.acquire.ct.turn import Turn, turn_of
 from somascope.core.errors import GeometryError
@@ -65,7 +66,7 @@ class Fan:
         """The views by rising angle, equally spaced or not."""
         return turn_of(self.angles)
 
-    def gamma(self, column: Float) -> Float:
+    def gamma(self, column: ArrayLike) -> Float:
         """Fan angle in radians of (fractional) columns."""
         t = (np.asarray(column, np.float64) - (self.bins - 1) / 2 + self.shift) * self.spacing
         return t / self.detector if self.curved else np.arctan(t / self.detector)

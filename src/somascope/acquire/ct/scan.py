@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.ct import geometry
+from somascope.acquire.ct.footprint import Footprint
 from somascope.acquire.ct.geometry import Views
 from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError, ParameterError
@@ -36,27 +37,23 @@ def checked_model(projector: str) -> Model:
     return cast("Model", projector)
 
 
-def without_kernel(kind: str) -> ParameterError:
-    """What a scan of footprints answers to tensors on a GPU."""
-    return ParameterError(
-        f"this {kind} scan projects by footprints, which have no GPU kernel; make it with "
-        "projector='joseph', or give a NumPy array"
-    )
-
-
 class RayScan:
     """A scan on a grid whose rays are sums through the image.
 
-    A subclass has ``range``, ``views()``, and the two projections of arrays, ``_project`` and
-    ``_unproject``. `forward` and `adjoint` take arrays and torch tensors (float32): those on CUDA
-    are projected there and stay there, and gradients flow through both.
+    A subclass has ``range``, ``views()``, the two sums along rays of checked arrays, ``_along`` and
+    ``_back``, and ``_shadows`` where it offers footprints. `forward` and `adjoint` take arrays and
+    torch tensors (float32): those on CUDA are projected there and stay there, and gradients flow
+    through both.
     """
 
     stacked = False
     """Whether slices are scanned one by one: detector row k sees slice k alone."""
 
+    projector: str = "joseph"
+
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        self._footprint: Footprint | None = None
         self._devices: dict[str, Any] = {}
 
     @property
@@ -87,10 +84,30 @@ class RayScan:
         return self._tensor(y).adjoint(y) if is_tensor(y) else self._unproject(y)
 
     def _project(self, x: Array) -> Array:
-        raise NotImplementedError
+        x = floating(x, self.domain, what="the image")
+        if self.projector == "footprint":
+            return self._by_footprint().forward(x).reshape(self.range)
+        return self._along(x)
 
     def _unproject(self, y: Array) -> Array:
+        y = floating(y, self.range, what="the sinogram")
+        if self.projector == "footprint":
+            return self._by_footprint().adjoint(y.reshape(self.range[0], -1, self.range[-1]))
+        return self._back(y)
+
+    def _along(self, x: Array) -> Array:
         raise NotImplementedError
+
+    def _back(self, y: Array) -> Array:
+        raise NotImplementedError
+
+    def _shadows(self) -> Footprint:
+        raise NotImplementedError
+
+    def _by_footprint(self) -> Footprint:
+        if self._footprint is None:
+            self._footprint = self._shadows()
+        return self._footprint
 
     def _tensor(self, x: Any) -> Any:
         """The projector where a tensor lies; its tables are made once per device."""
@@ -105,6 +122,11 @@ class RayScan:
 
     def _on(self, device: Any) -> Any:
         """The projector on a GPU: sums along rays (Joseph)."""
+        if self.projector == "footprint":
+            raise ParameterError(
+                "this scan projects by footprints, which have no GPU kernel; make it with "
+                "projector='joseph', or give a NumPy array"
+            )
         from somascope.acquire.ct.gpu import Rays
 
         return Rays(self._grid, self.views(), self.range, stacked=self.stacked, device=device)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from somascope.acquire.ct.geometry import Views
 from somascope.acquire.ct.projectors_volume import project, unproject
-from somascope.acquire.ct.scan import RayScan, floating
+from somascope.acquire.ct.scan import RayScan
 from somascope.core.grid import Array, Grid
 
 
@@ -61,8 +61,8 @@ class ViewsScan(RayScan):
             "shift": w.shift,
         }  # fmt: skip
 
-    def _project(self, x: Array) -> Array:
-        return project(floating(x, self.domain, what="the image"), self._grid, self.views())
+    def _along(self, x: Array) -> Array:
+        return project(x, self._grid, self._views)
 
-    def _unproject(self, y: Array) -> Array:
-        return unproject(floating(y, self.range, what="the data"), self._grid, self.views())
+    def _back(self, y: Array) -> Array:
+        return unproject(y, self._grid, self._views)
