@@ -87,14 +87,9 @@ def tile(rows: int, columns: int) -> tuple[int, int]:
 
 
 def demand(x: Tensor, shape: Sequence[int], *, what: str, complex_: bool = False) -> Tensor:
-    """``x`` contiguous, its last axes of ``shape``, float32 (or complex64), or an error.
+    """``x`` contiguous, its last axes of ``shape``, float32 (or complex64).
 
-    Raises
-    ------
-    GeometryError
-        Another shape.
-    ParameterError
-        Another precision.
+    Raises `GeometryError` for another shape, `ParameterError` for another precision.
     """
     if tuple(x.shape[x.ndim - len(shape) :]) != tuple(shape):
         raise GeometryError(f"{what} has shape {tuple(x.shape)}; give (..., {tuple(shape)})")
