@@ -53,6 +53,12 @@ def _heart() -> Image:
     return phantoms.chest_spect(phantoms.spect_grid((32, 64, 64), (6.0, 6.0, 6.0)))
 
 
+def _thinking() -> Image:
+    from somascope import phantoms
+
+    return phantoms.brain_mr("T2", phantoms.brain_grid((40, 52, 44), (4.2, 4.0, 3.8)), noise=0)
+
+
 def _tissue() -> Image:
     from somascope.phantoms.echogenicity import tissue_us
 
@@ -91,20 +97,28 @@ SCANS = (
         "acquire.ultrasound.simulate", {"transmits": 11, "span": 24.0, "seed": 1},
         (("acquire.ultrasound.bmode", {}),),
     ),
+    Scan(
+        "Functional MR run", _thinking,
+        "acquire.fmri.simulate",
+        {"scans": 50, "voxel": (5.0, 5.0, 5.0), "translation": 0.5, "rotation": 0.5, "seed": 1},
+        (("acquire.fmri.activation", {"onsets": (20.0, 60.0), "durations": (20.0,),
+                                      "conditions": (1, 2), "output": "z"}),),
+    ),
 )  # fmt: skip
 
 
 def files(scan: Scan) -> list[bytes]:
-    """Part 10 files: the raw data, then the image made from what was stored."""
+    """Part 10 files: the raw data (or the run), then the image made from what was stored."""
     from somascope.io.dicom import raw
     from somascope.jobs.run import encode
 
     body = scan.body()
     titled = replace(body, attributes={**body.attributes, "SeriesDescription": scan.name})
-    acquisition = get_operation(scan.measure)(titled, **scan.settings)
-    assert isinstance(acquisition, Acquisition)
-    parts = encode(acquisition)
-    result: Any = raw.read(parts[0])
+    measured = get_operation(scan.measure)(titled, **scan.settings)
+    assert isinstance(measured, (Acquisition, Image))
+    parts = encode(measured)
+    result: Any = raw.read(parts[0]) if isinstance(measured, Acquisition) else measured
     for name, settings in scan.reconstruct:
         result = get_operation(name)(result, **settings)
-    return parts + encode(result)
+    made = result if isinstance(result, list) else [result]
+    return parts + [part for one in made for part in encode(one)]
