@@ -173,6 +173,26 @@ def test_the_estimate_finds_scatter_of_any_level(scanned):
     np.testing.assert_array_equal(done.samples, acquisition.samples)
 
 
+@pytest.mark.parametrize("sorted_by", [{"span": 3}, {"mashing": 2}])
+def test_sinograms_that_join_lines(scanned, sorted_by):
+    """Joined ring differences or angles: as many counts as the same lines have one by one."""
+    _, image, _, _, calibration, facts = scanned
+    activity = disk(45.0, x=15.0) * 5000.0
+    joined = SinogramScan(grid=GRID, scanner=SCANNER, max_ring_difference=4, **sorted_by)
+    apart = SinogramScan(grid=GRID, scanner=SCANNER, max_ring_difference=4)
+    totals = []
+    for scan in (joined, apart):
+        att = survival(scan, image)
+        trues = scan.forward(activity) * att * scan.multiplicity * SCANNER.sensitivity * 600
+        own = Acquisition(
+            trues, scan, "PT", unit="{counts}", calibration={**calibration, "attenuation": att},
+            attributes=facts,
+        )  # fmt: skip
+        done = scatter(own, image, level="absolute", multiple=False, points=40.0)
+        totals.append(float(done.calibration["scatter"].sum(dtype=np.float64)))
+    assert totals[0] == pytest.approx(totals[1], rel=0.03)
+
+
 def test_randoms_are_no_scatter(scanned):
     scan, image, trues, extra, calibration, facts = scanned
     flat = np.full(scan.range, 0.5 * float(extra.mean()), np.float32)
@@ -229,4 +249,8 @@ def test_keeps_the_promises_of_an_operation(scanned):
     acquisition = Acquisition(
         trues + extra, scan, "PT", unit="{counts}", calibration=calibration, attributes=facts
     )
-    check_operation(scatter, inputs=(acquisition, image), params={"passes": 1, "points": 30.0})
+    check_operation(
+        scatter,
+        inputs=(acquisition, image),
+        params={"passes": 1, "points": 60.0, "multiple": False},
+    )

@@ -27,6 +27,8 @@ def activity_image(acquisition: Acquisition, data: Array, grid: Grid, *, method:
     facts["ReconstructionMethod"] = method
     if "DECY" in done:
         facts["DecayFactor"] = round(1 / scalar(acquisition, "decay", 1.0), 6)
+    if "DTIM" in done:
+        facts["DeadTimeFactor"] = round(1 / scalar(acquisition, "live_time", 1.0), 6)
     if "ATTN" in done:
         facts.setdefault("AttenuationCorrectionMethod", "measured")
     return Image(
