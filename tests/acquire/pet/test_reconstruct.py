@@ -201,18 +201,19 @@ def test_events_and_bins_are_the_same_thing(resolved: Acquisition):
     assert joined.samples.shape[0] == len(Michelogram(5, span=3))
 
 
-def test_events_give_the_image_of_their_sinogram(resolved: Acquisition, tmp_path: Path):
+def test_events_give_the_image_of_their_sinogram(tmp_path: Path):
+    resolved = simulate(*BODY, scanner="tiny", duration=0.5, tof=True, randoms=0.2, seed=1)
     events = list_events(resolved)
-    listed = listmode_osem(events, iterations=4, subsets=4)
-    sorted_ = osem(resolved, iterations=4, subsets=4)
-    assert np.corrcoef(listed.data.ravel(), sorted_.data.ravel())[0, 1] > 0.99
-    assert means(listed)[0] == pytest.approx(5000, rel=0.03)
-    one = listmode_osem(events, iterations=10, subsets=1)
-    binned = mlem(resolved, iterations=10)
+    listed = listmode_osem(events, iterations=2, subsets=4)
+    sorted_ = osem(resolved, iterations=2, subsets=4)
+    assert np.corrcoef(listed.data.ravel(), sorted_.data.ravel())[0, 1] > 0.98
+    assert means(listed)[0] == pytest.approx(5000, rel=0.05)
+    one = listmode_osem(events, iterations=6, subsets=1)
+    binned = mlem(resolved, iterations=6)
     body = within(BODY_SHAPE, 0)
     assert one.data[body] == pytest.approx(binned.data[body], rel=5e-3, abs=5.0)  # the same sums
     files.write(events, tmp_path / "events.h5")
-    streamed = listmode_osem_file(tmp_path / "events.h5", iterations=4, subsets=4)
+    streamed = listmode_osem_file(tmp_path / "events.h5", iterations=2, subsets=4)
     assert np.array_equal(streamed.data, listed.data)
     assert streamed.attributes["ReconstructionMethod"] == listed.attributes["ReconstructionMethod"]
 
@@ -276,14 +277,15 @@ def test_promises(scanned: Acquisition, resolved: Acquisition):
         ("fbp2d", {"size": 40}),
         ("bsrem", {"iterations": 2, "subsets": 2}),
         ("ssrb", {}),
-        ("list_events", {}),
     ):
         check_operation(f"acquire.pet.{name}", params=params, inputs=(scanned,))
-    events = list_events(simulate(*BODY, scanner="tiny", duration=0.5, tof=True))
+    events = list_events(simulate(*BODY, scanner="tiny", duration=0.1, tof=True))
     check_operation(
         "acquire.pet.listmode_osem", params={"iterations": 1, "subsets": 2}, inputs=(events,)
     )
     check_operation("acquire.pet.histogram", inputs=(events,))
+    few = simulate(*BODY, scanner="tiny", duration=0.1)
+    check_operation("acquire.pet.list_events", inputs=(few,))
 
 
 def test_bad_input_is_refused(scanned: Acquisition):
@@ -314,7 +316,7 @@ def test_bad_input_is_refused(scanned: Acquisition):
     with pytest.raises(GeometryError, match="takes events"):
         listmode_osem(scanned)
     with pytest.raises(GeometryError, match="sinograms"):
-        osem(list_events(scanned))
+        osem(list_events(simulate(activity(), scanner="tiny", duration=0.02)))
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,20 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.13.2")
     with pytest.raises(MissingExtra, match=r"0\.13\.2 is installed"):
         reader.read(tmp_path / "far")
+
+
+def test_damaged_bytes_end_in_a_reason(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    events = np.column_stack([rng.integers(160, 320, 50), rng.integers(0, 160, 50), np.zeros(50)])
+    write(tmp_path / "a", header(), events.astype(int))
+    whole = (tmp_path / "a").read_bytes()
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(len(whole)))] ^= int(rng.integers(1, 256))
+        (tmp_path / "b").write_bytes(damaged)
+        try:
+            reader.read(tmp_path / "b")
+        except ReadError:
+            refused += 1
+    assert refused > 10
