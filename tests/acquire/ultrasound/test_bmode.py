@@ -296,6 +296,16 @@ def test_promises(scanned):
     assert bmode(scanned, compounding="incoherent").data.shape == (1, 64, 64)
 
 
+def test_adaptive_methods_in_one_step(scanned):
+    plain = bmode(scanned, output="decibel")
+    for method in ("dmas", "generalised coherence", "capon"):
+        other = bmode(scanned, method=method, output="decibel")
+        assert not np.array_equal(other.data, plain.data)
+        assert np.unravel_index(other.data[0].argmax(), (64, 64))[1] < 20
+    with pytest.raises(ParameterError, match="form=pixels"):
+        bmode(scanned, method="dmas", compounding="incoherent")
+
+
 def test_bad_input():
     with pytest.raises(ParameterError, match="not negative"):
         simulate(body(n=20).with_data(-np.ones((1, 20, 20))))

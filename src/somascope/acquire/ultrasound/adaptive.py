@@ -71,11 +71,6 @@ def adaptive(
     """
     scan = scan_of(acquisition, "acquire.ultrasound.adaptive")
     seen(scan)
-    if method == "capon" and scan.probe.kind == "matrix":
-        raise ParameterError(
-            "capon averages over neighbouring subapertures of a row of elements; a matrix probe "
-            "has none: choose dmas or coherence"
-        )
     progress(0.0, "mixing down")
     band, iq = in_band(acquisition, scan)
     made = Beamformer(
@@ -104,6 +99,11 @@ def combined(
     """Values ``(frames, columns, depths)`` of IQ ``(frames, transmits, elements, time)``."""
     if method not in METHODS:
         raise ParameterError(f"no method {method!r}; choose {', '.join(METHODS)}")
+    if method == "capon" and made.scan.probe.kind == "matrix":
+        raise ParameterError(
+            "capon averages over neighbouring subapertures of a row of elements; a matrix probe "
+            "has none: choose dmas or coherence"
+        )
     words, tiles, common = made.prepared(iq)
     if not 0 < subaperture <= 1 or loading < 0:
         raise GeometryError(f"a subaperture of {subaperture} with a loading of {loading}")

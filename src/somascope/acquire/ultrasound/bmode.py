@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from somascope.acquire.ultrasound.adaptive import combined
 from somascope.acquire.ultrasound.beamform import columns_of, image_of, seen
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.choices import (
@@ -22,6 +23,7 @@ from somascope.acquire.ultrasound.envelope import DECIBEL, compressed
 from somascope.acquire.ultrasound.lines import line_envelopes
 from somascope.acquire.ultrasound.samples import frame_axes, scan_of
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
+from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
 
@@ -31,6 +33,10 @@ def bmode(
     *,
     f_number: FNumber = None,
     window: Window = "hann",
+    method: Annotated[
+        Literal["das", "dmas", "coherence", "generalised coherence", "capon"],
+        Param("How channels are added: plainly, or as acquire.ultrasound.adaptive does")
+    ] = "das",
     compounding: Annotated[
         Literal["coherent", "incoherent"],
         Param("Add the transmits' echoes (sharper) or their envelopes (less speckle)"),
@@ -57,6 +63,11 @@ def bmode(
     progress(0.0, "mixing down")
     band, iq = in_band(acquisition, scan)
     by_line = scan.transmit.kind == "focused" if form == "automatic" else form == "lines"
+    if method != "das" and (by_line or compounding == "incoherent"):
+        raise ParameterError(
+            f"acquire.ultrasound.bmode: method {method} adds all transmits coherently at every "
+            "pixel; choose form=pixels and compounding=coherent, or method=das"
+        )
     rest = Progress(lambda f, m: progress(0.1 + 0.85 * f, m))
     if by_line:
         lines, starts, directions, depths = line_envelopes(
@@ -73,7 +84,10 @@ def bmode(
             speed_of_sound=speed_of_sound,
         )  # fmt: skip
         coherent = compounding == "coherent"
-        data = np.abs(made(iq, compound=coherent, progress=rest))
+        if method == "das":
+            data = np.abs(made(iq, compound=coherent, progress=rest))
+        else:
+            data = np.abs(combined(made, iq, method=method, progress=rest))
         if not coherent:
             data = np.sqrt(np.mean(data * data, axis=1))
         image = image_of(acquisition, scan, data)
