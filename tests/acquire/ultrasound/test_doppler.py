@@ -97,6 +97,15 @@ def test_clutter_goes_and_blood_stays(settings):
     assert contrast[1] > 5
 
 
+def test_a_wall_filter_within_is_the_one_before():
+    image = iq_image(wall_and_blood(), STEP)
+    for wall, apart in (("svd", {"cutoff": 3.0}), ("polynomial", {"order": 2})):
+        before = clutter(image, method=wall, **apart)
+        for one in (colour_doppler, power_doppler):
+            within = one(image, wall=wall, cutoff=3.0)
+            np.testing.assert_allclose(within.data, one(before).data, rtol=1e-3, atol=1e-2)
+
+
 def test_a_high_pass_stops_the_slow_and_passes_the_fast():
     image = iq_image(np.concatenate([moving((0, 0.002), frames=64)]), STEP)
     fast = iq_image(moving((0, 0.15), frames=64), STEP)

@@ -8,10 +8,12 @@ from somascope.acquire.ultrasound import transmit as waves
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.doppler import colour_doppler
 from somascope.acquire.ultrasound.doppler_clutter import clutter
+from somascope.acquire.ultrasound.doppler_vector import vector_doppler
 from somascope.acquire.ultrasound.elastography import strain
 from somascope.acquire.ultrasound.scatterers import echoes
 from somascope.acquire.ultrasound.simulate import window_of
 from somascope.core import Acquisition, Grid, Provenance, Source
+from somascope.core.errors import ParameterError
 from somascope.io.dicom.series import volumes
 from somascope.io.dicom.validate import check
 from somascope.jobs.run import encode
@@ -20,10 +22,10 @@ RATE = 4000.0
 DEEPER = 0.09
 
 
-def channel_data(move, *, frames=6, iq=False, bandwidth=0.67, seed=2):
+def channel_data(move, *, frames=6, iq=False, bandwidth=0.67, angles=(0.0,), seed=2):
     """``move(points, k)`` in mm; 24 elements, one plane wave."""
     probe = probes.linear(24, pitch=0.3, width=0.27, centre_frequency=5e6, bandwidth=bandwidth)
-    sent = waves.plane(probe, [0.0])
+    sent = waves.plane(probe, angles)
     grid = Grid.from_spacing((1, 60, 24), (5.0, 0.1, 0.2), origin=(-2.3, 8.0, 0.0))
     fs = 20e6
     start, samples = window_of(probe, sent, grid, fs, 1540.0)
@@ -106,3 +108,14 @@ def test_channel_data_of_an_archive_become_a_velocity_series(flowing, tmp_path):
         back = volumes([i.path for i in found])[0][0]
     direct = colour_doppler(flowing[False], averaging=1.0)
     np.testing.assert_allclose(back.data.squeeze(), direct.data.squeeze(), atol=0.01)
+
+
+def test_both_components_from_channel_data_of_three_waves():
+    step = np.array([0.1, 0.04, 0]) / RATE * 1e3  # 10 cm/s across, 4 cm/s deeper
+    raw = channel_data(lambda p, k: p + k * step, bandwidth=0.2, angles=(-12.0, 0.0, 12.0))
+    across, towards = vector_doppler(raw, averaging=1.5)
+    inner = np.s_[0, 15:-15, 8:-8]
+    assert np.median(across.data[inner]) == pytest.approx(10.0, rel=0.1)
+    assert np.median(towards.data[inner]) == pytest.approx(-4.0, rel=0.1)
+    with pytest.raises(ParameterError, match="hardly differ"):
+        vector_doppler(channel_data(lambda p, k: p, frames=2, angles=(0.0, 0.1)))

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 
 from somascope.acquire.ultrasound.choices import SpeedOfSound
+from somascope.acquire.ultrasound.doppler_clutter import Cutoff, Wall, without_wall
 from somascope.acquire.ultrasound.doppler_frames import Frequency, Slow, slow_time
 from somascope.core import QUIET, Acquisition, Axis, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
@@ -134,6 +135,8 @@ def colour_doppler(
     *,
     frequency: Frequency = None,
     speed_of_sound: SpeedOfSound = None,
+    wall: Wall = "none",
+    cutoff: Cutoff = 2.0,
     packet: Packet = None,
     lag: Annotated[int, Param("Transmissions between the two compared", minimum=1, maximum=64)] = 1,
     averaging: Averaging = 1.0,
@@ -163,6 +166,7 @@ def colour_doppler(
     """
     name = "acquire.ultrasound.colour_doppler"
     slow = slow_time(frames, name, frequency=frequency, speed=speed_of_sound)
+    slow = without_wall(slow, wall, cutoff)
     parts = packets(slow, packet, name)
     if lag >= parts[0].stop - parts[0].start:
         raise ParameterError(f"{name}: lag {lag} in a packet of {parts[0].stop}; take less")
@@ -188,6 +192,9 @@ def colour_doppler(
 def power_doppler(
     frames: Image | Acquisition,
     *,
+    wall: Wall = "none",
+    cutoff: Cutoff = 2.0,
+    frequency: Frequency = None,
     packet: Packet = None,
     averaging: Averaging = 0.5,
     decibel: Annotated[bool, Param("In dB below the strongest, else linear")] = True,
@@ -202,7 +209,9 @@ def power_doppler(
     packet, in dB (0 at the strongest, not below ``-range_db``) or linear.
     """
     name = "acquire.ultrasound.power_doppler"
-    slow = slow_time(frames, name, frequency=1.0)  # the frequency does not enter
+    # The frequency enters where a wall filter knows tissue by its speed, else not.
+    needed = frequency if wall == "svd" else frequency or 1.0
+    slow = without_wall(slow_time(frames, name, frequency=needed), wall, cutoff)
     parts = packets(slow, packet, name)
     found = [
         blurred(_power(slow.frames[p]) / (p.stop - p.start), gaussian_of(slow.image, averaging))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
 from somascope.acquire.ultrasound.choices import SpeedOfSound
-from somascope.acquire.ultrasound.doppler_frames import Frequency, slow_time
+from somascope.acquire.ultrasound.doppler_frames import Frequency, Slow, slow_time
 from somascope.core import QUIET, Acquisition, Axis, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
@@ -83,6 +83,24 @@ def by_fir(frames: Array, *, cutoff: float, taps: int) -> Array:
     for k, weight in enumerate(kernel):
         out += weight * frames[k : k + kept]
     return out
+
+
+Wall: TypeAlias = Annotated[
+    Literal["none", "svd", "polynomial"],
+    Param("What takes tissue away first: nothing, its strong slow components, or a polynomial"),
+]
+Cutoff: TypeAlias = Annotated[
+    float, Param("Slower is taken for tissue (svd)", unit="cm/s", minimum=0.0, maximum=500.0)
+]
+
+
+def without_wall(slow: Slow, wall: str, cutoff: float, *, order: int = 2) -> Slow:
+    """The same frames after a filter that keeps their number."""
+    if wall == "svd":
+        return replace(slow, frames=by_svd(slow.frames, cutoff=0.01 * cutoff / slow.nyquist)[0])
+    if wall == "polynomial":
+        return replace(slow, frames=by_polynomial(slow.frames, order=order))
+    return slow
 
 
 @operation("acquire.ultrasound.clutter")

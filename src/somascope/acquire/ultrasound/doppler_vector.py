@@ -9,8 +9,8 @@ import numpy as np
 
 from somascope.acquire.ultrasound.choices import SpeedOfSound
 from somascope.acquire.ultrasound.doppler import Averaging, autocorrelation, blurred, gaussian_of
-from somascope.acquire.ultrasound.doppler_frames import Frequency, facts, slow_time
-from somascope.core import QUIET, Image, Param, Progress, operation
+from somascope.acquire.ultrasound.doppler_frames import F_NUMBER, Frequency, facts, slow_time
+from somascope.core import QUIET, Acquisition, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 
@@ -38,9 +38,28 @@ def solve(measured: Array, weights: Array, rows: Array) -> tuple[Array, Array]:
     return v[..., 0], v[..., 1]
 
 
+def steered(given: Image | Acquisition, name: str) -> Image:
+    """Frames ``(angle, t, ...)``: as given, or each plane wave of channel data by itself."""
+    if isinstance(given, Image):
+        return given
+    from somascope.acquire.ultrasound.beamform import das
+    from somascope.acquire.ultrasound.samples import scan_of
+
+    scan = scan_of(given, name)
+    if scan.transmit.kind != "plane" or scan.times is None:
+        raise ParameterError(
+            f"{name} needs frames of plane waves; these are {scan.transmit.kind} transmits"
+            f"{'' if scan.times else ' of a single frame'}"
+        )
+    film = das(given, compound=False, f_number=F_NUMBER)
+    bend = np.degrees(np.arctan2(scan.transmit.vectors[:, 0], scan.transmit.vectors[:, 1]))
+    angles = Axis("angle", tuple(float(b) for b in bend), "deg")
+    return replace(film, data=np.moveaxis(film.data, 1, 0), axes=(angles, film.axes[0]))
+
+
 @operation("acquire.ultrasound.vector_doppler")
 def vector_doppler(
-    image: Image,
+    frames: Image | Acquisition,
     *,
     receive: Annotated[
         tuple[float, ...],
@@ -55,11 +74,13 @@ def vector_doppler(
     """Velocity across and along the beam from IQ frames of several steering angles.
 
     Complex ``(angle, t, nz, ny, nx)`` in, with the axis ``angle`` in degrees and ``t`` in seconds
-    between transmissions **of the same angle**. Two images in cm/s out: the lateral velocity
-    (positive towards rising columns) and the one towards the probe. Least squares over the angles,
-    weighted with the coherence of each (Yiu and Yu, Ultrasound Med Biol 39, 2013).
+    between transmissions **of the same angle**; or channel data of plane waves. Two images in cm/s
+    out: the lateral velocity (positive towards rising columns) and the one towards the probe. Least
+    squares over the angles, weighted with the coherence of each (Yiu and Yu, Ultrasound Med Biol
+    39, 2013).
     """
     name = "acquire.ultrasound.vector_doppler"
+    image = steered(frames, name)
     if [a.name for a in image.axes] != ["angle", "t"] or len(image.axes[0].values) < 2:
         raise GeometryError(
             f"{name}: the leading axes are {[a.name for a in image.axes]}; give 'angle' (two or "
@@ -77,7 +98,7 @@ def vector_doppler(
             f"{name}: the angles {np.degrees(angles).round(2).tolist()} hardly differ; the lateral "
             "velocity cannot be told; use steering of several degrees to both sides"
         )
-    f, c = facts(image, image, name, frequency, speed_of_sound)
+    f, c = facts(frames, image, name, frequency, speed_of_sound)
     measured: list[Array] = []
     weights: list[Array] = []
     smooth = gaussian_of(image, averaging)
