@@ -159,4 +159,4 @@ def run(*, small: bool) -> Iterator[dict[str, Any]]:
     if not Path("/proc/self/status").exists():
         sys.stderr.write("benchmark ct.scale: peak of memory skipped: no /proc/self/status\n")
         return
-    yield bounded(*((192, 8, 8e6) if small else (512, 32, 160e6)))
+    yield bounded(*((192, 8, 8e6) if small else (384, 32, 70e6)))
