@@ -174,7 +174,8 @@ def _shape(noun: Noun) -> str:
 def nouns_of(operation: Operation, count: int) -> list[str]:
     """The declared noun of each of ``count`` inputs, or `ParameterError` for a wrong count."""
     declared = [t for _, t in operation.inputs]
-    if declared and declared[-1].endswith("[]") and count >= len(declared):
+    # A list at the end may be empty, but an operation has an input.
+    if declared and declared[-1].endswith("[]") and count >= max(len(declared) - 1, 1):
         return declared[:-1] + [declared[-1]] * (count - len(declared) + 1)
     if count != len(declared):
         wanted = ", ".join(f"{n} ({t})" for n, t in operation.inputs)

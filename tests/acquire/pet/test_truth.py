@@ -15,6 +15,7 @@ from somascope.acquire.pet.simulate import measure, simulate
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core import Acquisition, Grid, Image
 from somascope.core.errors import GeometryError, ParameterError
+from somascope.jobs.resolve import nouns_of
 from somascope.phantoms.ellipsoid import Ellipsoid, draw
 from somascope.phantoms.nema import nema_shapes
 
@@ -134,3 +135,12 @@ def test_the_operation_takes_all_of_it(world):
         simulate(activity, scanner="tiny", scatter="single")
     with pytest.raises(ParameterError, match="TOF"):
         simulate(activity, ct, scanner="tiny", scatter="single", tof=True)
+
+
+def test_a_scan_without_attenuation_is_asked_for_with_one_input():
+    """An operation whose last input is a list takes none of it, through every door."""
+    asked = simulate.operation
+    assert nouns_of(asked, 1) == ["Image"]
+    assert nouns_of(asked, 2) == ["Image", "Image[]"]
+    with pytest.raises(ParameterError, match="0 given"):
+        nouns_of(asked, 0)
