@@ -69,14 +69,11 @@ def adaptive_tiles(
                         early, late = least + near, most + far
                         if late < F(0) or early >= F(samples - 1):
                             continue
-                        part = (
-                            data[frame, t, e], first[t, lo:hi], away[lo:hi], cosine[lo:hi],
-                            sine[lo:hi], a[lo:hi], b[lo:hi],
-                        )  # fmt: skip
+                        trace = data[frame, t, e]
                         if early >= F(0) and late < F(samples - 1):
-                            inside(*part)
+                            inside(trace, first[t], away, cosine, sine, a, b, lo, hi)
                         else:
-                            partly(*part)
+                            partly(trace, first[t], away, cosine, sine, a, b, lo, hi)
                     for p in range(size):
                         re[e, p] += a[p] * tc[t, p] - b[p] * ts[t, p]
                         im[e, p] += a[p] * ts[t, p] + b[p] * tc[t, p]

@@ -132,10 +132,10 @@ def arrivals(kind: int, waves: Array, first: Array, at: Array, elements: Array,
 
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
-def inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
-           real: Array, imaginary: Array) -> None:  # fmt: skip
-    """Add a trace to the sums of whole lanes whose samples are all in the record."""
-    for p in range(0, first.shape[0], LANES):
+def inside(trace: Array, first: Array, away: Array, cosine: Array, sine: Array, real: Array,
+           imaginary: Array, start: int, stop: int) -> None:  # fmt: skip
+    """Add a trace to the sums of points ``start..stop``, whole lanes, all heard in the record."""
+    for p in range(start, stop, LANES):
         add_eight(trace, first, away, cosine, sine, real, imaginary, p)  # pyright: ignore
 
 
@@ -149,11 +149,11 @@ def ends(values: Array) -> Any:
 
 
 @numba.njit(fastmath=True, error_model="numpy", boundscheck=False, nogil=True, cache=True)
-def partly(trace: Array, first: Array, away: Array, cosine: Array, sine: Array,
-            real: Array, imaginary: Array) -> None:  # fmt: skip
+def partly(trace: Array, first: Array, away: Array, cosine: Array, sine: Array, real: Array,
+           imaginary: Array, start: int, stop: int) -> None:  # fmt: skip
     """The same where some samples are before or after the record: they are silent."""
     last = F(trace.shape[0] - 1)
-    for p in range(first.shape[0]):
+    for p in range(start, stop):
         s = first[p] + away[p]
         if s >= F(0) and s < last:
             i = np.uint32(s)
@@ -230,7 +230,8 @@ def das_tiles(
                     sine[p] = s * weight[p]
                 for k in range(from_set, to_set):
                     w = k % count
-                    trace = data[k // count, w, e]
+                    trace, arrive = data[k // count, w, e], first[w]
+                    re, im = real[k - from_set], imaginary[k - from_set]
                     for r in range(runs):
                         a, b = low[r], high[r]
                         if b == a:
@@ -238,14 +239,10 @@ def das_tiles(
                         early, late = least[w, r] + near[r], most[w, r] + far[r]
                         if late < F(0) or early >= F(samples - 1):
                             continue
-                        part = (
-                            trace, first[w, a:b], away[a:b], cosine[a:b], sine[a:b],
-                            real[k - from_set, a:b], imaginary[k - from_set, a:b],
-                        )  # fmt: skip
                         if early >= F(0) and late < F(samples - 1):
-                            inside(*part)
+                            inside(trace, arrive, away, cosine, sine, re, im, a, b)
                         else:
-                            partly(*part)
+                            partly(trace, arrive, away, cosine, sine, re, im, a, b)
             for k in range(from_set, to_set):
                 w = k % count
                 row = k // count if compound else k
