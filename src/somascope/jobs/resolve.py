@@ -152,8 +152,8 @@ def only(
     if len(found) > 1:
         listed = "; ".join(f"#{i + 1} {_shape(n)}" for i, n in enumerate(found[:8]))
         raise GeometryError(
-            f"input {name} holds {len(found)} {_kind(found)}, not one: {listed}. Name one of them as "
-            f"{split(name)[0]}#n"
+            f"input {name} holds {len(found)} {_kind(found)}, not one: {listed}. Name one of them "
+            f"as {split(name)[0]}#n"
         )
     return found[0]
 
