@@ -19,9 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 )
 def test_every_kernel_compiles_for_hopper(tmp_path: Path):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/acquire/compiled.py")], capture_output=True, text=True, cwd=ROOT,
+        [sys.executable, str(ROOT / "tests/acquire/compiled.py")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
         env={**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     sizes = [int(line.rsplit(" ", 1)[1]) for line in done.stdout.splitlines()]
     assert len(sizes) == 16
