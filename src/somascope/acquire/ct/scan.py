@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.footprint import Footprint
 from somascope.acquire.ct.geometry import Views
+from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Grid
@@ -37,7 +38,7 @@ def checked_model(projector: str) -> Model:
     return cast("Model", projector)
 
 
-class RayScan:
+class RayScan(OnGrid):
     """A scan on a grid whose rays are sums through the image.
 
     A subclass has ``range``, ``views()``, the two sums along rays of checked arrays, ``_along`` and
@@ -55,16 +56,6 @@ class RayScan:
         self._grid = grid
         self._footprint: Footprint | None = None
         self._devices: dict[str, Any] = {}
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:

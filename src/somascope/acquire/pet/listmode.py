@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.operators import demand
 from somascope.acquire.pet.joseph import Lines
 from somascope.acquire.pet.psf import Blur
@@ -21,7 +22,7 @@ CHUNK = 1 << 20
 """Events whose lines are held at a time."""
 
 
-class ListModeScan:
+class ListModeScan(OnGrid):
     """Line integrals of a volume along the lines of single coincidences.
 
     ``domain`` is ``grid.shape``; ``range`` is ``(events,)``.
@@ -80,16 +81,6 @@ class ListModeScan:
             raise ParameterError(f"psf is {psf}; give its FWHM in mm, 0 for none")
         self.psf = float(psf)
         self._blur = Blur(grid, self.psf) if psf > 0 else None
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:

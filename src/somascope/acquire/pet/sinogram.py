@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.operators import demand
 from somascope.acquire.pet.joseph import Lines
 from somascope.acquire.pet.lanes import Lanes, suits
@@ -22,7 +23,7 @@ _LEAST_FILL = 0.3
 _AT_ONCE = 1 << 20
 
 
-class SinogramScan:
+class SinogramScan(OnGrid):
     """Line integrals of a volume along the lines of a cylindrical PET scanner.
 
     ``domain`` is ``grid.shape``; ``range`` is ``(plane, angle, radial)``, or ``(tof, plane, angle,
@@ -95,16 +96,6 @@ class SinogramScan:
         self._blur = Blur(grid, self.psf) if psf > 0 else None
         self._lanes: Lanes | None = None
         self._parts: list[tuple[slice, Lines]] | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:

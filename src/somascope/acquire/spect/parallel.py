@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.chunks import in_chunks
+from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.spect.camera import Camera, Collimator, camera_of
 from somascope.acquire.spect.orbit import effective_seconds, per_view, plane, toward
 from somascope.acquire.spect.response import Walk, walk
@@ -27,7 +28,7 @@ _CHUNKS = 16
 _MOST = 2**29
 
 
-class ParallelScan:
+class ParallelScan(OnGrid):
     """Expected counts of a rotating camera with a parallel-hole collimator.
 
     ``domain`` is ``grid.shape``, Bq/ml at the scan's start; ``range`` is ``(views, rows, columns)``
@@ -113,19 +114,9 @@ class ParallelScan:
         self._layers: dict[Any, Any] = {}
 
     @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
     def views(self) -> int:
         """How many."""
         return len(self.angles)
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.acquire.chunks import in_chunks
+from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.spect.camera import FWHM, Camera, Pinhole, camera_of
 from somascope.acquire.spect.orbit import effective_seconds, per_view, toward
 from somascope.acquire.spect.parallel import attenuation_on, floating
@@ -26,7 +27,7 @@ Point = tuple[float, float, float]
 _CHUNKS = 8
 
 
-class PinholeScan:
+class PinholeScan(OnGrid):
     """Expected counts of a camera with one pinhole that turns about the S axis.
 
     ``domain`` is ``grid.shape``, Bq/ml; ``range`` ``(views, rows, columns)``. Row 0 is towards the
@@ -105,16 +106,6 @@ class PinholeScan:
         self.mu = attenuation_on(grid, mu)
         self.isocentre = (float(isocentre[0]), float(isocentre[1]), float(isocentre[2]))
         self.resolution = bool(resolution)
-
-    @property
-    def grid(self) -> Grid:
-        """Where the image is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)``."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from somascope.acquire.imagespace import OnGrid
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
 
 
-class Projection:
+class Projection(OnGrid):
     """Line integrals from a focal spot to every pixel of a flat detector, one or several views.
 
     ``forward`` takes values per mm on ``grid`` and gives their integrals, ``(nv, ny, nx)``; the
@@ -73,16 +74,6 @@ class Projection:
                 f"view {view}: the source lies in the plane of the detector, or its pixels have no "
                 "extent; move the source away from the detector"
             )
-
-    @property
-    def grid(self) -> Grid:
-        """Where the volume is."""
-        return self._grid
-
-    @property
-    def domain(self) -> tuple[int, ...]:
-        """``(nz, ny, nx)`` of the volume."""
-        return self._grid.shape
 
     @property
     def range(self) -> tuple[int, ...]:
