@@ -10,6 +10,9 @@ import pytest
 # Before anything imports Triton: its kernels run on the CPU. On a GPU: TRITON_INTERPRET=0.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Before anything imports numba: its waiting threads leave the cores to the browser and the servers.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

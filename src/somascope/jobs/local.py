@@ -23,6 +23,10 @@ from somascope.jobs.drive import GRACE, Place, drive
 from somascope.jobs.leases import LEASE, Leases
 from somascope.jobs.store import Jobs
 
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Threads that wait for each other sleep: where more processes work than there are cores, threads
+that spin at the end of each step keep those that they wait for from running."""
+
 _LINE = 4000
 """Characters of a log line that are kept."""
 
@@ -53,7 +57,7 @@ class ChildProcess:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**WAITING, **os.environ, "PYTHONUNBUFFERED": "1"},
         )
         for target in (_read_messages, _read_lines):
             threading.Thread(

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from somascope.jobs.local import WAITING
 from somascope.server.decode.pool import environment
 from somascope.server.decode.tasks import HEAD
 
 MODULE = "somascope.server.live.worker"
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-"""Threads that wait for each other sleep. A frame has many short stages: on a busy machine threads
-that spin at the end of each keep those that they wait for from running, and cost ten times more."""
 IN_FLIGHT = 2
 """Frames between capture and the browser's screen."""
 MOST_TEXT = 1 << 20
