@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,27 +19,8 @@ from somascope.core.errors import (
 from somascope.core.finding import Box, Label, Mask, Measurement
 from somascope.core.image import Image
 from somascope.core.progress import QUIET, Progress
+from somascope.io.dicom_files import HEAD, DicomFiles
 from somascope.io.report import ReadReport
-
-HEAD = 4096
-"""How many bytes of a file a reader is shown."""
-
-_SEGMENTATION = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[47][^.0-9]")
-"""SOP Class UIDs of Segmentation and Label Map Segmentation (PS3.4 B.5)."""
-
-_RAW = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66[^.0-9]")
-"""SOP Class UID of Raw Data Storage."""
-
-_REPORT = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[0-9]+")
-"""SOP Class UIDs of structured reports."""
-
-_TOMO = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.20[^.0-9]")
-"""SOP Class UID of Nuclear Medicine images, among them the projections of SPECT."""
-
-_PROJECTION = b"\x29\x70\x10\x10"
-"""(7029,1010), which DICOM-CT-PD has and no image."""
-_PIXELS = b"\xe0\x7f\x10\x00"
-"""(7FE0,0010): the header ends within the first bytes, nothing is hidden behind them."""
 
 
 @runtime_checkable
@@ -200,12 +180,7 @@ def read_all(
             files.append(root)
         else:
             raise NotFound(f"there is no file or folder {str(root)!r}")
-    dicom: list[Path] = []
-    segmentations: list[Path] = []
-    raw: list[Path] = []
-    reports: list[Path] = []
-    maybe: list[Path] = []
-    turns: list[Path] = []
+    found = DicomFiles()
     others: list[tuple[Path, bytes]] = []
     for file in files:
         try:
@@ -215,28 +190,12 @@ def read_all(
             report.problem(file.name, error)
             continue
         if is_dicom(head):
-            if _SEGMENTATION.search(head):
-                segmentations.append(file)
-            elif _RAW.search(head):
-                raw.append(file)
-            elif _REPORT.search(head):
-                reports.append(file)
-            elif _PROJECTION in head or (_PIXELS not in head and len(head) == HEAD):
-                maybe.append(file)
-            else:
-                dicom.append(file)
-            if _TOMO.search(head):
-                turns.append(file)
+            found.add(file, head)
         else:
             others.append((file, head))
     whole = len(files) > 1
-    if dicom or segmentations or raw or reports or maybe:
-        part = Progress(lambda f, m: progress(0.8 * f, m))
-        rest = {*dicom, *_raw(raw, report, series), *_projections(maybe, report, series)}
-        rest |= set(_reports(reports, report, series))
-        dicom = [file for file in files if file in rest]
-        _turns(turns, report, series)
-        report.add(_dicom(dicom, segmentations, series, part))
+    part = Progress(lambda f, m: progress(0.8 * f, m))
+    dicom = found.read(report, series=series, progress=part)
     if series is not None:
         others = []
     others = _without_pairs(others)
@@ -260,107 +219,6 @@ def _without_pairs(files: list[tuple[Path, bytes]]) -> list[tuple[Path, bytes]]:
 
 def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
-
-
-def _raw(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
-    """Put raw data into the report; the files that only mention raw data."""
-    from somascope.io.dicom.header import scan
-    from somascope.io.dicom.iods import RAW
-    from somascope.io.dicom.raw import read as read_raw
-
-    rest: list[Path] = []
-    for file in files:
-        try:
-            if scan(file).sop_class != RAW.sop_class:
-                rest.append(file)
-                continue
-            found = read_raw(file)
-        except (SomascopeError, OSError) as error:
-            report.problem(file.name, error)
-        else:
-            if series in (None, found.attributes.get("SeriesInstanceUID")):
-                report.acquisitions.append(found)
-    return rest
-
-
-def _reports(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
-    """Put findings, and what reports say beside them, into the report; all other files."""
-    from somascope.io.dicom.sr_read import read as read_report
-
-    rest: list[Path] = []
-    for file in files:
-        try:
-            found = read_report(file)
-        except UnsupportedFormat:
-            rest.append(file)  # it only mentions a report
-        except (SomascopeError, OSError) as error:
-            report.problem(file.name, error)
-        else:
-            if series in (None, found.series):
-                report.findings += found.findings
-                report.problems += [(file.name, note) for note in found.notes]
-    return rest
-
-
-def _projections(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
-    """Put DICOM-CT-PD projections, folder by folder, into the report; all other files."""
-    from somascope.io.raw import ct_pd
-
-    folders: dict[Path, list[Path]] = {}
-    rest: list[Path] = []
-    for file in files:
-        (folders.setdefault(file.parent, []) if ct_pd.is_projection(file) else rest).append(file)
-    for folder, parts in folders.items():
-        try:
-            found = ct_pd.read(parts)
-        except (SomascopeError, OSError) as error:
-            report.problem(folder.name, error)
-        else:
-            if series in (None, found.attributes.get("SeriesInstanceUID")):
-                report.acquisitions.append(found)
-    return rest
-
-
-def _turns(files: list[Path], report: ReadReport, series: str | None) -> None:
-    """Add the scans that SPECT projections are; as pictures, their images read them too."""
-    from somascope.io.raw import nm
-
-    for file in files:
-        try:
-            if not nm.is_tomo(file):
-                continue
-            found = nm.read(file)
-        except (SomascopeError, OSError) as error:
-            report.problem(f"{file.name} as a SPECT scan", error)
-        else:
-            report.acquisitions += [
-                a for a in found if series in (None, a.attributes.get("SeriesInstanceUID"))
-            ]
-
-
-def _dicom(
-    files: list[Path], segmentations: list[Path], series: str | None, progress: Progress
-) -> ReadReport:
-    from somascope.io.dicom.seg_read import read as read_mask
-    from somascope.io.dicom.series import volumes
-
-    report = ReadReport()
-    rest = list(files)
-    for file in segmentations:
-        try:
-            mask = read_mask(file)
-        except UnsupportedFormat:
-            rest.append(file)  # it only mentions a segmentation
-        except (SomascopeError, OSError) as error:
-            report.problem(file.name, error)
-        else:
-            if series in (None, mask.attributes.get("SeriesInstanceUID")):
-                report.masks.append(mask)
-    if rest:
-        images, problems = volumes(rest, progress=progress, series=series)
-        report.images += images
-        report.problems += [(str(name), str(reason)) for name, reason in problems]
-    return report
 
 
 def _others(
