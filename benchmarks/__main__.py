@@ -18,6 +18,34 @@ NAMES = {
     "web": ("benchmarks.server.web", "DICOMweb frames, QIDO, metadata, series, STOW; peer Orthanc"),
     "header": ("benchmarks.archive.header", "one header pass and metadata JSON; peer pydicom"),
     "process.median": ("benchmarks.process.median", "3^3 and 5^3 on 26 M voxels; peer SciPy"),
+    "process.bilateral": (
+        "benchmarks.process.filters:bilateral",
+        "three dimensions, sigma 1.5; peer SimpleITK",
+    ),
+    "process.clahe": ("benchmarks.process.filters:clahe", "8^3 tiles; peer scikit-image"),
+    "process.components": (
+        "benchmarks.process.filters:components",
+        "26 neighbours; peers SciPy, SimpleITK",
+    ),
+    "process.distance": (
+        "benchmarks.process.filters:distance",
+        "exact, with spacing; peers SciPy, SimpleITK",
+    ),
+    "process.frangi": ("benchmarks.process.filters:frangi", "two scales; peer scikit-image"),
+    "process.gaussian": (
+        "benchmarks.process.filters:gaussian",
+        "sigma 2; peers SciPy, SimpleITK",
+    ),
+    "process.histogram": (
+        "benchmarks.process.filters:histogram",
+        "256 and 4096 bins; peers SciPy, NumPy",
+    ),
+    "process.n4": ("benchmarks.process.filters:n4", "four levels; peer SimpleITK"),
+    "process.nlm": ("benchmarks.process.filters:nlm", "5^3 by 3^3 voxels; peer scikit-image"),
+    "process.resample": (
+        "benchmarks.process.filters:resample",
+        "linear and cubic to 1.5 voxels; peer SciPy, SimpleITK",
+    ),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": (
         "benchmarks.viewer.first_image",
@@ -70,8 +98,9 @@ def machine() -> str:
 
 def lines(name: str, *, small: bool) -> Iterator[dict[str, Any]]:
     """Run one benchmark; each line has all of `KEYS`."""
-    module = importlib.import_module(NAMES[name][0])
-    for measured in module.run(small=small):
+    module, _, function = NAMES[name][0].partition(":")
+    run = getattr(importlib.import_module(module), function or "run")
+    for measured in run(small=small):
         line = {**measured, "machine": machine()}
         missing = [k for k in KEYS if k not in line]
         if missing:
