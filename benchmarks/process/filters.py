@@ -56,7 +56,7 @@ def gaussian(*, small: bool = False) -> Lines:
         given = SimpleITK.GetImageFromArray(v.astype(np.float32))
         peers: dict[str, Callable[[], Array]] = {
             "scipy": lambda v=v: ndimage.gaussian_filter(v, 2.0, output=np.float32),
-            "SimpleITK": lambda given=given: SimpleITK.GetArrayViewFromImage(
+            "SimpleITK": lambda given=given: SimpleITK.GetArrayFromImage(
                 SimpleITK.SmoothingRecursiveGaussian(given, 2.0)
             ),
         }
@@ -83,7 +83,7 @@ def bilateral(*, small: bool = False) -> Lines:
     yield compared(
         "process.bilateral", _case(v, "sigma 1.5 and 100"),
         ours=lambda: filtered(v, space=(1.5, 1.5, 1.5), value=100.0),
-        peer=lambda: SimpleITK.GetArrayViewFromImage(SimpleITK.Bilateral(given, 1.5, 100.0, 200)),
+        peer=lambda: SimpleITK.GetArrayFromImage(SimpleITK.Bilateral(given, 1.5, 100.0, 200)),
         package="SimpleITK", quality=lambda found: abs(float(found[z, y, x]) - exact),
         metric="error of the middle voxel, of 300", rounds=1,
     )  # fmt: skip
@@ -190,7 +190,7 @@ def distance(*, small: bool = False) -> Lines:
         found = SimpleITK.SignedMaurerDistanceMap(
             given, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
         )
-        return np.maximum(SimpleITK.GetArrayViewFromImage(found), 0)
+        return np.maximum(SimpleITK.GetArrayFromImage(found), 0)
 
     for package, peer in (
         ("scipy", lambda: ndimage.distance_transform_edt(mask, spacing)),
@@ -215,7 +215,7 @@ def components(*, small: bool = False) -> Lines:
     given = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
     for package, peer in (
         ("scipy", lambda: ndimage.label(mask, np.ones((3, 3, 3)))[0]),
-        ("SimpleITK", lambda: SimpleITK.GetArrayViewFromImage(
+        ("SimpleITK", lambda: SimpleITK.GetArrayFromImage(
             SimpleITK.ConnectedComponent(given, True))),
     ):  # fmt: skip
         yield compared(
@@ -270,7 +270,7 @@ def resample(*, small: bool = False) -> Lines:
         found = SimpleITK.Resample(
             given, size, SimpleITK.Transform(), interpolator, (x0, y0, z0), (1.5, 1.5, 1.5)
         )
-        return SimpleITK.GetArrayViewFromImage(found)
+        return SimpleITK.GetArrayFromImage(found)
 
     first = np.array([z0, y0, x0])
 
