@@ -46,11 +46,6 @@ def spikes(framewise: Float, limit: float) -> dict[str, Float]:
     return out
 
 
-def global_signal(data: Array, mask: Array) -> Float:
-    """Mean over ``mask`` of each scan, ``(scans,)``."""
-    return data[:, mask].mean(axis=1, dtype=np.float64)
-
-
 def components(
     data: Array, mask: Array, count: int, *, repetition: float, high_pass: float | None = 128.0
 ) -> dict[str, Float]:

@@ -54,11 +54,6 @@ def correlation(courses: Array, with_course: Array) -> Array:
     return np.divide(top, size, out=np.zeros_like(top), where=size > 0)
 
 
-def fisher(r: Array, dof: float) -> Array:
-    """The z of a correlation with ``dof`` degrees of freedom (Fisher's transformation)."""
-    return np.arctanh(np.clip(r, -0.999999, 0.999999)) * np.sqrt(max(dof - 3, 1.0))
-
-
 @operation(SEED)
 def seed(
     run: Image,

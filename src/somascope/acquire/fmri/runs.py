@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from somascope.core import Axis, Image
-from somascope.core.errors import GeometryError, ParameterError
+from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "1": 1.0, "min": 60.0}
@@ -116,12 +116,3 @@ def head_mask(data: Array) -> Array:
     threshold = low + 0.5 * (level - low)
     # Where hardly any voxel is dark (a cropped brain) there is no air to leave out.
     return known & (mean > threshold) if (values <= threshold).mean() > 0.05 else known
-
-
-def same_grid(a: Image, b: Image, operation: str, what: str) -> None:
-    """`GeometryError` unless both lie voxel on voxel."""
-    if not a.grid.allclose(b.grid):
-        raise GeometryError(
-            f"{operation}: {what} is on {b.grid!r} and the run on {a.grid!r}; resample it to the "
-            "run's grid first"
-        )
