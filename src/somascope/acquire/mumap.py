@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from somascope import __version__
 from somascope.acquire.matter import MATERIALS, mass_attenuation
-from somascope.core import Grid, Image, Step
-from somascope.core.errors import GeometryError, ParameterError, UnitError
+from somascope.core import Grid, Image
+from somascope.core.errors import ParameterError, UnitError
 from somascope.core.grid import Array
+from somascope.process import resample as process
 
 UNIT = "/cm"
 """UCUM code of a mu-map: what PET Units call 1CM (PS3.3 C.8.9.1.1.3)."""
@@ -147,43 +147,17 @@ def resample_to(image: Image, grid: Grid, *, fill: float = 0.0) -> Image:
     GeometryError
         The two are in different frames of reference.
     """
-    ours, theirs = image.grid.frame_of_reference, grid.frame_of_reference
-    if ours and theirs and ours != theirs:
-        raise GeometryError(
-            f"the image is in frame of reference {ours} and the grid in {theirs}; register them "
-            "and give the image in the grid's frame"
-        )
-    if image.grid.allclose(grid):
+    if image.grid.allclose(grid) and not _elsewhere(image.grid, grid):
         return replace(image, grid=grid)
-    from scipy.ndimage import map_coordinates
-
-    matrix = np.linalg.inv(image.grid.affine) @ grid.affine
-    steps = np.linalg.norm(matrix[:3, :3], axis=0)
-    points = [np.clip(int(np.ceil(s - 0.25)), 1, 4) for s in steps]
-    volumes = image.data.reshape(-1, *image.grid.shape).astype(np.float32)
-    out = np.zeros((len(volumes), *grid.shape), np.float32)
-    index = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in grid.shape),
-                                 indexing="ij"))  # fmt: skip
-    offsets = [(np.arange(p) + 0.5) / p - 0.5 for p in points]
-    shifts = np.stack(np.meshgrid(*offsets, indexing="ij"), axis=-1).reshape(-1, 3)
-    upper = np.array(image.grid.shape).reshape(3, 1, 1, 1)
-    for shift in shifts:
-        moved = index + shift.reshape(3, 1, 1, 1)
-        place = np.tensordot(matrix[:3, :3], moved, axes=1) + matrix[:3, 3].reshape(3, 1, 1, 1)
-        inside = ((place > -0.5001) & (place < upper - 0.4999)).all(axis=0)
-        for i, volume in enumerate(volumes):
-            found = map_coordinates(volume, place, order=1, mode="nearest")
-            out[i] += np.where(inside, found, np.float32(fill))
-    out /= np.float32(len(shifts))
-    step = Step(
-        "acquire.mumap.resample_to",
-        {"affine": grid.affine.tolist(), "shape": list(grid.shape), "fill": fill},
-        tuple(s.name for s in image.provenance.sources),
-        __version__,
+    return process.resample_to(
+        image.with_data(image.data.astype(np.float32)), grid, fill=fill, average=True
     )
-    return replace(
-        image,
-        data=out.reshape(*image.shape[:-3], *grid.shape),
-        grid=grid,
-        provenance=image.provenance.then(step),
+
+
+def _elsewhere(a: Grid, b: Grid) -> bool:
+    """Whether both name a frame of reference, and not the same."""
+    return bool(
+        a.frame_of_reference
+        and b.frame_of_reference
+        and a.frame_of_reference != b.frame_of_reference
     )
