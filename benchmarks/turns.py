@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -25,7 +26,7 @@ def compared(
     rounds: int,
 ) -> dict[str, Any]:
     """One line: both run in turn, after one warming run each."""
-    peer = ours if peer is None else peer
+    peer = ours if peer is None else quiet(peer)
     good = quality(ours()), quality(peer())
     spent: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(rounds):
@@ -46,3 +47,14 @@ def compared(
         "quality_ours": float(f"{good[0]:.4g}"),
         "quality_peer": float(f"{good[1]:.4g}"),
     }
+
+
+def quiet(peer: Callable[[], Array]) -> Callable[[], Array]:
+    """The peer with its own warnings left unsaid: they depend on the machine and are not ours."""
+
+    def run() -> Array:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return peer()
+
+    return run

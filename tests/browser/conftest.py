@@ -27,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(280))
+            item.add_marker(pytest.mark.flaky(reruns=1))  # one more try for a starved browser
 
 
 def free_port() -> int:

@@ -57,6 +57,7 @@ def test_windows_by_key_and_by_hand(screen: Any) -> None:
 
 def test_flip_rotate_zoom_reset(screen: Any) -> None:
     screen.open("thorax")
+    screen.loaded("stack-0")
     press = screen.page.keyboard.press
     letters = (
         "p => ['t','l','r','b'].map(s => document.querySelector("
