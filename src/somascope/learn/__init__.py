@@ -1,0 +1,1 @@
+"""Learning from examples: the only room with PyTorch."""

@@ -1,0 +1,1 @@
+"""Trained models, run without PyTorch: an ONNX graph, a card, and an engine."""

@@ -1,0 +1,231 @@
+"""The card of a network: what it is, what it may look at, how well it did, and how it is fed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, cast
+
+import numpy as np
+
+from somascope.core import Card, Code, Image
+from somascope.core.errors import CorruptFile, Refused
+from somascope.models.prepare import Preparation
+
+FORMAT = "somascope-model"
+VERSION = 1
+TASKS = ("classify", "detect", "segment", "register")
+COLOURS = (
+    (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),
+    (255, 240, 120), (110, 225, 220), (255, 150, 210),
+)  # fmt: skip
+"""Of the classes in a mask, in turn."""
+
+
+@dataclass(frozen=True)
+class ClassName:
+    """One class in the order of the network's output, and its code."""
+
+    name: str
+    code: Code
+
+    @classmethod
+    def named(cls, name: str) -> ClassName:
+        """A class that no coding scheme is known for: its name is its code, in ``99SOMASCOPE``."""
+        value = "".join(c for c in name if c.isalnum() or c in "-_.")[:16] or "CLASS"
+        return cls(name, Code(value, "99SOMASCOPE", name))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit with its 95 % interval: over ``cases`` cases of ``on``."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    cases: int
+    on: str
+
+
+@dataclass(frozen=True)
+class NetworkCard(Card):
+    """What a network is, the inputs it accepts, and everything needed to run it.
+
+    Parameters
+    ----------
+    classes
+        In the order of the network's output; for ``segment`` without the background, which is
+        output 0.
+    channels
+        1 (gray) or 3 (R, G, B).
+    preparation
+        How an image becomes the network's input.
+    patch
+        Tile ``(z, y, x)`` (``(y, x)`` in 2-D) of segmentation and detection; empty: the whole.
+    overlap
+        Part of a tile that its neighbour sees too.
+    stride
+        Pixels of the input per cell of a detector's map.
+    threshold
+        Least confidence of a box; probability from which the second class of two is said.
+    intensity
+        Smallest and largest value (1st and 99th percentile) that an image may have.
+    temperature
+        Divides the logits, so that probabilities are frequencies (Guo et al., ICML 2017).
+    conformal
+        Miscoverage and the least probability of a class in the prediction set (split conformal);
+        empty where none was computed.
+    sha256
+        Of ``model.onnx``.
+    """
+
+    classes: tuple[ClassName, ...] = ()
+    channels: int = 1
+    preparation: Preparation = Preparation()
+    patch: tuple[int, ...] = ()
+    overlap: float = 0.5
+    stride: int = 1
+    threshold: float = 0.5
+    intensity: tuple[float, float] = (-math.inf, math.inf)
+    temperature: float = 1.0
+    conformal: tuple[float, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    intended_use: str = "Research and teaching. Not for clinical use."
+    limits: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def check(self, image: Image) -> None:
+        """Raise `Refused` naming the first way in which ``image`` is outside this card."""
+        super().check(image)
+        wide = [(a.name, n) for a, n in zip(image.axes, image.shape, strict=False) if n > 1]
+        if [w for w in wide if w != ("channel", 3)]:
+            name, n = wide[0]
+            raise Refused(
+                f"{self.name} reads one picture and this image has {n} along {name!r}; choose one "
+                f"with image.at({name}=0)"
+            )
+        if image.data.dtype.kind == "c":
+            raise Refused(f"{self.name} reads real values and this image is complex; take the "
+                          "magnitude first")  # fmt: skip
+        few = image.data[..., :: max(image.grid.shape[0] // 32, 1), :, :]
+        low, high = (float(v) for v in np.percentile(few.astype(np.float32), (1, 99)))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise Refused(f"{self.name}: the image holds values that are not finite; mend it first")
+        if few.min() == few.max():
+            raise Refused(
+                f"{self.name}: every value of the image is {low:g}; there is nothing to look at"
+            )
+        if low < self.intensity[0] or high > self.intensity[1]:
+            raise Refused(
+                f"{self.name} reads values of {self.intensity[0]:g} to {self.intensity[1]:g}; this "
+                f"image has {low:g} to {high:g}. Give it in the unit of the training images"
+            )
+
+    def declared(self, image: Image) -> Image:
+        """The image under the card's modality where its file cannot say one (PNG, NIfTI, npz)."""
+        kinds = {s.kind for s in image.provenance.sources}
+        if image.modality == "OT" and self.modalities and kinds <= {"file"}:
+            return replace(image, modality=self.modalities[0])
+        return image
+
+    def to_json(self) -> str:
+        """The card as JSON text; infinities are null."""
+        record = asdict(self)
+        record["spacing_mm"] = [_finite(v) for v in self.spacing_mm]
+        record["intensity"] = [_finite(v) for v in self.intensity]
+        record |= {"format": FORMAT, "format_version": VERSION}
+        record["preparation_digest"] = self.preparation.digest()
+        return json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> NetworkCard:
+        """Read what `to_json` wrote; `CorruptFile` names the first field that is wrong."""
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CorruptFile(f"card.json is not JSON ({error})") from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise CorruptFile(f"card.json does not say \"format\": {FORMAT!r}: no model's card")
+        if record.get("format_version") != VERSION:
+            raise CorruptFile(
+                f"card.json is of format version {record.get('format_version')!r} and {VERSION} is "
+                "read here; update Somascope"
+            )
+        return _card(cast("dict[str, Any]", record))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _card(record: dict[str, Any]) -> NetworkCard:
+    known = {f.name for f in fields(NetworkCard)} | {
+        "format", "format_version", "preparation_digest",
+    }  # fmt: skip
+    strange = sorted(set(record) - known)
+    if strange:
+        raise CorruptFile(f"card.json has a field {strange[0]!r} that is not known here")
+    try:
+        low, high = record["spacing_mm"]
+        least, most = record["intensity"]
+        card = NetworkCard(
+            name=_text(record, "name"), version=_text(record, "version"),
+            task=_text(record, "task"), summary=_text(record, "summary"),
+            modalities=tuple(map(str, record["modalities"])),
+            dimensions=int(record["dimensions"]),
+            spacing_mm=(float(low or 0.0), math.inf if high is None else float(high)),
+            licence=_text(record, "licence"), training_data=_text(record, "training_data"),
+            classes=tuple(
+                ClassName(str(c["name"]), Code(**{k: str(v) for k, v in c["code"].items()}))
+                for c in record["classes"]
+            ),
+            channels=int(record["channels"]),
+            preparation=Preparation.from_record(record["preparation"]),
+            patch=tuple(int(n) for n in record["patch"]),
+            overlap=float(record["overlap"]), stride=int(record["stride"]),
+            threshold=float(record["threshold"]),
+            intensity=(
+                -math.inf if least is None else float(least),
+                math.inf if most is None else float(most),
+            ),
+            temperature=float(record["temperature"]),
+            conformal=tuple(float(v) for v in record["conformal"]),
+            metrics=tuple(Metric(**m) for m in record["metrics"]),
+            intended_use=_text(record, "intended_use"),
+            limits=tuple(map(str, record["limits"])),
+            sha256=_text(record, "sha256"),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptFile(
+            f"card.json is incomplete or wrong ({type(error).__name__}: {error})"
+        ) from error
+    _sensible(card, str(record.get("preparation_digest", "")))
+    return card
+
+
+def _text(record: dict[str, Any], name: str) -> str:
+    if not isinstance(record[name], str):
+        raise CorruptFile(f"card.json: {name} is {record[name]!r}; it must be text")
+    return record[name]
+
+
+def _sensible(card: NetworkCard, digest: str) -> None:
+    def demand(fine: object, what: str, value: object) -> None:
+        if not fine:
+            raise CorruptFile(f"card.json: {what} is {value!r}, which no model can have")
+
+    demand(card.task in TASKS, "task", card.task)
+    demand(card.dimensions in (2, 3), "dimensions", card.dimensions)
+    demand(card.channels in (1, 3), "channels", card.channels)
+    demand(len(card.classes) <= 4096, "the number of classes", len(card.classes))
+    demand(card.classes or card.task == "register", "classes", card.classes)
+    demand(len(card.patch) in (0, card.dimensions), "patch", card.patch)
+    demand(all(1 <= n <= 2048 for n in card.patch), "patch", card.patch)
+    demand(0 <= card.overlap <= 0.9, "overlap", card.overlap)
+    demand(1 <= card.stride <= 64, "stride", card.stride)
+    demand(0 <= card.threshold <= 1, "threshold", card.threshold)
+    demand(1e-3 < card.temperature < 1e3, "temperature", card.temperature)
+    demand(len(card.sha256) == 64, "sha256", card.sha256)
+    demand(digest == card.preparation.digest(), "preparation_digest", digest)
