@@ -5,7 +5,8 @@ from pydicom.pixels import apply_windowing
 
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import ParameterError, UnitError
-from somascope.process.mapping import CT_WINDOWS, automatic, voi, window
+from somascope.process.mapping import voi, window
+from somascope.process.windows import CT_WINDOWS, automatic
 
 
 def image(data, **more):

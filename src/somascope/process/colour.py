@@ -11,7 +11,7 @@ from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.process.entries import is_colour, real_values
-from somascope.process.mapping import automatic
+from somascope.process.windows import automatic
 from somascope.process.palettes import palette
 
 Name: TypeAlias = Literal[

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import numpy as np
 
 from somascope.core import Image, Param, operation
-from somascope.core.errors import ParameterError, UnitError
+from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.process.entries import is_colour, real_values
-
-Function: TypeAlias = Literal["linear", "linear_exact", "sigmoid"]
-
-HOUNSFIELD = "[hnsf'U]"
-
-CT_WINDOWS: dict[str, tuple[float, float]] = {
-    "abdomen": (50.0, 400.0),
-    "bone": (400.0, 1800.0),
-    "brain": (40.0, 80.0),
-    "liver": (80.0, 150.0),
-    "lung": (-600.0, 1500.0),
-    "mediastinum": (50.0, 350.0),
-}
-"""Centre and width in HU, as commonly set at CT consoles."""
+from somascope.process.windows import Function, PresetName, chosen
 
 
 def voi(values: Array, centre: float, width: float, *, function: Function = "linear") -> Array:
@@ -54,43 +41,16 @@ def voi(values: Array, centre: float, width: float, *, function: Function = "lin
     return np.nan_to_num(y, copy=False, nan=0.0).astype(np.float32, copy=False)
 
 
-def automatic(image: Image, *, function: Function = "linear") -> tuple[float, float]:
-    """Centre and width for an image that nobody chose a window for.
-
-    The first one in its header (`WindowCenter`, `WindowWidth`) where there is one; otherwise the
-    one that maps the 0.5 and 99.5 percentile of the finite values to black and white.
-    """
-    centre, width = (_first(image.attributes.get(k)) for k in ("WindowCenter", "WindowWidth"))
-    if centre is not None and width is not None and width >= 1:
-        return centre, width
-    values = image.data.reshape(-1)
-    stride = max(values.size // 2_000_003, 1)  # every n-th voxel is enough for a screen
-    values = values[::stride]
-    values = values[np.isfinite(values)]
-    low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)
-    if not high > low:
-        low, high = float(low), float(low) + 1.0
-    if function == "linear":
-        return float(low + high) / 2 + 0.5, float(high - low) + 1.0
-    return float(low + high) / 2, float(high - low)
-
-
-def _first(value: Any) -> float | None:
-    if isinstance(value, (list, tuple)):
-        value = value[0] if value else None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
 @operation("process.window")
 def window(
     image: Image,
     *,
     preset: Annotated[
-        Literal["auto", "abdomen", "bone", "brain", "liver", "lung", "mediastinum"],
-        Param("Window to use where centre and width are not given; the named ones are for CT"),
+        PresetName,
+        Param(
+            "Window to use where centre and width are not given: automatic, all values, or one "
+            "by name for images in its unit (HU, SUV, mm2/s, ms)"
+        ),
     ] = "auto",
     centre: Annotated[float | None, Param("Value in the middle, in the image's unit")] = None,
     width: Annotated[
@@ -119,15 +79,7 @@ def window(
             f"process.window: centre is {centre} and width is {width}; give both, or neither"
         )
     if centre is None or width is None:
-        if preset == "auto":
-            centre, width = automatic(image, function=function)
-        elif image.unit != HOUNSFIELD:
-            raise UnitError(
-                f"the {preset} window is in Hounsfield units and this image is in {image.unit!r}; "
-                "give centre and width"
-            )
-        else:
-            centre, width = CT_WINDOWS[preset]
+        centre, width = chosen(image, preset, function=function)
     data = _mapped(image.data, centre, width, function=function, byte=output == "byte")
     shown: tuple[float, float] = (128.0, 256.0) if output == "byte" else (0.5, 1.0)
     attributes = {

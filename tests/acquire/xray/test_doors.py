@@ -15,7 +15,7 @@ from somascope.phantoms import thorax_ct, thorax_grid
 from tests.acquire.xray.conftest import SMALL
 
 PUBLISHED = {
-    "collimation", "correct", "dual_energy", "exposure_index", "gridlines", "gsdf", "musica",
+    "collimation", "correct", "dual_energy", "exposure_index", "gridlines", "musica",
     "present", "radiograph", "scatter", "simulate", "tomosynthesis", "mtf", "nps", "dqe",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`acquire.xray.gsdf`: P-values as a calibrated display shows them (DICOM PS3.14).
+"""P-values as a calibrated display shows them (DICOM PS3.14).
 
 Equal steps of P-value are equal numbers of just noticeable differences between the display's
 darkest and brightest luminance.
@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 from somascope.core import Image, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Float
+from somascope.process.counting import extremes
+from somascope.process.entries import is_colour, real_values
+from somascope.process.windows import from_header
 
 FIRST, LAST = 1.0, 1023.0
 """Indices of the function: 0.05 to 3993 cd/m2."""
@@ -69,7 +72,7 @@ def p_value_luminance(p: ArrayLike, *, bits: int, minimum: float, maximum: float
     return luminance(np.clip(first + share * (last - first), FIRST, LAST))
 
 
-@operation("acquire.xray.gsdf")
+@operation("process.gsdf")
 def gsdf(
     image: Image,
     *,
@@ -94,9 +97,14 @@ def gsdf(
     the lowest and highest P-value. Result float32 in cd/m2 (unit ``cd/m2``), ambient light
     included, or uint8 driving levels.
     """
-    from somascope.acquire.xray.facts import real_plane
-
-    real_plane(image, "acquire.xray.gsdf")
+    real_values(image, "process.gsdf")
+    if is_colour(image):
+        raise ParameterError("process.gsdf shows P-values and this image is in colour")
+    if np.isnan(image.data).any():
+        raise ParameterError(
+            "process.gsdf: the image has missing values (NaN), which no display shows; window it "
+            "with process.p_values first"
+        )
     low, high = _p_range(image)
     share = np.clip((image.data.astype(np.float64) - low) / (high - low), 0.0, 1.0)
     if image.attributes.get("PhotometricInterpretation") == "MONOCHROME1":
@@ -109,14 +117,13 @@ def gsdf(
 
 
 def _p_range(image: Image) -> tuple[float, float]:
-    centre, width = (image.attributes.get(k) for k in ("WindowCenter", "WindowWidth"))
-    try:
-        c, w = float(centre), float(width)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        if image.data.dtype.kind in "ui":
-            info = np.iinfo(image.data.dtype)
-            return float(info.min), float(info.max)
-        low, high = float(image.data.min()), float(image.data.max())
-        return (low, high) if high > low else (low, low + 1.0)
-    # LINEAR of PS3.3 C.11.2.1.2: the first and the last value of the window.
-    return c - 0.5 - (w - 1) / 2, c - 0.5 + (w - 1) / 2
+    given = from_header(image.attributes)
+    if given is not None:
+        c, w = given
+        # LINEAR of PS3.3 C.11.2.1.2: the first and the last value of the window.
+        return c - 0.5 - (w - 1) / 2, max(c - 0.5 + (w - 1) / 2, c - 0.5 - (w - 1) / 2 + 1e-9)
+    if image.data.dtype.kind in "ui":
+        info = np.iinfo(image.data.dtype)
+        return float(info.min), float(info.max)
+    low, high = extremes(np.ascontiguousarray(image.data).reshape(-1))
+    return (low, high) if high > low else (low, low + 1.0)

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from somascope.acquire.xray.gsdf import gsdf, jnd_index, luminance, p_value_luminance
+from somascope.process.gsdf import gsdf, jnd_index, luminance, p_value_luminance
 from somascope.core import Grid, Image
 from somascope.core.errors import ParameterError
 
