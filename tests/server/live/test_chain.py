@@ -24,7 +24,7 @@ def picture(values, spacing=(1.0, 0.5, 0.5)):
         ([{"operation": "process.lee", "params": 3}], ParameterError, "each step"),
         ([{"operation": "process.lee"}] * 9, ParameterError, "at most 8"),
         ([{"operation": "process.nothing"}], NotFound, "process.nothing"),
-        ([{"operation": "acquire.ct.fbp"}], ParameterError, "no operation on frames"),
+        ([{"operation": "acquire.ct.fbp"}], ParameterError, "no operation on images"),
         ([{"operation": "process.lee", "params": {"size": 4}}], ParameterError, "size"),
         ([{"operation": "process.gaussian", "params": {"sigma": -1}}], ParameterError, "sigma"),
         ([{"operation": "process.gaussian", "params": {"what": 1}}], ParameterError, "what"),

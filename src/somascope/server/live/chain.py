@@ -1,77 +1,27 @@
-"""A chain of operations on frames: what is allowed in it, and each step's time."""
+"""A chain of operations on frames: each step's time, and frames of bounded size."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from somascope.core import Image, Operation
-from somascope.core.errors import GeometryError, ParameterError
-from somascope.core.registry import get_operation, operation_names
+from somascope.core import Image
+from somascope.core.errors import GeometryError
+from somascope.process.chain import ChainStep, names, parse
 
-MOST_STEPS = 8
+__all__ = ["MOST_PIXELS", "ChainStep", "names", "parse", "run", "small"]
+
 MOST_PIXELS = 1024 * 1024
 """Of one frame, at every stage."""
-FIRST = "process."
-"""Operations that turn images into images begin with this."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """An operation with its validated parameters."""
-
-    operation: Operation
-    params: Mapping[str, Any]
-
-
-def names() -> list[str]:
-    """Operations that a chain may hold: one image in, one image out."""
-    return [n for n in operation_names() if n.startswith(FIRST) and _fits(get_operation(n))]
-
-
-def _fits(operation: Operation) -> bool:
-    return [noun for _, noun in operation.inputs] == ["Image"] and operation.output == "Image"
-
-
-def parse(items: Any) -> tuple[Step, ...]:
-    """The steps of ``[{"operation": name, "params": {...}}, ...]``.
-
-    Raises
-    ------
-    ParameterError
-        Another form, too many steps, an operation that does not fit, or a wrong parameter.
-    NotFound
-        No such operation.
-    """
-    if not isinstance(items, Sequence) or isinstance(items, (str, bytes)):
-        raise ParameterError("a chain is a list of {operation, params}")
-    if len(items) > MOST_STEPS:
-        raise ParameterError(f"a chain of {len(items)} steps; at most {MOST_STEPS} are run live")
-    steps: list[Step] = []
-    for item in items:
-        name = item.get("operation") if isinstance(item, Mapping) else None
-        params = item.get("params", {}) if isinstance(item, Mapping) else None
-        if not isinstance(name, str) or not isinstance(params, Mapping):
-            raise ParameterError("each step of a chain is {operation: name, params: {...}}")
-        if not name.startswith(FIRST):
-            raise ParameterError(f"{name[:60]!r} is no operation on frames; they begin {FIRST}")
-        operation = get_operation(name)
-        if not _fits(operation):
-            raise ParameterError(f"{name} does not make one image of one image")
-        steps.append(Step(operation, operation.validate(params)))
-    return tuple(steps)
-
-
-def run(image: Image, steps: Sequence[Step], stages: dict[str, float]) -> Image:
+def run(image: Image, steps: Sequence[ChainStep], stages: dict[str, float]) -> Image:
     """The frame after all steps; their milliseconds go into ``stages``, in order."""
     for number, step in enumerate(steps):
         began = time.perf_counter()
         image = step.operation.function(image, **step.params)
         small(image, step.operation.name)
-        name = step.operation.name.removeprefix(FIRST)
-        key = name if name not in stages else f"{name} {number + 1}"
+        key = step.name if step.name not in stages else f"{step.name} {number + 1}"
         stages[key] = (time.perf_counter() - began) * 1e3
     return image
 

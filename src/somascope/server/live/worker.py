@@ -80,7 +80,7 @@ class Player:
     def __init__(self, source: Source, *, rate: float, answers: IO[bytes]) -> None:
         self.source = source
         self.rate = rate
-        self.steps: tuple[chain.Step, ...] = ()
+        self.steps: tuple[chain.ChainStep, ...] = ()
         self.display = Display()
         self.credits = 0
         self.frozen = False
@@ -92,7 +92,7 @@ class Player:
         self._before: Image | None = None
         self._warm: set[str] = set()
 
-    def change(self, steps: tuple[chain.Step, ...]) -> None:
+    def change(self, steps: tuple[chain.ChainStep, ...]) -> None:
         """Run another chain from now on.
 
         Code that is compiled when first used is compiled here, before a frame is captured: else
