@@ -6,9 +6,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from somascope.process.gsdf import gsdf, jnd_index, luminance, p_value_luminance
 from somascope.core import Grid, Image
 from somascope.core.errors import ParameterError
+from somascope.process.gsdf import gsdf, jnd_index, luminance, p_value_luminance
 
 
 # PS3.14 annex B: j and L(j) in cd/m2.

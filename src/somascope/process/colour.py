@@ -11,8 +11,8 @@ from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.process.entries import is_colour, real_values
-from somascope.process.windows import automatic
 from somascope.process.palettes import palette
+from somascope.process.windows import automatic
 
 Name: TypeAlias = Literal[
     "grey", "ember", "lagoon", "tide", "grey_inverted", "hot_iron", "pet", "hot_metal_blue",
