@@ -10,9 +10,6 @@ from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.grid import Array
 from somascope.process.entries import each_volume, is_colour, like
 
-TRUNCATE = 4.0
-"""The kernel ends at this many standard deviations."""
-
 
 def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
     """Gaussian of ``sigma`` voxels along (z, y, x); NaN voxels are left out and stay NaN.
@@ -32,18 +29,9 @@ def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
 
 
 def _smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
-    from somascope.process.separable import convolve
+    from somascope.process.separable import convolve, gaussians
 
-    kernels = [np.ones(1)] * 3
-    for axis, s in enumerate(sigma):
-        if s <= 0 or volume.shape[axis] == 1:
-            continue
-        radius = max(int(TRUNCATE * s + 0.5), 1)
-        offset = np.arange(-radius, radius + 1)
-        kernel = np.exp(-0.5 * (offset / s) ** 2)
-        kernels[axis] = kernel / kernel.sum()
-    kz, ky, kx = kernels
-    return convolve(volume, (kz, ky, kx))
+    return convolve(volume, gaussians(volume.shape, sigma))
 
 
 @operation("process.gaussian")

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy.typing import DTypeLike
 
 from somascope.core.grid import Array
 
+TRUNCATE = 4.0
+"""A Gaussian ends at this many standard deviations."""
+
 COLUMNS = 512
-"""Voxels of a row taken together along z."""
+"""Columns taken together along z."""
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True)
@@ -65,78 +69,146 @@ def _along_x(volume: Array, index: Array, weight: Array, out: Array) -> None:
 
 @numba.njit(fastmath=True, cache=True)
 def _weighted(rows: Array, first: int, kernel: Array, out: Array) -> None:
-    """``out <- sum_k kernel[k] rows[first + k]``, four rows to a pass: fewer loads and stores."""
-    n, taps = out.size, kernel.size
-    whole = taps // 4 * 4
-    out[:] = 0
-    for k in range(0, whole, 4):
-        a, b, c, d = kernel[k], kernel[k + 1], kernel[k + 2], kernel[k + 3]
-        p, q = rows[first + k], rows[first + k + 1]
-        r, s = rows[first + k + 2], rows[first + k + 3]
+    """``out <- sum_k kernel[k] rows[first + k]`` of a symmetric kernel: two pairs to a pass."""
+    n, r = out.size, kernel.size // 2
+    middle = first + r
+    own, a = rows[middle], kernel[r]
+    if r % 2:
+        p, q, b = rows[middle - 1], rows[middle + 1], kernel[r + 1]
         for x in range(n):
-            out[x] += a * p[x] + b * q[x] + c * r[x] + d * s[x]
-    for k in range(whole, taps):
-        a, p = kernel[k], rows[first + k]
+            out[x] = a * own[x] + b * (p[x] + q[x])
+    else:
         for x in range(n):
-            out[x] += a * p[x]
+            out[x] = a * own[x]
+    for k in range(1 + r % 2, r, 2):
+        a, p, q = kernel[r + k], rows[middle - k], rows[middle + k]
+        b, s, t = kernel[r + k + 1], rows[middle - k - 1], rows[middle + k + 1]
+        for x in range(n):
+            out[x] += a * (p[x] + q[x]) + b * (s[x] + t[x])
 
 
 @numba.njit(fastmath=True, cache=True)
 def _across(row: Array, kernel: Array, out: Array) -> None:
-    """``out[x] <- sum_k kernel[k] row[x + k]``."""
-    n, taps = out.size, kernel.size
-    whole = taps // 4 * 4
-    out[:] = 0
-    for k in range(0, whole, 4):
-        a, b, c, d = kernel[k], kernel[k + 1], kernel[k + 2], kernel[k + 3]
-        p, q, r, s = row[k : k + n], row[k + 1 :], row[k + 2 :], row[k + 3 :]
+    """``out[x] <- sum_k kernel[k] row[x + k]`` of a symmetric kernel."""
+    n, r = out.size, kernel.size // 2
+    own, a = row[r:], kernel[r]
+    if r % 2:
+        p, q, b = row[r - 1 :], row[r + 1 :], kernel[r + 1]
         for x in range(n):
-            out[x] += a * p[x] + b * q[x] + c * r[x] + d * s[x]
-    for k in range(whole, taps):
-        a, p = kernel[k], row[k : k + n]
+            out[x] = a * own[x] + b * (p[x] + q[x])
+    else:
         for x in range(n):
-            out[x] += a * p[x]
+            out[x] = a * own[x]
+    for k in range(1 + r % 2, r, 2):
+        a, p, q = kernel[r + k], row[r - k :], row[r + k :]
+        b, s, t = kernel[r + k + 1], row[r - k - 1 :], row[r + k + 1 :]
+        for x in range(n):
+            out[x] += a * (p[x] + q[x]) + b * (s[x] + t[x])
+
+
+@numba.njit(nogil=True, cache=True)
+def _plane(
+    source: Array, ky: Array, kx: Array, by: Array, bx: Array, plane: Array, row: Array, out: Array
+) -> None:  # fmt: skip
+    """One plane along x and y: it stays in the cache between the two."""
+    ny, nx = source.shape
+    reach, side = (by.size - ny) // 2, (bx.size - nx) // 2
+    for y in range(ny):
+        if kx.size > 1:
+            for i in range(side):
+                row[i] = source[y, bx[i]]
+                row[side + nx + i] = source[y, bx[side + nx + i]]
+            row[side : side + nx] = source[y]
+            _across(row, kx, plane[y + reach])
+        else:
+            plane[y + reach] = source[y]
+    for i in range(reach):
+        plane[i] = plane[by[i] + reach]
+        plane[ny + reach + i] = plane[by[ny + reach + i] + reach]
+    for y in range(ny):
+        _weighted(plane, y, ky, out[y])
+
+
+@numba.njit(nogil=True, cache=True)
+def _stack(lines: Array, kernel: Array, border: Array, x0: int, rows: Array) -> None:
+    """Along z in place, for some columns: what lies over one another is copied together.
+
+    They lie a power of two apart as often as not, where a cache has no room for them all.
+    """
+    m = rows.shape[1]
+    for i in range(border.size):
+        rows[i] = lines[border[i], x0 : x0 + m]
+    for z in range(lines.shape[0]):
+        _weighted(rows, z, kernel, lines[z, x0 : x0 + m])
 
 
 @numba.njit(parallel=True, cache=True)
 def _within(volume: Array, ky: Array, kx: Array, by: Array, bx: Array, out: Array) -> None:
-    """Along x and y, plane by plane: a plane stays in the cache between the two."""
-    nz, ny, nx = volume.shape
+    """Along x and y, plane by plane."""
+    nz, _, nx = volume.shape
     for z in numba.prange(nz):
         plane = np.empty((by.size, nx), out.dtype)
         row = np.empty(bx.size, out.dtype)
-        reach = (by.size - ny) // 2
-        for y in range(ny):
-            if kx.size > 1:
-                for i in range(bx.size):
-                    row[i] = volume[z, y, bx[i]]
-                _across(row, kx, plane[y + reach])
-            else:
-                plane[y + reach] = volume[z, y]
-        for i in range(reach):
-            plane[i] = plane[by[i] + reach]
-            plane[ny + reach + i] = plane[by[ny + reach + i] + reach]
-        for y in range(ny):
-            _weighted(plane, y, ky, out[z, y])
+        _plane(volume[z], ky, kx, by, bx, plane, row, out[z])
 
 
 @numba.njit(parallel=True, cache=True)
 def _through(volume: Array, kernel: Array, border: Array) -> None:
-    """Along z in place: the rows over one another are copied together, so no plane is read twice.
+    """Along z in place, so that no plane is read twice."""
+    nz, ny, nx = volume.shape
+    lines = volume.reshape(nz, ny * nx)
+    for j in numba.prange((ny * nx + COLUMNS - 1) // COLUMNS):
+        x0 = j * COLUMNS
+        rows = np.empty((border.size, min(COLUMNS, ny * nx - x0)), volume.dtype)
+        _stack(lines, kernel, border, x0, rows)
 
-    They lie a power of two apart as often as not, where a cache has no room for them all.
+
+@numba.njit(nogil=True, cache=True)
+def convolve_into(
+    volume: Array, kz: Array, ky: Array, kx: Array, bz: Array, by: Array, bx: Array, out: Array
+) -> None:  # fmt: skip
+    """`convolve` on the calling thread, for callers that share out whole volumes themselves.
+
+    Kernels and borders as `prepared` gives them; ``out`` has the volume's shape and type.
     """
     nz, ny, nx = volume.shape
-    parts = (nx + COLUMNS - 1) // COLUMNS
-    for j in numba.prange(ny * parts):
-        y = j // parts
-        x0 = (j - y * parts) * COLUMNS
-        m = min(COLUMNS, nx - x0)
-        rows = np.empty((border.size, m), volume.dtype)
-        for i in range(border.size):
-            rows[i] = volume[border[i], y, x0 : x0 + m]
-        for z in range(nz):
-            _weighted(rows, z, kernel, volume[z, y, x0 : x0 + m])
+    plane = np.empty((by.size, nx), out.dtype)
+    row = np.empty(bx.size, out.dtype)
+    for z in range(nz):
+        _plane(volume[z], ky, kx, by, bx, plane, row, out[z])
+    if kz.size == 1:
+        return
+    lines = out.reshape(nz, ny * nx)
+    for x0 in range(0, ny * nx, COLUMNS):
+        rows = np.empty((bz.size, min(COLUMNS, ny * nx - x0)), out.dtype)
+        _stack(lines, kz, bz, x0, rows)
+
+
+def gaussians(shape: tuple[int, ...], sigma: tuple[float, ...]) -> tuple[Array, Array, Array]:
+    """Sampled Gaussians of ``sigma`` voxels along (z, y, x), each of sum 1.
+
+    An axis of one voxel, or with a sigma of 0, has the kernel ``[1]``.
+    """
+    kernels = [np.ones(1)] * 3
+    for axis, s in enumerate(sigma):
+        if s > 0 and shape[axis] > 1:
+            radius = max(int(TRUNCATE * s + 0.5), 1)
+            kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / s) ** 2)
+            kernels[axis] = kernel / kernel.sum()
+    kz, ky, kx = kernels
+    return kz, ky, kx
+
+
+def prepared(
+    shape: tuple[int, ...], kernels: tuple[Array, Array, Array], kind: DTypeLike
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Kernels of type ``kind`` and mirrored indices: what `convolve_into` takes, z y x z y x."""
+    kz, ky, kx = (np.ascontiguousarray(k, dtype=kind) for k in kernels)
+    bz, by, bx = (
+        reflect(np.arange(-(k.size // 2), n + k.size // 2), n).astype(np.int32)
+        for k, n in zip((kz, ky, kx), shape, strict=True)
+    )
+    return kz, ky, kx, bz, by, bx
 
 
 def convolve(volume: Array, kernels: tuple[Array, Array, Array]) -> Array:
@@ -145,11 +217,7 @@ def convolve(volume: Array, kernels: tuple[Array, Array, Array]) -> Array:
     ``volume`` is ``(nz, ny, nx)`` float32 or float64, each kernel ``(2 r + 1,)``; one of length 1
     leaves its axis alone. Two passes over the memory: x and y together, then z.
     """
-    kz, ky, kx = (np.ascontiguousarray(k, dtype=volume.dtype) for k in kernels)
-    bz, by, bx = (
-        reflect(np.arange(-(k.size // 2), n + k.size // 2), n).astype(np.int32)
-        for k, n in zip((kz, ky, kx), volume.shape, strict=True)
-    )
+    kz, ky, kx, bz, by, bx = prepared(volume.shape, kernels, volume.dtype)
     out = np.empty(volume.shape, volume.dtype)
     _within(np.ascontiguousarray(volume), ky, kx, by, bx, out)
     if kz.size > 1:
