@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -83,7 +83,7 @@ class NetworkCard(Card):
 
     classes: tuple[ClassName, ...] = ()
     channels: int = 1
-    preparation: Preparation = Preparation()
+    preparation: Preparation = field(default_factory=Preparation)
     patch: tuple[int, ...] = ()
     overlap: float = 0.5
     stride: int = 1
@@ -147,7 +147,7 @@ class NetworkCard(Card):
         except (ValueError, RecursionError) as error:
             raise CorruptFile(f"card.json is not JSON ({error})") from error
         if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise CorruptFile(f"card.json does not say \"format\": {FORMAT!r}: no model's card")
+            raise CorruptFile(f'card.json does not say "format": {FORMAT!r}: no model\'s card')
         if record.get("format_version") != VERSION:
             raise CorruptFile(
                 f"card.json is of format version {record.get('format_version')!r} and {VERSION} is "

@@ -108,9 +108,7 @@ def oriented(image: Image) -> Image:
 def padded(image: Image, shape: tuple[int, int, int]) -> Image:
     """In the middle of a larger lattice; zeros around (the smallest value for signed data)."""
     before = [max(n - m, 0) // 2 for n, m in zip(shape, image.grid.shape, strict=True)]
-    after = [
-        max(n - m, 0) - b for n, m, b in zip(shape, image.grid.shape, before, strict=True)
-    ]
+    after = [max(n - m, 0) - b for n, m, b in zip(shape, image.grid.shape, before, strict=True)]
     if not any(before) and not any(after):
         return image
     lead = image.data.ndim - 3

@@ -1,0 +1,56 @@
+"""Data sets as they are published: told from what is there, never from a flag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from somascope.core.errors import NotFound, ParameterError, UnsupportedFormat
+from somascope.learn.datasets.cases import Case, Dataset, parted, patients
+
+__all__ = ["Case", "Dataset", "open_dataset", "parted", "patients"]
+
+TASKS = ("classify", "detect", "segment", "register")
+
+
+def open_dataset(path: str | Path, task: str) -> Dataset:
+    """The cases behind a path, for one of ``classify detect segment register``.
+
+    ========== =================================================================================
+    classify   MedMNIST npz; one folder per class
+    segment    ``dataset.json`` of the Decathlon or nnU-Net; folders ``images`` and ``labels``
+    detect     Pascal VOC (``Annotations``, ``JPEGImages``); COCO JSON
+    register   CSV with ``fixed,moving``; what ``segment`` reads, each case with the next
+    ========== =================================================================================
+
+    Raises
+    ------
+    NotFound
+        Nothing there, or not in one of these forms; the message says what was looked for.
+    """
+    path = Path(path)
+    if task not in TASKS:
+        raise ParameterError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
+    if not path.exists():
+        raise NotFound(f"there is no data set {str(path)!r}")
+    from somascope.learn.datasets import boxes, folders, npz, pairs
+
+    if task == "classify":
+        return npz.read(path) if path.suffix == ".npz" else folders.per_class(_folder(path, task))
+    if task == "segment":
+        return folders.pairs(_folder(path, task))
+    if task == "register":
+        return pairs.listed(path) if path.suffix == ".csv" else pairs.neighbours(
+            folders.pairs(_folder(path, task))
+        )  # fmt: skip
+    if path.suffix == ".json":
+        return boxes.coco(path)
+    found = sorted(_folder(path, task).glob("*.json"))
+    if found and not list(path.rglob("Annotations")):
+        return boxes.coco(found[0])
+    return boxes.voc(path)
+
+
+def _folder(path: Path, task: str) -> Path:
+    if not path.is_dir():
+        raise UnsupportedFormat(f"{path.name} is a file that {task} reads no data set from")
+    return path

@@ -1,0 +1,225 @@
+"""Folders: one per class; images beside label maps; nnU-Net's and the Decathlon's layouts."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somascope.core import Image
+from somascope.core.errors import CorruptFile, NotFound
+from somascope.core.grid import Array
+from somascope.io import read as read_image
+from somascope.learn.datasets.cases import Case, Dataset, patients
+
+IMAGES = ("imagestr", "images", "image", "imgs", "img")
+LABELS = (
+    "labelstr",
+    "labels",
+    "label",
+    "masks",
+    "annotations",
+    "1st_manual",
+    "manual",
+    "gt",
+    "mask",
+)
+REGIONS = ("mask", "masks", "fov", "region")
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
+            ".gif", ".bmp", ".dcm")  # fmt: skip
+
+
+def stem(path: Path) -> str:
+    """The name without its suffix, ``.nii.gz`` in one, and without ``.dcm.png``'s both."""
+    name = path.name
+    lower = name.lower()
+    suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if lower.endswith(s)), "")
+    name = name[: len(name) - len(suffix)]
+    return name[:-4] if name.lower().endswith(".dcm") else name
+
+
+def files(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted, hidden ones left out."""
+    return sorted(
+        p for p in folder.rglob("*")
+        if p.is_file() and p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".")
+    )  # fmt: skip
+
+
+def load(path: Path) -> Image:
+    """One image of a file; GIF and BMP too, in which some label maps are published."""
+    if path.suffix.lower() in (".gif", ".bmp"):
+        from PIL import Image as Pillow
+
+        from somascope.learn.datasets.npz import picture
+
+        with Pillow.open(path, formats=("GIF", "BMP")) as opened:
+            flat = opened.convert("RGB") if opened.mode not in ("L", "1") else opened.convert("L")
+            return picture(np.asarray(flat), path.name)
+    image = read_image(path)
+    if isinstance(image, list):
+        raise CorruptFile(f"{path.name} holds {len(image)} volumes; give one a file")
+    return image
+
+
+def load_mask(path: Path, *, levels: tuple[int, ...]) -> Array:
+    """Class numbers ``(z, y, x)``; ``levels`` are the values in the file, background first."""
+    values = flat(load(path))
+    result = np.zeros(values.shape, np.uint8)
+    for k, level in enumerate(levels[1:], start=1):
+        result[values == level] = k
+    return result
+
+
+def flat(image: Image) -> Array:
+    """Whole numbers ``(z, y, x)``: colours become one number each (R 65536 + G 256 + B)."""
+    data = image.data
+    if data.ndim == 4 and data.shape[0] == 3:
+        r, g, b = (data[i].astype(np.int64) for i in range(3))
+        return np.where((r == g) & (g == b), r, (r << 16) + (g << 8) + b)
+    return np.rint(data.reshape(image.grid.shape)).astype(np.int64)
+
+
+def per_class(root: Path) -> Dataset:
+    """One folder per class; ``train``, ``val``, ``test`` above them are splits."""
+    splits = {s: root / s for s in ("train", "val", "test") if (root / s).is_dir()}
+    tops = splits or {"": root}
+    names = sorted(
+        {d.name for top in tops.values() for d in top.iterdir() if d.is_dir() and files(d)}
+    )
+    found: list[tuple[Path, str, int]] = []
+    for split, top in tops.items():
+        for k, name in enumerate(names):
+            here = [p for p in files(top / name) if not re.search(r"_mask(_\d+)?$", stem(p))]
+            found += [(p, split, k) for p in here]
+    if len(names) < 2 or not found:
+        raise NotFound(f"{root} has no two folders of images; a class is a folder")
+    ids = [str(p.relative_to(root)) for p, _, _ in found]
+    whose = patients([stem(p) for p, _, _ in found])
+    # "benign (1)" and "malignant (1)" are two patients.
+    cases = tuple(
+        Case(i, f"{names[k]} {w}", partial(load, p), split, k)
+        for i, w, (p, split, k) in zip(ids, whose, found, strict=True)
+    )
+    return Dataset(root.name, "classify", tuple(names), cases)
+
+
+def pairs(root: Path) -> Dataset:
+    """Images beside label maps: by ``dataset.json`` (Decathlon, nnU-Net raw), or by names."""
+    described = root / "dataset.json"
+    if described.is_file():
+        return _described(root, json.loads(described.read_text(encoding="utf-8")))
+    found: list[tuple[Path, Path, Path | None, str]] = []
+    for images in sorted(p for p in root.rglob("*") if p.is_dir() and p.name.lower() in IMAGES):
+        found += _beside(images, root)
+    if not found:
+        raise NotFound(f"{root} has no folder 'images' with a folder 'labels' beside it")
+    return _dataset(root.name, found, {}, "OT")
+
+
+def _beside(images: Path, root: Path) -> list[tuple[Path, Path, Path | None, str]]:
+    others = {p.name.lower(): p for p in images.parent.iterdir() if p.is_dir() and p != images}
+    labels = next((others[n] for n in LABELS if n in others), None)
+    if labels is None:
+        return []
+    regions = next((others[n] for n in REGIONS if n in others and others[n] != labels), None)
+    split = {"train": "train", "training": "train", "val": "val", "validation": "val",
+             "test": "test"}.get(images.parent.name.lower(), "")  # fmt: skip
+    if images.parent == root:
+        split = ""
+    truth = _index(labels)
+    region = _index(regions) if regions else {}
+    result: list[tuple[Path, Path, Path | None, str]] = []
+    for path in files(images):
+        key = _match(path, truth)
+        if key is not None:
+            result.append((path, truth[key], region.get(_match(path, region) or ""), split))
+    return result
+
+
+def _index(folder: Path) -> dict[str, Path]:
+    return {stem(p): p for p in files(folder)}
+
+
+def _match(path: Path, there: dict[str, Path]) -> str | None:
+    """The key of the same stem; or of ``stem_mask``; or the only one with the same number."""
+    name = stem(path)
+    for key in (name, f"{name}_mask", f"{name}_label", f"{name}_seg", re.sub(r"_0000$", "", name)):
+        if key in there:
+            return key
+    number = re.search(r"\d+", name)
+    alike = [k for k in there if number and re.search(r"\d+", k)
+             and int(re.search(r"\d+", k)[0]) == int(number[0])]  # fmt: skip # pyright: ignore
+    return alike[0] if len(alike) == 1 else None
+
+
+def _described(root: Path, record: dict[str, Any]) -> Dataset:
+    labels = {str(k): v for k, v in record.get("labels", {}).items()}
+    if labels and all(k.isdigit() for k in labels):  # the Decathlon: number to name
+        names = {int(k): str(v) for k, v in labels.items()}
+    else:  # nnU-Net: name to number
+        names = {int(v): k for k, v in labels.items() if isinstance(v, int)}
+    kinds = record.get("modality") or record.get("channel_names") or {}
+    modality = {"MRI": "MR", "CT": "CT", "PET": "PT"}.get(str(next(iter(kinds.values()), "")), "OT")
+    found: list[tuple[Path, Path, Path | None, str]] = []
+    found += [
+        (root / e["image"], root / e["label"], None, "")
+        for e in record.get("training", [])
+        if isinstance(e, dict)
+    ]
+    if not found:
+        truth = _index(root / "labelsTr")
+        for path in files(root / "imagesTr"):
+            key = _match(path, truth)
+            if key is not None and not re.search(r"_000[1-9]$", stem(path)):
+                found.append((path, truth[key], None, ""))
+    found = [f for f in found if f[0].is_file() and f[1].is_file()]
+    if not found:
+        raise NotFound(f"{root / 'dataset.json'} names no training case that is there")
+    return _dataset(record.get("name") or root.name, found, names, modality)
+
+
+def _dataset(
+    name: str,
+    found: list[tuple[Path, Path, Path | None, str]],
+    names: dict[int, str],
+    modality: str,
+) -> Dataset:
+    levels = sorted(names) if names else _levels([f[1] for f in found])
+    if len(levels) < 2:
+        raise CorruptFile(f"{name}: the label maps hold one value only, {levels}")
+    classes = tuple(names.get(v, f"label {k}") for k, v in enumerate(levels) if k)
+    ids = [stem(f[0]) for f in found]
+    if len(set(ids)) < len(ids):
+        ids = [f"{f[0].parent.name}/{i}" for f, i in zip(found, ids, strict=True)]
+    whose = patients([stem(f[0]) for f in found])
+    cases = tuple(
+        Case(
+            i, w, partial(load, image), split,
+            mask=partial(load_mask, label, levels=tuple(levels)),
+            region=partial(_inside, region) if region else None,
+        )
+        for i, w, (image, label, region, split) in zip(ids, whose, found, strict=True)
+    )  # fmt: skip
+    return Dataset(name, "segment", classes, cases, modality)
+
+
+def _inside(path: Path) -> Array:
+    return flat(load(path)) > 0
+
+
+def _levels(paths: list[Path]) -> list[int]:
+    """Values of the label maps, the most frequent first as background, then by value."""
+    counts: dict[int, int] = {}
+    for path in paths[:20]:
+        values, n = np.unique(flat(load(path)), return_counts=True)
+        for v, c in zip(values.tolist(), n.tolist(), strict=True):
+            counts[v] = counts.get(v, 0) + c
+    if len(counts) > 64:
+        raise CorruptFile(f"{paths[0].name} and others hold {len(counts)} values; no label maps")
+    background = 0 if 0 in counts else max(counts, key=lambda v: counts[v])
+    return [background, *sorted(v for v in counts if v != background)]

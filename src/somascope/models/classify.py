@@ -1,0 +1,66 @@
+"""Classification: logits become calibrated probabilities become a `Label`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from somascope.core import QUIET, Finding, Image, Label, Progress
+from somascope.core.errors import Refused
+from somascope.core.grid import Array
+from somascope.models.card import NetworkCard
+from somascope.models.engine import Engine
+from somascope.models.prepare import prepared
+from somascope.models.seen import history, instances
+
+
+def softmax(logits: Array, *, temperature: float = 1.0, axis: int = -1) -> Array:
+    """Probabilities along ``axis``; float64 inside, so that they add up to one."""
+    x = logits.astype(np.float64) / temperature
+    x = np.exp(x - x.max(axis=axis, keepdims=True))
+    return x / x.sum(axis=axis, keepdims=True)
+
+
+def array(card: NetworkCard, image: Image) -> Array:
+    """The input ``(1, c, y, x)`` or ``(1, c, z, y, x)``."""
+    data = prepared(image, card.preparation, channels=card.channels).data
+    return np.ascontiguousarray(data[None, :, 0] if card.dimensions == 2 else data[None])
+
+
+def probabilities(card: NetworkCard, engine: Engine, image: Image) -> Array:
+    """Calibrated probability of each class, mean of the image and its mirror where trained so."""
+    logits = engine({"image": array(card, image)})[0]
+    if logits.shape != (1, len(card.classes)):
+        raise Refused(
+            f"{card.name} answers {logits.shape} for {len(card.classes)} classes; the card and the "
+            "graph do not belong together"
+        )
+    return softmax(logits[0], temperature=card.temperature)
+
+
+def decided(card: NetworkCard, p: Array) -> int:
+    """The class that is said: of two by the card's threshold, of more the most probable."""
+    if len(p) == 2:
+        return int(p[1] >= card.threshold)
+    return int(p.argmax())
+
+
+def findings(
+    card: NetworkCard, engine: Engine, images: Sequence[Image], *, progress: Progress = QUIET
+) -> list[Finding]:
+    """One `Label` with the probability of every class."""
+    image = images[0]
+    progress(0.1, "prepared")
+    p = probabilities(card, engine, image)
+    best = decided(card, p)
+    return [
+        Label(
+            concept=card.classes[best].code,
+            confidence=float(p[best]),
+            on=instances(image),
+            probabilities={c.name: float(v) for c, v in zip(card.classes, p, strict=True)},
+            provenance=history(card, image),
+            attributes=dict(image.attributes),
+        )
+    ]
