@@ -6,7 +6,7 @@ import pytest
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import GeometryError, NotFound, ParameterError
 from somascope.server.live import chain
-from somascope.server.live.session import merged
+from somascope.server.live.pipe import merged
 from somascope.server.live.sources import Fluoroscopy, film, kinds, make
 from somascope.server.live.worker import Display
 

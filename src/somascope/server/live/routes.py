@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import logging
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,33 +16,13 @@ from somascope.archive import Archive
 from somascope.core.errors import NotFound, ParameterError, SomascopeError
 from somascope.server.live import chain
 from somascope.server.live.session import Play, Session
+from somascope.server.live.sockets import close, listen, tell
 from somascope.server.live.sources import SIZES, kinds
 
 MOST_VIEWS = 4
 """At one time; each has a process of its own."""
-MOST_MESSAGE = 64 << 10
-"""Characters of one message."""
-MESSAGES = 250.0
-"""Per second, for long; a browser sends two per frame."""
 SILENCE = 60.0
 """Seconds after which a page that says nothing is taken to be gone."""
-_LOG = logging.getLogger("somascope.server.live")
-
-
-class Pace:
-    """A bucket of messages that fills with time."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = self._left = rate
-        self._then = time.monotonic()
-
-    def spend(self) -> bool:
-        """Take one; false where there is none left."""
-        now = time.monotonic()
-        self._left = min(self._rate, self._left + (now - self._then) * self._rate)
-        self._then = now
-        self._left -= 1
-        return self._left >= 0
 
 
 def live_router(archive: Archive, *, most: int = MOST_VIEWS, silence: float = SILENCE) -> APIRouter:
@@ -68,7 +46,7 @@ def live_router(archive: Archive, *, most: int = MOST_VIEWS, silence: float = SI
         """Messages in JSON; frames are binary: length, JSON, pixels."""
         await socket.accept()
         if len(open_views) >= most:
-            await _close(socket, 1013, f"{most} live views are open already; close one of them")
+            await close(socket, 1013, f"{most} live views are open already; close one of them")
             return
         view = View(socket, archive, silence=silence)
         open_views.add(view)
@@ -95,32 +73,8 @@ class View:
 
     async def run(self) -> None:
         """Answer messages until the page goes, or says too much."""
-        pace = Pace(MESSAGES)
         try:
-            while True:
-                try:
-                    text = await asyncio.wait_for(self._socket.receive_text(), self._silence)
-                except TimeoutError:
-                    await _close(self._socket, 1001, "nothing was heard from the page")
-                    return
-                except KeyError:  # a binary message
-                    await _close(self._socket, 1003, "messages are JSON text")
-                    return
-                if len(text) > MOST_MESSAGE or not pace.spend():
-                    await _close(self._socket, 1008, "too much at once")
-                    return
-                try:
-                    message = json.loads(text)
-                    if not isinstance(message, dict):
-                        raise ParameterError("a message is a JSON object")
-                    await self._obey(message)
-                except SomascopeError as error:
-                    await self._tell({"kind": "problem", "message": str(error)})
-                except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-                    shown = f"the message cannot be read: {type(error).__name__}"
-                    await self._tell({"kind": "problem", "message": shown})
-        except (WebSocketDisconnect, RuntimeError):  # it closed while we wrote
-            return
+            await listen(self._socket, self._obey, silence=self._silence)
         finally:
             await self._stop()
             if self._saver is not None:
@@ -224,7 +178,7 @@ class View:
             await session.end()
 
     async def _tell(self, said: dict[str, Any]) -> None:
-        await self._socket.send_text(json.dumps(said))
+        await tell(self._socket, said)
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -255,9 +209,3 @@ def _facts(source: str) -> dict[str, Any]:
         "ContentDate": date, "ContentTime": clock, "AcquisitionDate": date,
         "AcquisitionTime": clock, "Manufacturer": "Somascope",
     }  # fmt: skip
-
-
-async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    with contextlib.suppress(RuntimeError):
-        await socket.send_text(json.dumps({"kind": "end", "message": reason}))
-        await socket.close(code, reason)

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -25,9 +24,8 @@ from somascope.core import Image
 from somascope.core.errors import SomascopeError
 from somascope.core.grid import Array
 from somascope.server.decode import cell
-from somascope.server.decode.tasks import HEAD
 from somascope.server.live import chain
-from somascope.server.live.session import merged
+from somascope.server.live.pipe import Commands, tell
 from somascope.server.live.sources import Source, film, make
 
 MEMORY = 6 << 30
@@ -181,45 +179,7 @@ class Player:
 
     def tell(self, said: Mapping[str, Any], data: Any = b"") -> None:
         """Write an answer."""
-        text = json.dumps(said).encode()
-        body = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        for piece in (memoryview(HEAD.pack(len(text), len(body)) + text), body):
-            rest = piece
-            while rest:
-                rest = rest[os.write(self._answers.fileno(), rest) :]
-
-
-class Commands:
-    """Lines from standard input, read by a thread of their own; the newest of each kind waits."""
-
-    def __init__(self, lines: IO[bytes]) -> None:
-        self._lines = lines
-        self._waiting: dict[str, Any] = {}
-        self._news = threading.Condition()
-        self._ended = False
-        threading.Thread(target=self._read, name="commands", daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self._lines:
-            with self._news:
-                merged(self._waiting, json.loads(line))
-                self._news.notify()
-        with self._news:
-            self._ended = True
-            self._news.notify()
-
-    def take(self, seconds: float | None) -> dict[str, Any] | None:
-        """What was asked since the last time; None after ``seconds`` without anything.
-
-        Raises EOFError at the end.
-        """
-        with self._news:
-            if not self._waiting and not self._ended:
-                self._news.wait(seconds)
-            if self._ended:
-                raise EOFError
-            found, self._waiting = self._waiting, {}
-            return found or None
+        tell(self._answers, said, data)
 
 
 def obey(player: Player, command: Mapping[str, Any]) -> None:
