@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,10 @@ TILT_DEGREES = 0.1
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
+Places: TypeAlias = list[tuple[str, int]]
+"""SOP Instance UID and frame (from 1) of planes."""
+
+
 class Problem(NamedTuple):
     """A file or a series, and what is wrong or worth knowing."""
 
@@ -39,6 +43,7 @@ def volumes(
     progress: Progress = QUIET,
     allow_uneven: bool = False,
     series: str | None = None,
+    places: list[Places] | None = None,
 ) -> tuple[list[Image], list[Problem]]:
     """Read DICOM instances and assemble every volume in them.
 
@@ -51,6 +56,8 @@ def volumes(
         evenly spaced parts become volumes of their own.
     series
         Only this Series Instance UID.
+    places
+        Gets, for every volume, the instance and frame of each of its planes.
 
     Returns
     -------
@@ -68,7 +75,10 @@ def volumes(
     for group in groups:
         share, before = len(group) / total, done / total
         part = Progress(lambda f, m, b=before, s=share: progress(0.3 + 0.7 * (b + s * f), m))
-        images += _images(group, allow_uneven=allow_uneven, problems=problems, progress=part)
+        made, where = _images(group, allow_uneven=allow_uneven, problems=problems, progress=part)
+        images += made
+        if places is not None:
+            places += where
         done += len(group)
     progress(1.0, "read")
     return images, problems
@@ -169,7 +179,7 @@ def _same_plane(a: Slice, b: Slice) -> bool:
 
 def _images(
     slices: list[Slice], *, allow_uneven: bool, problems: list[Problem], progress: Progress
-) -> list[Image]:
+) -> tuple[list[Image], list[Places]]:
     """All images of one group; slices that cannot be decoded are said and left out."""
     first = slices[0]
     label = first.instance.elements.text("SeriesInstanceUID") or first.instance.elements.name
@@ -178,13 +188,14 @@ def _images(
             made, remarks = stacks(slices, allow_uneven=allow_uneven)
         except ReadError as error:
             problems.append(Problem(label, str(error)))
-            return []
-        images, count = [], len(made)
+            return [], []
+        images, places, count = [], [], len(made)
         broken: dict[int, str] = {}
         for n, stack in enumerate(made):
             part = Progress(lambda f, m, n=n, k=count: progress((n + f) / k, m))
             try:
                 images.append(_image(stack, label, remarks, part))
+                places.append(_places(stack))
             except Damaged as damaged:
                 for s, error in damaged.slices:
                     name = s.instance.elements.name
@@ -198,11 +209,18 @@ def _images(
                 problems.append(Problem(label, str(error)))
         if not broken:
             problems += [Problem(label, r) for r in dict.fromkeys(remarks)]
-            return images
+            return images, places
         slices = [s for s in slices if id(s) not in broken]
         if not slices:
-            return []
-    return images
+            return [], []
+    return images, places
+
+
+def _places(stack: Stack) -> Places:
+    """Of each plane ``[leading..., z]``, raveled; none where planes were resampled."""
+    if stack.uneven:
+        return []
+    return [(s.uid, s.frame) for s in (stack.slices[int(i)] for i in stack.table.ravel())]
 
 
 def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> Image:
