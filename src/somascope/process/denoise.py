@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.choices import Dimensions
 from somascope.process.entries import each_volume, is_colour, like, real_values
 from somascope.process.neighbours import LOG2E, MISSING
 from somascope.process.neighbours import bilateral as _bilateral
 from somascope.process.neighbours import nonlocal_means as _nonlocal_means
-
-Dimensions: TypeAlias = Annotated[
-    Literal["volume", "slice"], Param("In three dimensions, or each slice by itself")
-]
 
 SAMPLES = 1 << 20
 """Voxels are enough to tell the noise."""

@@ -24,7 +24,7 @@ Pair = tuple[Float, Float]
 
 
 def gaussian_pair(sigma: float, order: int) -> Pair:
-    """Sampled Gaussian of ``sigma`` samples and its derivative of ``order`` 1 or 2, as correlations.
+    """Gaussian of ``sigma`` samples and its derivative of ``order`` 1 or 2, as correlations.
 
     As SciPy's: the derivative is that of the normalised samples' Gaussian; then scaled so that a
     slope, or a parabola, comes out exactly. A width of 0 gives plain differences.
@@ -133,7 +133,9 @@ def _bordered(row: Array, border: Array, out: Array) -> None:
 
 
 @numba.njit(parallel=True, cache=True)
-def _fused(volume: Array, taps: Array, borders: Array, radius: Array, kind: int, deep: int, out: Array) -> None:  # fmt: skip
+def _fused(
+    volume: Array, taps: Array, borders: Array, radius: Array, kind: int, deep: int, out: Array
+) -> None:
     nz, ny, nx = volume.shape
     rz, ry, rx = radius[0], radius[1], radius[2]
     gz, dz = taps[0, 0, : 2 * rz + 1], taps[0, 1, : 2 * rz + 1]
@@ -148,7 +150,7 @@ def _fused(volume: Array, taps: Array, borders: Array, radius: Array, kind: int,
         smoothed = np.empty((rows + 2 * ry, nx), np.float32)
         derived = np.zeros((rows + 2 * ry if deep else 1, nx), np.float32)
         for i in range(rows + 2 * ry):
-            y = by[y0 + i]
+            y = int(by[y0 + i])
             if deep:
                 _through(volume, bz, z, y, gz, smoothed[i])
                 _through(volume, bz, z, y, dz, derived[i])

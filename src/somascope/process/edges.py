@@ -110,8 +110,8 @@ def _thinned(
 
 def _sizes(slope: Array) -> Array:
     size = slope[0] * slope[0]
-    for part in slope[1:]:
-        size += part * part
+    for k in range(1, len(slope)):
+        size += slope[k] * slope[k]
     return np.sqrt(size, out=size)
 
 
@@ -123,7 +123,7 @@ def crests(slope: Array, spacing: Triple, *, low: float, high: float, flat: bool
     """
     marked = np.zeros(slope.shape[1:], np.uint8)
     _thinned(slope, _sizes(slope), 1 / np.asarray(spacing), low, high, marked)
-    parts = [marked[z : z + 1] for z in range(marked.shape[0])] if flat else [marked]
+    parts = [marked[z : z + 1] for z in range(len(marked))] if flat else [marked]
     kept: list[Array] = []
     for part in parts:
         labels, counts = label(part > 0)

@@ -9,8 +9,8 @@ import numpy as np
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError, UnitError
 from somascope.core.grid import Array, Float
+from somascope.process.choices import Dimensions
 from somascope.process.counting import extremes
-from somascope.process.denoise import Dimensions
 from somascope.process.entries import each_volume, is_colour, like, real_values
 from somascope.process.filters import smooth
 from somascope.process.histogram import of_values, quantiles

@@ -9,7 +9,7 @@ import numpy as np
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
-from somascope.process.denoise import Dimensions
+from somascope.process.choices import Dimensions
 from somascope.process.entries import each_volume, is_colour, real_values
 from somascope.process.hessian import FRANGI, MEIJERING, NORM, SATO, kernels, measured
 
