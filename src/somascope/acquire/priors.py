@@ -153,13 +153,13 @@ class TV:
 
     def value(self, x: Array) -> float:
         """``weight`` times the total variation."""
-        from somascope.acquire.tv import variation
+        from somascope.process.variation import variation
 
         return self.weight * sum(variation(v, self._scale) for v in self._volumes(x))
 
     def prox(self, x: Array, step: float) -> Array:
         """The image of Rudin, Osher and Fatemi (1992) for ``x``."""
-        from somascope.acquire.tv import denoise
+        from somascope.process.variation import denoise
 
         if self.nonnegative and x.dtype.kind == "c":
             raise ParameterError("TV(nonnegative=True) was given complex values; leave it out")

@@ -165,7 +165,7 @@ class Wavelet:
 
     def forward(self, x: Array) -> Array:
         """Coefficients, shape ``range``."""
-        from somascope.acquire.dwt import analyse
+        from somascope.process.dwt import analyse
 
         x = _given(x, self._shape, "Wavelet")
         out = np.zeros(self._range, x.dtype)
@@ -180,7 +180,7 @@ class Wavelet:
 
     def adjoint(self, y: Array) -> Array:
         """The image of the coefficients."""
-        from somascope.acquire.dwt import synthesise
+        from somascope.process.dwt import synthesise
 
         y = _given(y, self._range, "Wavelet.adjoint")
         out = y.copy()

@@ -9,12 +9,12 @@ import pytest
 
 from somascope.acquire.xray.musica import equalised, musica
 from somascope.acquire.xray.present import present, sigmoid
-from somascope.acquire.xray.pyramid import decompose, grow, rebuild
 from somascope.acquire.xray.radiograph import radiograph
 from somascope.core import Grid, Image
 from somascope.core.errors import ParameterError
 from somascope.io.dicom.write import instances
 from somascope.phantoms import thorax_dx
+from somascope.process.pyramid import decompose, grow, rebuild
 from somascope.testing import check_operation
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"

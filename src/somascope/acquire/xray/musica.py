@@ -12,10 +12,10 @@ from typing import Annotated
 import numpy as np
 
 from somascope.acquire.xray.facts import one_plane
-from somascope.acquire.xray.pyramid import decompose, rebuild
 from somascope.core import Image, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.pyramid import decompose, rebuild
 
 
 @operation("acquire.xray.musica")
