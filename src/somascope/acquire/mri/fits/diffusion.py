@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import numpy as np
 
 from somascope.acquire.mri.fits import curves
-from somascope.acquire.mri.fits.series import map_image, points, stacked, voxels
 from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.series import map_image, points, stacked, voxels
 
 Threshold = Annotated[
     float,

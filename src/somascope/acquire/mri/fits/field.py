@@ -6,10 +6,10 @@ from typing import Annotated
 
 import numpy as np
 
-from somascope.acquire.mri.fits.series import map_image, points
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.series import map_image, points
 
 
 @operation("acquire.mri.b0")

@@ -1,4 +1,4 @@
-"""What every fit does first and last: its axis, voxels with signal, the image of the map."""
+"""What every fit of a series does first and last: its axis, voxels with signal, the map."""
 
 from __future__ import annotations
 
