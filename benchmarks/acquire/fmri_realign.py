@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import compared
-from somascope.acquire.fmri import rigid
+from somascope.acquire import rigid
 from somascope.acquire.fmri.realign import estimate, reslice
 from somascope.acquire.fmri.simulate import head_motion, simulate
 from somascope.core import Image

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from somascope.acquire.fmri import coregister, interpolate, rigid
+from somascope.acquire import rigid, splines
+from somascope.acquire.fmri import coregister
 from somascope.acquire.fmri.simulate import simulate
 from somascope.acquire.fmri.slicetiming import shift, slicetiming
 from somascope.acquire.fmri.unwarp import displacement, unwarp
@@ -124,7 +125,7 @@ def test_splines_are_those_of_scipy(rng):
     affine = np.eye(4)
     affine[:3, :3] += 0.05 * rng.normal(size=(3, 3))
     affine[:3, 3] = 1.2, 1.4, 0.9
-    ours = interpolate.resample(interpolate.coefficients(data), affine, (4, 5, 6))
+    ours = splines.resample(splines.coefficients(data), affine, (4, 5, 6))
     index = np.stack(np.meshgrid(*[np.arange(n) for n in (4, 5, 6)], indexing="ij"))
     at = np.einsum("ij,jzyx->izyx", affine[:3, :3], index) + affine[:3, 3, None, None, None]
     theirs = map_coordinates(data.astype(float), at, order=3, mode="mirror")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from somascope.acquire.fmri import realign, rigid
+from somascope.acquire import rigid
+from somascope.acquire.fmri import realign
 from somascope.acquire.fmri.runs import head_mask
 from somascope.acquire.fmri.simulate import head_motion, simulate
 from somascope.core import Image

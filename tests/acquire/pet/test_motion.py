@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from somascope.acquire import rigid
 from somascope.acquire.pet import decay, motion
 from somascope.acquire.pet.compartments import Rates, feng_input, frame_means, two_tissue
 from somascope.acquire.pet.dynamic import dynamic, simulate_dynamic
@@ -21,29 +22,58 @@ HEAD = [
     Ellipsoid(1.0, (3, 5, 2), (60, 75, 40)), Ellipsoid(4.0, (20, 10, 5), (12, 20, 15)),
     Ellipsoid(3.0, (-25, -20, -8), (10, 15, 12)), Ellipsoid(0.2, (0, 30, 0), (10, 12, 10)),
 ]  # fmt: skip
+STRUCTURES = [
+    Ellipsoid(0.3, (8, 5, 5), (6, 22, 8)), Ellipsoid(0.3, (-8, 5, 5), (6, 22, 8)),
+    Ellipsoid(3.5, (0, -60, 0), (25, 10, 18)), Ellipsoid(3.5, (40, 20, 0), (10, 25, 20)),
+    Ellipsoid(3.5, (-42, 25, 5), (10, 25, 20)), Ellipsoid(4.0, (15, 60, 10), (20, 10, 15)),
+]  # fmt: skip
 TRUTH = np.array(
     [[0, 0, 0, 0, 0, 0], [2.0, -1.5, 1.0, 2.0, -1.0, 3.0], [-4.0, 3.0, 2.5, -3.0, 2.5, -6.0]], float
 )
+GAINS = (1.0, 1.4, 0.7)
 
 
-def head(moved_by=(0, 0, 0, 0, 0, 0)):
-    """The head at a PET's resolution, where it has moved to; moved on a grid twice as fine."""
-    fine = Grid.from_spacing((40, 80, 80), (2.5, 2.5, 2.5), origin=(-98.75, -98.75, -48.75))
-    still = draw(HEAD, fine).astype(np.float32)
-    there = motion.sampled(still, fine, np.linalg.inv(motion.matrix_of(moved_by, fine)))
-    return gaussian_filter(there.reshape(20, 2, 40, 2, 40, 2).mean(axis=(1, 3, 5)), 1.0)
+def head(moved_by=(0, 0, 0, 0, 0, 0), shapes=HEAD):
+    """The head where it has moved to, at a PET's resolution: drawn there, not resampled.
+
+    A body that moved, seen on a grid, is the body at rest on the grid that moved the other way.
+    """
+    fine = Grid.from_spacing((60, 120, 120), (5 / 3,) * 3, origin=(-99.1667, -99.1667, -49.1667))
+    matrix = rigid.matrix(np.asarray(moved_by, float), rigid.centre_of(GRID))
+    there = draw(shapes, Grid(fine.shape, np.linalg.inv(matrix) @ fine.affine))
+    blurred = gaussian_filter(there.astype(np.float32), 1.8)
+    return blurred.reshape(20, 3, 40, 3, 40, 3).mean(axis=(1, 3, 5))
 
 
 def dynamic_head(**more):
-    data = np.stack([head(m) * s for m, s in zip(TRUTH, (1.0, 1.4, 0.7), strict=True)])
+    data = np.stack([head(m) * s for m, s in zip(TRUTH, GAINS, strict=True)])
     return Image(data * 1000, GRID, "PT", "Bq/ml", axes=(Axis("t", (30, 90, 150), "s"),), **more)
 
 
 def test_motion_is_found():
     image = dynamic_head()
     found = motion.motion_of(image, reference=0)
-    np.testing.assert_allclose(found[:, :3], TRUTH[:, :3], atol=0.1)
-    np.testing.assert_allclose(found[:, 3:], TRUTH[:, 3:], atol=0.15)
+    np.testing.assert_allclose(found[:, :3], TRUTH[:, :3], atol=0.04)
+    np.testing.assert_allclose(found[:, 3:], TRUTH[:, 3:], atol=0.04)
+
+
+def test_motion_is_found_in_noise():
+    """To 0.05 mm and 0.05 degrees, in noise as a reconstruction leaves it: 1.5 % in the tissue.
+
+    The frames are about as noisy as a head of ten minutes; three draws of it.
+    """
+    heads = [head(m, HEAD + STRUCTURES) for m in TRUTH]
+    still = 1000 * np.stack([h * s for h, s in zip(heads, GAINS, strict=True)])
+    spread = 0.015 * np.sqrt(1000 * np.maximum(still, 0) * np.array(GAINS)[:, None, None, None])
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        noise = gaussian_filter(rng.standard_normal(still.shape), (0, 0.7, 0.7, 0.7))
+        noisy = (still + spread * noise / noise.std()).astype(np.float32)
+        tissue = np.abs(heads[1] - 1) < 0.02
+        assert (noisy - still)[1][tissue].std() / still[1][tissue].mean() > 0.013
+        found = motion.motion_of(replace(dynamic_head(), data=noisy), reference=0)
+        np.testing.assert_allclose(found[:, :3], TRUTH[:, :3], atol=0.05)
+        np.testing.assert_allclose(found[:, 3:], TRUTH[:, 3:], atol=0.05)
 
 
 def test_motion_is_undone():
@@ -63,7 +93,7 @@ def test_a_mu_map_goes_along():
     still = Image(head(), GRID, "CT", "/cm")
     made = motion.moved(still, TRUTH[2])
     error = np.abs(made.data - head(TRUTH[2])).mean()
-    assert error < 0.2 * np.abs(still.data - head(TRUTH[2])).mean()
+    assert error < 0.1 * np.abs(still.data - head(TRUTH[2])).mean()
 
 
 def test_empty_frames_move_with_the_next():

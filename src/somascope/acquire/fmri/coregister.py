@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numba
 import numpy as np
 
-from somascope.acquire.fmri import interpolate, rigid
+from somascope.acquire import rigid, splines
 from somascope.acquire.fmri.runs import head_mask, like_run
 from somascope.acquire.fmri.smooth import gaussian
 from somascope.core import QUIET, Image, Param, Progress, Warp, operation
@@ -186,8 +186,8 @@ def apply(image: Image, warp: Warp, like: Image, *, progress: Progress = QUIET) 
     data = np.ascontiguousarray(image.data, np.float32).reshape(-1, *image.grid.shape)
     out = np.empty((len(data), *like.grid.shape), np.float32)
     for k in progress.over(range(len(data)), "resampling"):
-        c = interpolate.coefficients(np.nan_to_num(data[k]))
-        out[k] = interpolate.resample(c, affine, like.grid.shape)
+        c = splines.coefficients(np.nan_to_num(data[k]))
+        out[k] = splines.resample(c, affine, like.grid.shape)
     attributes = {**image.attributes}
     if like.grid.frame_of_reference:
         attributes["FrameOfReferenceUID"] = like.grid.frame_of_reference

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from somascope.acquire.fmri import interpolate, rigid
+from somascope.acquire import rigid, splines
 from somascope.acquire.fmri.design import Events, read_events, regressors
 from somascope.core import QUIET, Axis, Grid, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
@@ -217,8 +217,8 @@ def _sources(image: Image, grid: Grid, places: Sequence[Sphere]) -> tuple[Array,
     sigma = [0.55 * w if n > 1 else 0.0 for w, n in zip(width, fine.shape, strict=True)]
     base = gaussian_filter(fine, sigma, mode="nearest")
     layers = activation(image.grid, places) * fine
-    return interpolate.coefficients(base), [
-        interpolate.coefficients(gaussian_filter(layer, sigma, mode="nearest")) for layer in layers
+    return splines.coefficients(base), [
+        splines.coefficients(gaussian_filter(layer, sigma, mode="nearest")) for layer in layers
     ]
 
 
@@ -233,7 +233,7 @@ def _scans(
         if k == 0 or motion.any() or moved[k - 1].any():
             back = np.linalg.inv(rigid.matrix(motion, centre)).astype(np.float64)
             affine = rigid.between(fine, back, grid)
-            layers = [interpolate.resample(c, affine, grid.shape) for c in (still, *active)]
+            layers = [splines.resample(c, affine, grid.shape) for c in (still, *active)]
         data[k] = layers[0]
         for i, layer in enumerate(layers[1:]):
             data[k] += layer * course[i, k].astype(np.float32)[:, None, None]

@@ -1,4 +1,4 @@
-"""Gaussian smoothing of runs: all volumes, three passes each, without leaving the cache."""
+"""Gaussian smoothing of runs: all volumes, one to a core, planes kept in its cache."""
 
 from __future__ import annotations
 
@@ -12,92 +12,26 @@ from somascope.acquire.fmri.runs import like_run
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.separable import convolve_into, gaussians, prepared
 
 SIGMA = float(1 / np.sqrt(8 * np.log(2)))
 """Standard deviation of a Gaussian whose full width at half maximum is 1."""
-TRUNCATE = 4.0
 _PIECE = 16
 """Volumes between two looks at progress."""
 
 
-def kernel(fwhm: float, spacing: float) -> Array:
-    """The right half of the sampled Gaussian, from the centre on, its whole sum 1; float32.
-
-    It ends at four standard deviations, as in SciPy and nilearn.
-    """
-    sigma = fwhm * SIGMA / spacing
-    if sigma <= 0:
-        return np.ones(1, np.float32)
-    half = np.exp(-0.5 * (np.arange(int(TRUNCATE * sigma + 0.5) + 1) / sigma) ** 2)
-    return (half / (half[0] + 2 * half[1:].sum())).astype(np.float32)
-
-
-@numba.njit(nogil=True, cache=True)
-def _mirror(i: int, n: int) -> int:
-    """Index mirrored at the outer voxel edges, any distance away."""
-    i = i % (2 * n)
-    return i if i < n else 2 * n - 1 - i
-
-
-@numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
-def _lines(source: Array, target: Array, k: Array) -> None:
-    """Along the first axis of ``(n, m)``, all columns together."""
-    n, m = source.shape
-    for i in range(n):
-        row, own = target[i], source[i]
-        w = k[0]
-        for x in range(m):
-            row[x] = w * own[x]
-        for j in range(1, k.size):
-            w = k[j]
-            before, after = source[_mirror(i - j, n)], source[_mirror(i + j, n)]
-            for x in range(m):
-                row[x] += w * (before[x] + after[x])
-
-
-@numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
-def _row(padded: Array, target: Array, k: Array) -> None:
-    """Along one row, ``padded`` by the kernel's radius on both sides."""
-    n, r = target.size, k.size - 1
-    w = k[0]
-    middle = padded[r : r + n]
-    for x in range(n):
-        target[x] = w * middle[x]
-    for j in range(1, k.size):
-        w = k[j]
-        before, after = padded[r - j : r - j + n], padded[r + j : r + j + n]
-        for x in range(n):
-            target[x] += w * (before[x] + after[x])
-
-
-@numba.njit(nogil=True, cache=True)
-def smooth_into(
-    volume: Array, kz: Array, ky: Array, kx: Array, scratch: Array, out: Array
-) -> None:  # fmt: skip
-    """Smooth ``(nz, ny, nx)`` into ``out``; ``scratch`` has the same shape."""
-    nz, ny, nx = volume.shape
-    r = kx.size - 1
-    padded = np.empty(nx + 2 * r, np.float32)
-    row = np.empty((ny, nx), np.float32)
-    for z in range(nz):
-        for y in range(ny):
-            source = volume[z, y]
-            for x in range(r):
-                padded[x] = source[_mirror(x - r, nx)]
-                padded[nx + r + x] = source[_mirror(nx + x, nx)]
-            padded[r : r + nx] = source
-            _row(padded, row[y], kx)
-        _lines(row, scratch[z], ky)
-    _lines(scratch.reshape(nz, ny * nx), out.reshape(nz, ny * nx), kz)
-
-
 @numba.njit(nogil=True, cache=True)
 def _volumes(
-    start: int, stop: int, data: Array, kz: Array, ky: Array, kx: Array, out: Array
+    start: int, stop: int, data: Array, kz: Array, ky: Array, kx: Array, bz: Array, by: Array,
+    bx: Array, out: Array,
 ) -> None:  # fmt: skip
-    scratch = np.empty(data.shape[1:], np.float32)
     for i in range(start, stop):
-        smooth_into(data[i], kz, ky, kx, scratch, out[i])
+        convolve_into(data[i], kz, ky, kx, bz, by, bx, out[i])
+
+
+def _kernels(shape: tuple[int, ...], fwhm: float, spacing: tuple[float, ...]) -> tuple[Array, ...]:
+    sigma = tuple(fwhm * SIGMA / s for s in spacing)
+    return prepared(shape, gaussians(shape, sigma), np.float32)
 
 
 def gaussian(
@@ -108,8 +42,7 @@ def gaussian(
     Voxels that are not finite are left out of the averages of their neighbours and come back as
     they were (normalised convolution, Knutsson and Westin, CVPR 1993).
     """
-    kernels = [kernel(fwhm if n > 1 else 0.0, s)
-               for n, s in zip(data.shape[1:], spacing, strict=True)]  # fmt: skip
+    kernels = _kernels(data.shape[1:], fwhm, spacing)
     out = np.empty_like(data)
     for first in progress.over(range(0, len(data), _PIECE), "smoothing"):
         part = slice(first, min(first + _PIECE, len(data)))
@@ -120,12 +53,12 @@ def gaussian(
     return _without(data, kernels)
 
 
-def _without(data: Array, kernels: list[Array]) -> Array:
+def _without(data: Array, kernels: tuple[Array, ...]) -> Array:
     known = np.isfinite(data)
     return np.where(known, _weighted(data, known.astype(np.float32), kernels), data)
 
 
-def _weighted(data: Array, weight: Array, kernels: list[Array]) -> Array:
+def _weighted(data: Array, weight: Array, kernels: tuple[Array, ...]) -> Array:
     """Weighted averages; 0 where no weight is near."""
     values, weights = np.empty_like(data), np.empty_like(weight)
     given = np.where(weight > 0, data, np.float32(0)) * weight
@@ -138,8 +71,7 @@ def within(
     data: Array, fwhm: float, spacing: tuple[float, float, float], *, mask: Array
 ) -> Array:  # fmt: skip
     """Smooth inside ``mask`` ``(nz, ny, nx)`` only: nothing leaks in from outside, which is 0."""
-    kernels = [kernel(fwhm if n > 1 else 0.0, s)
-               for n, s in zip(data.shape[1:], spacing, strict=True)]  # fmt: skip
+    kernels = _kernels(data.shape[1:], fwhm, spacing)
     weight = mask.astype(np.float32)[None] * np.isfinite(data)
     return _weighted(data, weight.astype(np.float32), kernels) * mask
 

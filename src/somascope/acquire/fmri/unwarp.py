@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import numba
 import numpy as np
 
+from somascope.acquire import splines
 from somascope.acquire.chunks import in_chunks
-from somascope.acquire.fmri import interpolate
 from somascope.acquire.fmri.runs import like_run, volumes
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError, UnitError
@@ -35,10 +35,10 @@ def _pull(
             # Only the phase axis is interpolated: the slice is its own one-dimensional problem.
             if along_y:
                 c[z] = data[k, z]
-                interpolate.filter_lines(c[z])
+                splines.filter_lines(c[z])
             else:
                 turned = np.ascontiguousarray(data[k, z].T)
-                interpolate.filter_lines(turned)
+                splines.filter_lines(turned)
                 c[z] = turned.T
         for z in range(nz):
             for y in range(ny):
@@ -50,10 +50,10 @@ def _pull(
                         continue
                     at = min(max(at, 0.0), n - 1.0)
                     i = int(np.floor(at))
-                    w = interpolate.weights(at - i)
+                    w = splines.weights(at - i)
                     value = 0.0
                     for j in range(4):
-                        m = interpolate.fold(i + j - 1, n)
+                        m = splines.fold(i + j - 1, n)
                         value += w[j] * (c[z, m, x] if along_y else c[z, y, m])
                     out[k, z, y, x] = value * jacobian[z, y, x]
 
@@ -87,7 +87,7 @@ def displacement(field: Image, run: Image, *, echo_spacing: float, axis: int, si
     values = np.nan_to_num(field.data.astype(np.float32)) * np.float32(HERTZ[field.unit])
     if not field.grid.allclose(run.grid):
         affine = np.linalg.inv(field.grid.affine) @ run.grid.affine
-        values = interpolate.resample(interpolate.coefficients(values), affine, run.grid.shape)
+        values = splines.resample(splines.coefficients(values), affine, run.grid.shape)
     return (sign * echo_spacing * run.grid.shape[axis] * values).astype(np.float32)
 
 
