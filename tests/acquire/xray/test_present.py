@@ -14,7 +14,6 @@ from somascope.core import Grid, Image
 from somascope.core.errors import ParameterError
 from somascope.io.dicom.write import instances
 from somascope.phantoms import thorax_dx
-from somascope.process.pyramid import decompose, grow, rebuild
 from somascope.testing import check_operation
 
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -23,15 +22,6 @@ FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
 def flat(data, **more):
     data = np.asarray(data)
     return Image(data, Grid.from_spacing(data.shape[-3:], (1, 0.5, 0.5)), "DX", **more)
-
-
-@pytest.mark.parametrize("shape", [(64, 64), (37, 81), (5, 200), (129, 128)])
-def test_a_pyramid_is_complete(shape):
-    plane = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    bands = decompose(plane, 6)
-    assert bands[0].shape == shape
-    np.testing.assert_allclose(rebuild(bands), plane, atol=1e-6)
-    np.testing.assert_allclose(grow(np.ones((20, 30), np.float32), (39, 60)), 1.0, atol=1e-6)
 
 
 def test_power_one_changes_nothing():
@@ -161,9 +151,7 @@ def test_what_cannot_be_presented_is_refused(raw):
         musica(flat(np.ones((1, 32, 32)), unit="{counts}"))
 
 
-@pytest.mark.parametrize(
-    "name", ["musica", "present", "gridlines", "collimation", "scatter"]
-)
+@pytest.mark.parametrize("name", ["musica", "present", "gridlines", "collimation", "scatter"])
 def test_operations_keep_their_contract(name):
     image = thorax_dx((96, 96))
     image = replace(image, data=(image.data / 500).astype(np.float32))

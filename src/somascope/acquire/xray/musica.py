@@ -15,7 +15,6 @@ from somascope.acquire.xray.facts import one_plane
 from somascope.core import Image, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
-from somascope.process.pyramid import decompose, rebuild
 
 
 @operation("acquire.xray.musica")
@@ -63,34 +62,10 @@ def equalised(
     noise: float = 0.01,
     levels: int = 8,
 ) -> Array:
-    """The contrast law on one plane ``(ny, nx)``, float32.
+    """`somascope.process.sharpen.equalised` of one plane ``(ny, nx)``, float32."""
+    from somascope.process.sharpen import equalised as of_volume
 
-    Per band ``b``: ``g_b M sign(b) |b / M|^power``, straight below ``noise M``, with ``M`` the
-    99.9 percentile of all bands' magnitudes; above ``M`` the slope stays one.
-    """
-    bands = decompose(plane, levels)
-    magnitude = np.concatenate(
-        [np.abs(b).reshape(-1)[:: max(1, b.size // 65536)] for b in bands[:-1]]
-    )
-    largest = float(np.percentile(magnitude, 99.9)) if magnitude.size else 0.0
-    if largest <= 0:
-        return np.asarray(plane, np.float32)
-    count = len(bands) - 1
-    out: list[Array] = []
-    for k, band in enumerate(bands[:-1]):
-        fine = 1.0 + edges * max(0.0, 1.0 - k / 3.0)
-        coarse = 1.0 - (1.0 - latitude) * max(0.0, (k + 1) / count - 0.5) * 2.0
-        out.append(_law(band, largest, power, noise) * np.float32(fine * coarse))
-    rest = bands[-1]
-    middle = np.float32(np.mean(rest))
-    out.append(middle + np.float32(latitude) * (rest - middle))
-    return rebuild(out)
-
-
-def _law(band: Array, largest: float, power: float, noise: float) -> Array:
-    x = np.abs(band) / np.float32(largest)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain = np.where(x > noise, x ** np.float32(power - 1.0), np.float32(noise ** (power - 1.0)))
-    # Beyond the largest usual difference (metal, a marker) nothing is lowered below itself.
-    gain = np.maximum(gain, 1.0)
-    return (band * gain).astype(np.float32)
+    return of_volume(
+        np.asarray(plane, np.float32)[None], power=power, edges=edges, latitude=latitude,
+        noise=noise, levels=levels,
+    )[0]  # fmt: skip
