@@ -75,14 +75,16 @@ def suppressed(corners: Float, score: Float, kind: Array, *, most: float = 0.5) 
     return np.asarray(keep, dtype=np.int64)
 
 
-def boxes(card: NetworkCard, engine: Engine, image: Image) -> tuple[Float, Float, Array]:
+def boxes(
+    card: NetworkCard, engine: Engine, image: Image, *, threshold: float | None = None
+) -> tuple[Float, Float, Array]:
     """Corners ``(n, 4)`` (y0, x0, y1, x1) in the image's own pixels, edges; scores; classes."""
     if card.dimensions != 2:
         raise Refused(f"{card.name} detects in {card.dimensions}-D; only pictures are read here")
     ready = prepared(image, card.preparation, channels=card.channels)
     step = 8 * card.stride
     shape = tuple(-(-n // step) * step for n in ready.grid.shape[1:])
-    full = padded(ready, (1, shape[0], shape[1]))
+    full = padded(ready, (1, shape[0], shape[1]), edge=True)
     maps = engine({"image": np.ascontiguousarray(full.data[None, :, 0])})[0]
     wanted = (1, len(card.classes) + 4, shape[0] // card.stride, shape[1] // card.stride)
     if maps.shape != wanted:
@@ -91,7 +93,10 @@ def boxes(card: NetworkCard, engine: Engine, image: Image) -> tuple[Float, Float
             "not belong together"
         )
     corners, score, kind = peaks(
-        maps[0], classes=len(card.classes), stride=card.stride, threshold=card.threshold
+        maps[0],
+        classes=len(card.classes),
+        stride=card.stride,
+        threshold=card.threshold if threshold is None else threshold,
     )
     keep = suppressed(corners, score, kind)
     corners, score, kind = corners[keep], score[keep], kind[keep]

@@ -105,8 +105,10 @@ def oriented(image: Image) -> Image:
     return replace(image, data=data, grid=grid.moved(start=start, shape=shape, step=steps))
 
 
-def padded(image: Image, shape: tuple[int, int, int]) -> Image:
-    """In the middle of a larger lattice; zeros around (the smallest value for signed data)."""
+def padded(image: Image, shape: tuple[int, int, int], *, edge: bool = False) -> Image:
+    """In the middle of a larger lattice; around it the outer values (``edge``), else zeros (the
+    smallest value where there are negative ones).
+    """
     before = [max(n - m, 0) // 2 for n, m in zip(shape, image.grid.shape, strict=True)]
     after = [max(n - m, 0) - b for n, m, b in zip(shape, image.grid.shape, before, strict=True)]
     if not any(before) and not any(after):
@@ -114,7 +116,11 @@ def padded(image: Image, shape: tuple[int, int, int]) -> Image:
     lead = image.data.ndim - 3
     widths = [(0, 0)] * lead + list(zip(before, after, strict=True))
     fill = min(float(image.data.min()), 0.0)
-    data = np.pad(image.data, widths, constant_values=fill)
+    data = (
+        np.pad(image.data, widths, mode="edge")
+        if edge
+        else np.pad(image.data, widths, constant_values=fill)
+    )
     grid = image.grid.moved(start=[-b for b in before], shape=data.shape[-3:], step=(1, 1, 1))
     return replace(image, data=data, grid=grid)
 

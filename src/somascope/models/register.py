@@ -33,7 +33,7 @@ def findings(
                 f"{card.name} registers up to {'x'.join(map(str, shape))} voxels; this image has "
                 f"{'x'.join(map(str, image.grid.shape))} after resampling. Crop it"
             )
-    a, b = padded(fixed, shape), padded(moving, shape)
+    a, b = padded(fixed, shape, edge=True), padded(moving, shape, edge=True)
     progress(0.2, "prepared")
     flat = card.dimensions == 2
     given = {

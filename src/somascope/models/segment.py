@@ -45,7 +45,7 @@ def probability_bands(
     if not tile or len(tile) != 3:
         raise Refused(f"{card.name} has no patch on its card; a segmentation model needs one")
     shape = tuple(max(n, t) for n, t in zip(ready.grid.shape, tile, strict=True))
-    full = padded(ready, (shape[0], shape[1], shape[2]))
+    full = padded(ready, (shape[0], shape[1], shape[2]), edge=True)
     data = np.asarray(full.data, np.float32)
     run = runner(card, engine)
     classes = len(card.classes) + 1

@@ -1,0 +1,166 @@
+"""What a data set is like: sizes, voxels, values, classes; and cases that leak between splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from somascope.core import QUIET, Progress
+from somascope.core.errors import ParameterError
+from somascope.core.grid import Array
+from somascope.learn.datasets import Case, Dataset
+from somascope.models.prepare import oriented
+
+LOOKED_AT = 64
+"""Cases that are opened for sizes and values; spread over the data set."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Facts a plan is made from; every list has one number per axis ``(z, y, x)``."""
+
+    task: str
+    cases: int
+    patients: int
+    dimensions: int
+    channels: int
+    shape_median: tuple[float, ...]
+    shape_large: tuple[float, ...]
+    same_shape: bool
+    spacing_median: tuple[float, ...]
+    spacing_low: float
+    spacing_high: float
+    pictures: bool
+    value_low: float
+    value_high: float
+    value_spread: float
+    class_counts: tuple[int, ...]
+    box_small: float = 0.0
+    box_median: float = 0.0
+
+
+def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
+    """Open some cases and describe all.
+
+    ``shape_large`` is the 95th percentile; ``value_low`` and ``value_high`` are the extremes of the
+    cases' 1st and 99th percentiles, ``value_spread`` how many times larger the 99th percentile of
+    the brightest case is than that of the darkest.
+    """
+    cases = dataset.cases
+    if not cases:
+        raise ParameterError(f"{dataset.name} has no cases")
+    some = [cases[i] for i in np.linspace(0, len(cases) - 1, min(len(cases), LOOKED_AT), dtype=int)]
+    shapes: list[tuple[int, ...]] = []
+    spacings: list[tuple[float, ...]] = []
+    values: list[tuple[float, float]] = []
+    channels = 1
+    kinds: set[int] = set()
+    pictures = True
+    for case in progress.over(some, "looking at the cases"):
+        image = case.image()
+        kinds.add(2 if image.grid.shape[0] == 1 else 3)
+        image = oriented(image) if image.grid.shape[0] > 1 else image
+        shapes.append(image.grid.shape)
+        spacings.append(image.grid.spacing)
+        low, high = np.percentile(image.data, (1, 99))
+        values.append((float(low), float(high)))
+        if [a.name for a in image.axes] == ["channel"] and not _gray(image.data):
+            channels = 3
+        pictures &= image.grid.shape[0] == 1 and image.grid.spacing == (1.0, 1.0, 1.0)
+    if len(kinds) > 1:
+        raise ParameterError(f"{dataset.name} mixes pictures and volumes; train one kind at a time")
+    shape, spacing = np.asarray(shapes, float), np.asarray(spacings)
+    counts = Counter(c.label for c in cases) if dataset.task == "classify" else Counter()
+    sides = [c.boxes[:, 2:4] - c.boxes[:, :2] for c in cases if c.boxes is not None]
+    small = middle = 0.0
+    if sides:
+        edges = np.concatenate(sides)
+        small, middle = (float(v) for v in np.percentile(edges.min(axis=1), (5, 50)))
+        tally = Counter(int(k) for c in cases if c.boxes is not None for k in c.boxes[:, 4])
+        counts = tally
+    tops = [v[1] for v in values if v[1] > 0]
+    return Fingerprint(
+        task=dataset.task, cases=len(cases), patients=len({c.patient for c in cases}),
+        dimensions=kinds.pop(), channels=channels,
+        shape_median=tuple(np.median(shape, axis=0).tolist()),
+        shape_large=tuple(np.percentile(shape, 95, axis=0).tolist()),
+        same_shape=len(set(shapes)) == 1,
+        spacing_median=tuple(np.median(spacing, axis=0).tolist()),
+        spacing_low=float(spacing.min()), spacing_high=float(spacing.max()), pictures=pictures,
+        value_low=min(v[0] for v in values), value_high=max(v[1] for v in values),
+        value_spread=max(tops) / min(tops) if tops else 1.0,
+        class_counts=tuple(counts.get(k, 0) for k in range(len(dataset.classes)))
+        if counts else (),
+        box_small=small, box_median=middle,
+    )  # fmt: skip
+
+
+def _gray(data: Array) -> bool:
+    return bool((data[0] == data[1]).all() and (data[1] == data[2]).all())
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two cases that show the same thing; ``exact`` to the bit, else alike at 9 x 8 pixels."""
+
+    first: str
+    second: str
+    exact: bool
+    across: bool
+    """Whether the two lie in different splits or belong to different patients."""
+
+
+def duplicates(
+    cases: Sequence[Case], *, distance: int = 0, progress: Progress = QUIET
+) -> list[Leak]:
+    """Pairs of cases with equal pixels, or equal difference hashes (64 bits, ``distance`` apart).
+
+    Cost: every image is opened once. Near duplicates at ``distance`` 0 only: cropped, rescaled or
+    re-encoded copies; small pictures of one organ are alike further away.
+    """
+    exact: dict[str, list[Case]] = defaultdict(list)
+    alike: dict[int, list[Case]] = defaultdict(list)
+    for case in progress.over(list(cases), "looking for duplicates"):
+        data = case.image().data
+        digest = hashlib.sha256(np.ascontiguousarray(data).tobytes() + str(data.shape).encode())
+        exact[digest.hexdigest()].append(case)
+        alike[difference_hash(data)].append(case)
+    found: dict[tuple[str, str], Leak] = {}
+    for same, groups in ((True, exact.values()), (False, alike.values())):
+        for group in groups:
+            for other in group[1:]:
+                pair = (group[0].id, other.id)
+                found.setdefault(pair, _leak(group[0], other, same))
+    if distance:
+        keys = list(alike)
+        for i, a in enumerate(keys):
+            for b in keys[i + 1 :]:
+                if (a ^ b).bit_count() <= distance:
+                    pair = (alike[a][0].id, alike[b][0].id)
+                    found.setdefault(pair, _leak(alike[a][0], alike[b][0], False))
+    return list(found.values())
+
+
+def _leak(a: Case, b: Case, exact: bool) -> Leak:  # noqa: FBT001
+    return Leak(a.id, b.id, exact, a.split != b.split or a.patient != b.patient)
+
+
+def difference_hash(data: Array) -> int:
+    """Which of neighbouring cells is brighter, 8 rows of 8 bits; of a volume its middle slices."""
+    values = np.asarray(data, np.float32)
+    while values.ndim > 3:
+        values = values.mean(axis=0)
+    planes = (
+        values if values.shape[0] == 1 else values[values.shape[0] // 4 :: values.shape[0] // 4]
+    )
+    plane = planes.mean(axis=0)
+    rows = np.array_split(np.arange(plane.shape[0]), 8)
+    columns = np.array_split(np.arange(plane.shape[1]), 9)
+    cells = np.array([[plane[np.ix_(r, c)].mean() if len(r) and len(c) else 0.0 for c in columns]
+                      for r in rows])  # fmt: skip
+    bits = (cells[:, 1:] > cells[:, :-1]).reshape(-1)
+    return int("".join("1" if b else "0" for b in bits), 2)

@@ -1,0 +1,164 @@
+"""From a data set to a model in one call: fingerprint, plan, training, export, card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from somascope import __version__
+from somascope.core import QUIET, Progress
+from somascope.core.errors import Conflict, NotFound, Refused
+from somascope.learn.datasets import Dataset, parted
+from somascope.learn.export import export
+from somascope.learn.fingerprint import Leak, duplicates, fingerprint
+from somascope.learn.plan import Machine, Plan, plan
+from somascope.learn.tasks import samples
+from somascope.learn.train import Trained, train
+from somascope.models import package
+from somascope.models.card import ClassName, NetworkCard
+
+WEIGHTS = "weights.safetensors"
+
+
+def planned(
+    dataset: Dataset,
+    *,
+    budget_minutes: float | None = None,
+    machine: Machine | None = None,
+    modality: str = "",
+    seed: int = 0,
+    progress: Progress = QUIET,
+) -> Plan:
+    """The plan for a data set, on this machine unless another is given."""
+    return plan(
+        fingerprint(dataset, progress=progress), machine or Machine.here(), dataset=dataset.name,
+        classes=dataset.classes, modality=modality or dataset.modality,
+        budget_minutes=budget_minutes, seed=seed,
+    )  # fmt: skip
+
+
+def make(
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    chosen: Plan | None = None,
+    budget_minutes: float | None = None,
+    modality: str = "",
+    name: str = "",
+    version: str = "1",
+    licence: str = "",
+    training_data: str = "",
+    codes: Mapping[str, ClassName] | None = None,
+    start: str | Path | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    steps: int | None = None,
+    overwrite: bool = False,
+    keep_weights: bool = True,
+    progress: Progress = QUIET,
+) -> tuple[NetworkCard, Trained]:
+    """Train a model on a data set and write it to ``out`` (a folder, or a file ``.zip``).
+
+    Cases of the split ``test`` are not touched. ``val`` (or, where there is none, a fifth of the
+    patients) decides when to stop, the threshold and the temperature. A run that was killed goes
+    on when it is started again with the same arguments.
+
+    Raises
+    ------
+    Conflict
+        There is a model at ``out`` already, or the same picture on both sides of the split.
+    """
+    out = Path(out)
+    if not overwrite and (out.is_file() or (out / package.CARD).exists()):
+        raise Conflict(f"{out} is there already; choose another name or say overwrite")
+    chosen = chosen or planned(
+        dataset, budget_minutes=budget_minutes, modality=modality, seed=seed, progress=progress
+    )
+    training, validation = parted(dataset.cases, fold=fold, seed=0)
+    leaks = [x for x in duplicates([*training, *validation], progress=progress) if x.exact]
+    training = _without(training, validation, leaks)
+    weights = _weights(start) if start is not None else None
+    ready = samples(training, chosen, progress=progress)
+    held = samples(validation, chosen, progress=progress)
+    work = out.with_name(f"{out.name}.training")
+    trained = train(chosen, ready, held, folder=work, start=weights, steps=steps, progress=progress)
+    card = described(chosen, name=name or out.name.removesuffix(".zip"), version=version,
+                     licence=licence, training_data=training_data, codes=codes or {},
+                     cases=len(training))  # fmt: skip
+    graph = export(trained.network, chosen)
+    from somascope.learn.calibrate import calibrated
+
+    card = calibrated(card, trained.network, held)
+    extras = {
+        "plan.json": chosen.to_json().encode(),
+        "history.json": json.dumps(list(trained.history), indent=1).encode(),
+    }
+    if keep_weights:
+        from safetensors.torch import save
+
+        state = {k: v.contiguous() for k, v in trained.network.state_dict().items()}
+        extras[WEIGHTS] = save(state)
+    card = package.write(package.Package(card, graph, extras), out, overwrite=overwrite)
+    shutil.rmtree(work, ignore_errors=True)
+    return card, trained
+
+
+def _without(training: tuple, validation: tuple, leaks: list[Leak]) -> tuple:  # pyright: ignore
+    """The training cases that do not also lie in the validation part."""
+    held = {c.id for c in validation}
+    bad = {a for x in leaks for a, b in ((x.first, x.second), (x.second, x.first)) if b in held}
+    return tuple(c for c in training if c.id not in bad)
+
+
+def _weights(start: str | Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load
+
+    from somascope.models import installed
+
+    path = Path(start)
+    packed = package.read(path if path.exists() else installed.models().get(str(start), path))
+    if WEIGHTS not in packed.extras:
+        raise NotFound(f"{start} was kept without its {WEIGHTS}; nothing to go on from")
+    try:
+        return load(packed.extras[WEIGHTS])
+    except Exception as error:
+        raise Refused(f"{start}: {WEIGHTS} cannot be read ({error})") from error
+
+
+def described(
+    chosen: Plan,
+    *,
+    name: str,
+    version: str,
+    licence: str,
+    training_data: str,
+    codes: Mapping[str, ClassName],
+    cases: int,
+) -> NetworkCard:
+    """The card of a model made by a plan, its figures still to come."""
+    facts = chosen.fingerprint
+    width = max(facts.value_high - facts.value_low, 1.0)
+    spacing = (0.0, float("inf"))
+    if not facts.pictures:
+        spacing = (0.5 * facts.spacing_low, 2.0 * facts.spacing_high)
+    verb = {"classify": "Classifies", "segment": "Segments", "detect": "Detects",
+            "register": "Registers"}[chosen.task]  # fmt: skip
+    return NetworkCard(
+        name=name, version=version, task=chosen.task,
+        summary=f"{verb} {', '.join(chosen.classes) or 'pairs'} (trained on {chosen.dataset})",
+        modalities=() if chosen.modality == "OT" else (chosen.modality,),
+        dimensions=chosen.dimensions, spacing_mm=spacing,
+        licence=licence or "as the training data",
+        training_data=training_data or f"{chosen.dataset}, {cases} cases",
+        classes=tuple(codes.get(c, ClassName.named(c)) for c in chosen.classes),
+        channels=chosen.channels, preparation=chosen.preparation,
+        patch=() if chosen.task in ("classify", "detect") else chosen.patch, overlap=0.5,
+        stride=chosen.stride, threshold=0.3 if chosen.task == "detect" else 0.5,
+        intensity=(facts.value_low - 10 * width, facts.value_high + 10 * width),
+        limits=(f"Made by Somascope {__version__} on {cases} cases of one source.",),
+        sha256="0" * 64,
+    )  # fmt: skip

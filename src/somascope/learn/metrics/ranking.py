@@ -1,0 +1,69 @@
+"""How well scores rank and decide: AUC, ROC, sensitivity, specificity, F1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from somascope.core.grid import Array, Float
+
+
+def auc(score: Array, positive: Array) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative, ties half (Mann and
+    Whitney, 1947). NaN where one kind is missing.
+    """
+    from scipy.stats import rankdata
+
+    positive = np.asarray(positive, bool)
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        return float("nan")
+    ranks = rankdata(np.asarray(score, np.float64))
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def auc_of(scores: Float, truth: Array) -> float:
+    """Mean over classes of each against the rest; with two classes that of the second.
+
+    ``scores`` ``(n, k)`` may be logits.
+    """
+    if scores.shape[1] == 2:
+        return auc(scores[:, 1] - scores[:, 0], truth == 1)
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = shifted / shifted.sum(axis=1, keepdims=True)
+    return float(np.nanmean([auc(p[:, k], truth == k) for k in range(scores.shape[1])]))
+
+
+def roc(score: Array, positive: Array) -> tuple[Float, Float, Float]:
+    """False positive rate, true positive rate and threshold at every distinct score."""
+    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
+    ranked, yes = np.asarray(score, np.float64)[order], np.asarray(positive, bool)[order]
+    last = np.append(np.nonzero(np.diff(ranked))[0], len(ranked) - 1)
+    true, false = np.cumsum(yes)[last], np.cumsum(~yes)[last]
+    tpr = np.append(0.0, true / max(int(yes.sum()), 1))
+    fpr = np.append(0.0, false / max(int((~yes).sum()), 1))
+    return fpr, tpr, np.append(np.inf, ranked[last])
+
+
+def decisions(said: Array, truth: Array, classes: int) -> Array:
+    """Confusion matrix ``(classes, classes)``: rows the truth, columns what was said."""
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (np.asarray(truth, int), np.asarray(said, int)), 1)
+    return table
+
+
+def rates(table: Array) -> dict[str, float]:
+    """Accuracy, balanced accuracy and macro F1; sensitivity and specificity of two classes."""
+    hits = np.diag(table).astype(np.float64)
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    recall = hits / np.where(rows, rows, np.nan)
+    f1 = 2 * hits / np.where(rows + columns, rows + columns, np.nan)
+    result = {
+        "accuracy": float(hits.sum() / max(table.sum(), 1)),
+        "balanced_accuracy": float(np.nanmean(recall)),
+        "f1": float(np.nanmean(f1)),
+    }
+    if len(table) == 2:
+        result |= {
+            "sensitivity": float(recall[1]), "specificity": float(recall[0]), "f1": float(f1[1]),
+        }  # fmt: skip
+    return result
