@@ -159,6 +159,7 @@ def _api(archive: Archive, settings: Settings) -> FastAPI:
         from somascope.server.api import create_router
         from somascope.server.api.upload import Limits
         from somascope.server.live.routes import live_router
+        from somascope.server.preview.routes import preview_router
 
         limits = Limits(
             file_bytes=settings.part_bytes, files=settings.parts,
@@ -166,6 +167,7 @@ def _api(archive: Archive, settings: Settings) -> FastAPI:
         )  # fmt: skip
         api.include_router(create_router(archive, Jobs(archive), limits=limits))
         api.include_router(live_router(archive))
+        api.include_router(preview_router(archive))
     return api
 
 

@@ -60,3 +60,8 @@ class Commands:
                 raise EOFError
             found, self._waiting = self._waiting, {}
             return found or None
+
+    def waits(self, kind: str) -> bool:
+        """Whether a command of that kind has come, or none will come any more."""
+        with self._news:
+            return self._ended or kind in self._waiting

@@ -68,6 +68,10 @@ class Process:
             merged(self._commands, command)
             self._news.notify()
 
+    def mute(self) -> None:
+        """Hear no more of it: its end is meant."""
+        self._told = _nothing
+
     def _write(self) -> None:
         assert self._popen.stdin is not None
         line: Mapping[str, Any] = self._first
@@ -121,9 +125,16 @@ class Process:
             self._hand({"kind": "end", "message": "the process ended; its message is in the "
                         "server's log"}, b"")  # fmt: skip
 
+    def _hear(self, said: dict[str, Any], data: bytes) -> None:
+        self._told(said, data)  # looked up in the loop: it may have been muted meanwhile
+
     def _hand(self, said: dict[str, Any], data: bytes) -> bool:
         try:
-            self._loop.call_soon_threadsafe(self._told, said, data)
+            self._loop.call_soon_threadsafe(self._hear, said, data)
         except RuntimeError:  # the loop is closed: the server has ended
             return False
         return True
+
+
+def _nothing(_said: dict[str, Any], _data: bytes) -> None:
+    pass
