@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.provenance import Provenance
+
+if TYPE_CHECKING:
+    from somascope.core.image import Image
+
+Moved = TypeVar("Moved", "Image", "Mask")
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,16 @@ class Warp:
     on: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+
+    def apply(self, image: Moved, *, like: Image, label: bool = False) -> Moved:
+        """``image`` or mask of the moving frame on the grid of ``like``, of the fixed frame.
+
+        The operation ``analyze.transform``; ``label`` takes the nearest value and invents none.
+        """
+        from somascope.core.registry import get_operation
+
+        result: Moved = get_operation("analyze.transform")(image, self, like, label=label)
+        return result
 
 
 @dataclass(frozen=True, kw_only=True)

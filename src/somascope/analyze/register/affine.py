@@ -1,0 +1,249 @@
+"""Rigid, similarity and affine registration: many coarse starts, then Gauss-Newton.
+
+Correlation where the two images have one contrast, otherwise mutual information: its score
+function is a table over the joint histogram and its Fisher information the outer product of the
+scores, so that both are Gauss-Newton steps of one kernel (compare Viola and Wells, Int. J.
+Comput. Vis. 24 (1997) 137-154; Dowson and Bowden, PAMI 30 (2008) 180-185).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from somascope.analyze.register import affine_kernels as kernels
+from somascope.analyze.register.levels import at, centre
+from somascope.core.grid import Array, Float, Grid
+from somascope.core.progress import QUIET, Progress
+
+Kind: TypeAlias = Literal["rigid", "similarity", "affine"]
+PARTS = 16
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear map (4x4, fixed to moving, LPS mm) and how well it fits."""
+
+    matrix: Float
+    score: float
+    mutual: bool
+
+
+def basis(kind: Kind, grid: Grid) -> Float:
+    """Directions of the steps ``(12, k)``: shifts and matrix entries in world axes.
+
+    An image of one slice moves in its plane only.
+    """
+    flat = [a for a in range(3) if grid.shape[a] > 1]
+    axes = grid.direction[:, flat]
+    columns = [np.concatenate([e, np.zeros(9)]) for e in axes.T]
+
+    def entry(m: Float) -> Float:
+        return np.concatenate([np.zeros(3), m.ravel()])
+
+    n = len(flat)
+    for i in range(n):
+        for j in range(i + 1, n):
+            turn = np.outer(axes[:, i], axes[:, j])
+            columns.append(entry(turn - turn.T) / np.sqrt(2))
+    if kind == "similarity":
+        columns.append(entry(axes @ axes.T) / np.sqrt(n))
+    if kind == "affine":
+        for i in range(n):
+            columns.append(entry(np.outer(axes[:, i], axes[:, i])))
+            for j in range(i + 1, n):
+                turn = np.outer(axes[:, i], axes[:, j])
+                columns.append(entry(turn + turn.T) / np.sqrt(2))
+    return np.ascontiguousarray(np.stack(columns, axis=1))
+
+
+def gravity(volume: Array, grid: Grid) -> Float:
+    """Centre of the brightness above the background, LPS mm."""
+    weight = np.maximum(np.asarray(volume, np.float64) - np.median(volume), 0)
+    total = weight.sum()
+    if total <= 0:
+        return centre(grid)
+    index = [
+        (weight.sum(axis=tuple(b for b in range(3) if b != a)) * np.arange(n)).sum() / total
+        for a, n in enumerate(volume.shape)
+    ]
+    return grid.to_world(index)
+
+
+@dataclass(eq=False)
+class _Stage:
+    """Sampled points of one resolution."""
+
+    f: Array
+    points: Array
+    volume: Array
+    moving_grid: Grid
+    middle: Float
+    radius: float
+
+    def into(self, matrix: Float) -> Float:
+        """Points to voxels of the moving volume under a world matrix."""
+        shift = np.eye(4)
+        shift[:3, 3] = self.middle
+        return np.ascontiguousarray((np.linalg.inv(self.moving_grid.affine) @ matrix @ shift)[:3])
+
+    def back(self, b: Float) -> Float:
+        """The inverse of `into`."""
+        whole = np.eye(4)
+        whole[:3] = b
+        shift = np.eye(4)
+        shift[:3, 3] = -self.middle
+        return self.moving_grid.affine @ whole @ shift
+
+
+def stage(
+    fixed: tuple[Array, Grid], moving: tuple[Array, Grid], edge: float, *,
+    weight: Array | None = None, most: int = 400_000,
+) -> _Stage:  # fmt: skip
+    """Both at voxels of ``edge`` mm; every voxel of the fixed one (where weighted) is a point."""
+    f, fg = at(*fixed, edge, blur=0.5)
+    m, mg = at(*moving, edge, blur=0.5)
+    chosen = np.ones(f.shape, bool) if weight is None else at(weight, fixed[1], edge)[0] > 0.5
+    index = np.argwhere(chosen)
+    if len(index) > most:
+        keep = np.random.default_rng(0).permutation(len(index))[:most]
+        index = index[np.sort(keep)]
+    middle = centre(fg)
+    points = fg.to_world(index) - middle
+    values = f[index[:, 0], index[:, 1], index[:, 2]]
+    radius = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0
+    return _Stage(
+        np.ascontiguousarray(values, np.float32), np.ascontiguousarray(points, np.float32),
+        np.ascontiguousarray(m, np.float32), mg, middle, radius,
+    )  # fmt: skip
+
+
+def rotations(grid: Grid, reach: float) -> list[Float]:
+    """Starting turns ``(3, 3)`` within ``reach`` degrees; in the plane for one slice."""
+    from scipy.spatial.transform import Rotation
+
+    if reach <= 0:
+        return [np.eye(3)]
+    flat = [a for a in range(3) if grid.shape[a] == 1]
+    if flat:
+        axis = grid.direction[:, flat[0]]
+        count = max(int(np.ceil(2 * reach / 30)), 1)
+        angles = [0.0, *[-reach + 2 * reach * k / count for k in range(count + 1)]]
+        return [Rotation.from_rotvec(axis * a, degrees=True).as_matrix() for a in angles]
+    steps = (-reach, 0.0, reach)
+    every = [
+        Rotation.from_euler("xyz", e, degrees=True).as_matrix() for e in product(steps, repeat=3)
+    ]
+    return sorted(every, key=lambda r: -float(np.trace(r)))
+
+
+def linear(
+    fixed: tuple[Array, Grid],
+    moving: tuple[Array, Grid],
+    *,
+    kind: Kind = "affine",
+    mutual: bool = False,
+    reach: float = 30.0,
+    start: Float | None = None,
+    weight: Array | None = None,
+    fine: float = 2.0,
+    progress: Progress = QUIET,
+) -> Linear:
+    """The best linear map from points of ``fixed`` to points of ``moving``.
+
+    Volumes are scaled to about 0..1 (`levels.scaled`). ``reach``: starting turns in degrees; with
+    ``start`` (4x4) the search begins there alone. ``fine``: the smallest voxel edge used, mm.
+    """
+    extent = float(np.max(np.asarray(fixed[1].shape) * fixed[1].spacing))
+    coarse = max(extent / 24, fine)
+    first = stage(fixed, moving, coarse, weight=weight)
+    flat = 1 in fixed[1].shape
+    if start is not None:
+        candidates = [np.asarray(start, np.float64)]
+    else:
+        candidates = []
+        a, b = gravity(*fixed), gravity(*moving)
+        for turn in rotations(fixed[1], reach):
+            for from_, to in ((a, b), (centre(fixed[1]), centre(moving[1])), (a, a)):
+                m = np.eye(4)
+                m[:3, :3] = turn
+                m[:3, 3] = to - turn @ from_
+                candidates.append(m)
+    starts = np.stack([first.into(m) for m in candidates])
+    out, scores = np.empty_like(starts), np.empty(len(starts))
+    kernels.many(
+        first.f, first.points, first.volume, starts, first.radius, basis("rigid", fixed[1]),
+        True, mutual, 16, 0.2, out, scores,
+    )  # fmt: skip
+    progress(0.4, "coarse search")
+    order = np.argsort(-scores)[:4]
+    if kind != "rigid":
+        starts = np.ascontiguousarray(out[order])
+        out, scores = np.empty_like(starts), np.empty(len(starts))
+        kernels.many(
+            first.f, first.points, first.volume, starts, first.radius, basis(kind, fixed[1]),
+            kind == "similarity", mutual, 16, 0.2, out, scores,
+        )  # fmt: skip
+        order = np.argsort(-scores)
+    best, score = first.back(out[order[0]]), float(scores[order[0]])
+    edges = [e for e in (coarse / 2, coarse / 4, coarse / 8) if e > fine * 1.3]
+    edges.append(fine)
+    for k, edge in enumerate(edges):
+        progress(0.5 + 0.5 * k / len(edges), f"{edge:.2g} mm")
+        best, score = _refine(
+            stage(fixed, moving, edge, weight=weight),
+            best,
+            basis(kind, fixed[1]),
+            kind != "affine",
+            mutual,
+            8 if k < len(edges) - 1 or not flat else 20,
+        )
+    return Linear(best, score, mutual)
+
+
+def _refine(
+    here: _Stage, matrix: Float, directions: Float, rigid: bool, mutual: bool, steps: int
+) -> tuple[Float, float]:
+    b = here.into(matrix)
+    best, best_score, damping = b, -np.inf, 1e-3
+    kept: Array | None = None
+    scores = np.zeros((kernels.BINS, kernels.BINS))
+    for _ in range(steps):
+        sums = np.zeros((PARTS, 15, 15))
+        if mutual:
+            score, scores = measured(here, b)
+            better = score > best_score
+            if better:
+                kernels.equations(
+                    here.f, here.points, here.volume, b, here.radius, scores, True, sums
+                )
+        else:
+            kernels.equations(here.f, here.points, here.volume, b, here.radius, scores, False, sums)
+            score = float(kernels.correlation(sums.sum(axis=0)))
+            better = score > best_score
+        if better:
+            gain = score - best_score
+            best, best_score, kept = b, score, sums.sum(axis=0)
+            damping = max(damping * 0.3, 1e-4)
+            if gain < 1e-6:
+                break
+        else:
+            damping = max(damping * 10, 0.01)
+        assert kept is not None
+        step = kernels.solve(kept, directions, mutual, damping)
+        if float(np.sqrt((step**2).sum())) < 1e-3:
+            break
+        b = kernels.advanced(best, step, here.radius, rigid, 1.0)
+    return here.back(best), best_score
+
+
+def measured(here: _Stage, b: Float) -> tuple[float, Float]:
+    """Normalised mutual information (0: none), and the table of scores."""
+    tables = np.zeros((PARTS, kernels.BINS, kernels.BINS))
+    inside = np.zeros(PARTS)
+    kernels.joint(here.f, here.points, here.volume, b, tables, inside)
+    p = kernels.density(tables.sum(axis=0))
+    return float(kernels.information(p)[1]), kernels.score_table(p)

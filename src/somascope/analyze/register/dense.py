@@ -1,0 +1,155 @@
+"""Dense diffeomorphic registration: Gauss-Newton steps of a stationary velocity field.
+
+Both images are taken to the middle, ``fixed o exp(-v/2)`` and ``moving o A o exp(v/2)``, so that
+neither is favoured, and compared by a linear fit in a Gaussian window around each node: the
+residual of that fit is what remains of the local correlation coefficient (LNCC), whatever the
+contrast's scale, offset or sign. Its variance weights the window, which makes the sum the local
+mutual information of Gaussian variables. Each step solves the normal equations of all nodes
+together with the prior (Gauss-Newton; no step length to choose).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from somascope.analyze.register import field_kernels as kernels
+from somascope.analyze.register.field import Smoothness, exponential, nodes, solve
+from somascope.core.grid import Array, Float, Grid
+from somascope.core.progress import QUIET, Progress
+from somascope.process.filters import smooth
+
+ONE = np.ones((1, 1, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """How a dense registration goes on.
+
+    ``levels``: voxel edge of each level in mm, coarse to fine; ``cells``: voxels per node and
+    axis at each; ``iterations``: most steps at each; ``membrane``, ``bending`` (mm2): weights of
+    the prior per voxel; ``window``: standard deviation of the comparison window in voxels.
+    """
+
+    levels: tuple[float, ...]
+    cells: tuple[int, ...]
+    iterations: tuple[int, ...]
+    membrane: float = 0.5
+    bending: float = 2.0
+    window: float = 2.5
+    floor: float = 0.1
+    solver: int = 12
+
+
+@dataclass(eq=False)
+class Level:
+    """Two volumes of one resolution, each on its grid; ``weight`` on the fixed one's, or one 1."""
+
+    fixed: Array
+    fixed_grid: Grid
+    moving: Array
+    moving_grid: Grid
+    weight: Array
+
+
+def descend(
+    level: Level, v: Array, cell: Array, matrix: Float, how: Dense, *, iterations: int,
+) -> Array:  # fmt: skip
+    """Improve the velocity ``v`` ``(lz, ly, lx, 3)`` (mm, new array) at one level.
+
+    ``matrix`` is the 4x4 affine part from the fixed to the moving frame.
+    """
+    spacing = np.asarray(level.fixed_grid.spacing)
+    distance = spacing * cell
+    per_mm = (1.0 / spacing).astype(np.float32)
+    volume = float(np.prod([c for c, n in zip(cell, level.fixed.shape, strict=True) if n > 1]))
+    prior = Smoothness(v.shape[:3], distance, how.membrane * volume, how.bending * volume)
+    into = (np.linalg.inv(level.moving_grid.affine) @ matrix @ level.fixed_grid.affine)[:3]
+    into = np.ascontiguousarray(into, np.float32)
+    own = np.eye(4, dtype=np.float32)[:3]
+    shape = v.shape[:3]
+    f, m = np.empty_like(level.fixed), np.empty_like(level.fixed)
+    sums = np.empty((6, *shape), np.float32)
+    blocks, right = np.empty((*shape, 6), np.float32), np.empty((*shape, 3), np.float32)
+    cost = np.empty(shape[:2])
+    sigma = [how.window / c if n > 1 else 0.0 for c, n in zip(cell, shape, strict=True)]
+    limit = 0.5 * float(distance[np.array(shape) > 1].min()) if max(shape) > 1 else 0.0
+    last = np.inf
+    for _ in range(iterations):
+        half = exponential(v, distance, factor=0.5)
+        kernels.warp(level.moving, half, cell, per_mm, into, m)
+        half = exponential(v, distance, factor=-0.5)
+        kernels.warp(level.fixed, half, cell, per_mm, own, f)
+        kernels.moments(f, m, level.weight, cell, sums)
+        fit = _fit(sums, sigma, how.floor)
+        kernels.normal_equations(f, m, level.weight, cell, per_mm, fit, blocks, right, cost)
+        right -= prior.gradient(v)
+        step = solve(blocks, right, prior, iterations=how.solver)
+        size = np.abs(step).max(initial=0.0)
+        if not np.isfinite(size):
+            break
+        if size > limit > 0:
+            step *= np.float32(limit / size)
+        v = v + step
+        moved = float(np.sqrt((step**2).sum(axis=-1).mean()))
+        if moved < 0.01 * float(spacing.min()) or moved > 2.0 * last:
+            break
+        last = min(last, moved)
+    return v
+
+
+def _fit(sums: Array, sigma: list[float], floor: float) -> Array:
+    """Slope, level and weight of ``m ~ slope f + level`` in each node's window."""
+    w, f, m, ff, mm, fm = (smooth(s, (sigma[0], sigma[1], sigma[2])) for s in sums)
+    n = np.maximum(w, 1e-6)
+    f, m = f / n, m / n
+    ff = np.maximum(ff / n - f * f, 0)
+    mm = np.maximum(mm / n - m * m, 0)
+    fm = fm / n - f * m
+    typical = float(np.mean(ff[w > 0])) if (w > 0).any() else 1.0
+    other = float(np.mean(mm[w > 0])) if (w > 0).any() else 1.0
+    slope = fm / (ff + 1e-3 * typical + 1e-12)
+    rest = np.maximum(mm - slope * fm, 0)
+    weight = np.where(w > 1e-3, 1.0 / (rest + floor * floor * other + 1e-12), 0.0)
+    return np.stack([slope, m - slope * f, weight]).astype(np.float32)
+
+
+def finer(v: Array, cell: Array, old: Grid, grid: Grid, new_cell: Array) -> Array:
+    """The velocity of one level's lattice on the next level's."""
+    from scipy.ndimage import map_coordinates
+
+    shape = nodes(grid.shape, new_cell)
+    axes = []
+    for a in range(3):
+        index = np.arange(shape[a]) * new_cell[a] + (new_cell[a] - 1) / 2
+        # Levels share centre and directions: a shift and a scale.
+        mm = (index - (grid.shape[a] - 1) / 2) * grid.spacing[a]
+        there = mm / old.spacing[a] + (old.shape[a] - 1) / 2
+        axes.append((there - (cell[a] - 1) / 2) / cell[a])
+    at = np.stack(np.meshgrid(*axes, indexing="ij"))
+    out = np.empty((*shape, 3), np.float32)
+    for i in range(3):
+        out[..., i] = map_coordinates(v[..., i], at, order=3, mode="nearest")
+    return out
+
+
+def dense(
+    levels: list[Level], matrix: Float, how: Dense, *, progress: Progress = QUIET
+) -> tuple[Array, Array, Grid]:
+    """Velocity ``(lz, ly, lx, 3)`` in mm, its cell and the grid of the finest level."""
+    v: Array | None = None
+    cell = np.ones(3, np.int64)
+    grid = levels[0].fixed_grid
+    for k, level in enumerate(levels):
+        progress(k / len(levels), f"level {k + 1} of {len(levels)}")
+        new = np.array([min(how.cells[k], n) for n in level.fixed.shape], np.int64)
+        v = (
+            np.zeros((*nodes(level.fixed.shape, new), 3), np.float32)
+            if v is None
+            else finer(v, cell, grid, level.fixed_grid, new)
+        )
+        cell, grid = new, level.fixed_grid
+        v = descend(level, v, cell, matrix, how, iterations=how.iterations[k])
+    assert v is not None
+    return v, cell, grid

@@ -1,0 +1,69 @@
+"""Two images at falling resolution, with comparable values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from somascope.analyze.register.dense import ONE, Level
+from somascope.core.grid import Array, Float, Grid
+from somascope.process.filters import smooth
+from somascope.process.resample import with_spacing
+from somascope.process.sampling import sample
+
+
+def scaled(volume: Array) -> Array:
+    """Float32 values between about 0 and 1 (0.5 % and 99.5 % of them), not-a-numbers filled."""
+    values = np.asarray(volume, np.float32)
+    finite = np.isfinite(values)
+    some = values[finite][:: max(values.size // 200_000, 1)]
+    if not some.size:
+        return np.zeros(values.shape, np.float32)
+    low, high = np.percentile(some, (0.5, 99.5))
+    if high <= low:
+        low, high = float(some.min()), float(some.max())
+    out = (values - np.float32(low)) / np.float32(max(high - low, 1e-12))
+    return out if finite.all() else np.where(finite, out, np.float32(0))
+
+
+def at(volume: Array, grid: Grid, edge: float, *, blur: float = 0.0) -> tuple[Array, Grid]:
+    """The volume with voxels of about ``edge`` mm (never finer than it is), smoothed for it.
+
+    ``blur`` voxels of the result of additional smoothing.
+    """
+    spacing = np.asarray(grid.spacing)
+    wanted = np.where(np.asarray(grid.shape) > 1, np.maximum(edge, spacing), spacing)
+    wanted = np.where(wanted < 1.25 * spacing, spacing, wanted)
+    ratio = wanted / spacing
+    sigma = np.sqrt(np.maximum(ratio**2 - 1, 0) * 0.42**2 + (blur * ratio) ** 2)
+    sigma[np.asarray(grid.shape) == 1] = 0.0
+    volume = smooth(volume, tuple(sigma.tolist())) if sigma.max() > 0.05 else volume
+    if (ratio == 1).all():
+        return volume, grid
+    coarse = with_spacing(grid, tuple(wanted.tolist()))
+    affine = np.linalg.inv(grid.affine) @ coarse.affine
+    return sample(volume, affine, coarse.shape, order="linear", fill=0.0), coarse
+
+
+def levels(
+    fixed: tuple[Array, Grid], moving: tuple[Array, Grid], edges: tuple[float, ...],
+    *, blur: float = 0.0, weight: Array | None = None,
+) -> list[Level]:  # fmt: skip
+    """Both images at each voxel edge (mm)."""
+    out: list[Level] = []
+    for edge in edges:
+        f, fg = at(*fixed, edge, blur=blur)
+        m, mg = at(*moving, edge, blur=blur)
+        w = ONE if weight is None else np.clip(at(weight, fixed[1], edge)[0], 0, 1)
+        out.append(Level(f, fg, m, mg, w))
+    return out
+
+
+def displacement_world(u: Array, grid: Grid) -> Array:
+    """``(3, nz, ny, nx)`` in L, P, S mm of ``(nz, ny, nx, 3)`` in mm along the grid's axes."""
+    turn = np.asarray(grid.direction, np.float32)
+    return np.ascontiguousarray(np.moveaxis(u @ turn.T, -1, 0))
+
+
+def centre(grid: Grid) -> Float:
+    """Middle of a grid in LPS mm."""
+    return grid.to_world((np.asarray(grid.shape) - 1) / 2)

@@ -1,0 +1,54 @@
+"""What is known about how good a registration is, and whether to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from somascope.core.finding import Warp
+from somascope.core.grid import Array
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The evidence, and the judgement in words.
+
+    ``before`` and ``after``: similarity with the images as they lie, and registered (local
+    correlation and normalised mutual information); ``overlap``: share of the fixed foreground
+    that has a value; ``inverse_error``: mm from going there and back (mean, 99 %); ``folding``:
+    share of voxels with a Jacobian below zero; ``jacobian``: its 1 and 99 % and least values;
+    ``landmarks``: mean distance in mm before and after, where landmarks were given.
+    """
+
+    trusted: bool = True
+    reasons: tuple[str, ...] = ()
+    before: dict[str, float] = field(default_factory=dict[str, float])
+    after: dict[str, float] = field(default_factory=dict[str, float])
+    overlap: float = 1.0
+    inverse_error: tuple[float, float] = (0.0, 0.0)
+    folding: float = 0.0
+    jacobian: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    landmarks: tuple[float, float] | None = None
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        return "trusted" if self.trusted else "do not trust: " + "; ".join(self.reasons)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "words": self.words}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Registered(Warp):
+    """A warp as `register` gives it: with its inverse and the verdict.
+
+    ``backward``: displacement ``(3, nz, ny, nx)`` of the inverse in LPS mm on ``grid``, in the
+    fixed frame before the inverse matrix: ``fixed = y' + backward(y')``, ``y' = matrix^-1
+    moving``; ``None`` for an affine one. ``preset``: what was chosen.
+    """
+
+    backward: Array | None = None
+    verdict: Verdict = field(default_factory=Verdict)
+    preset: str = ""
