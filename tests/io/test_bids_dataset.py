@@ -7,7 +7,7 @@ import pytest
 
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import NotFound, ReadError, UnsupportedFormat
-from somascope.io import write
+from somascope.io import read, read_all, write
 from somascope.io.bids_dataset import BidsDataset, parse
 
 EVENTS = "onset\tduration\ttrial_type\n2\t4\tgo\n"
@@ -88,6 +88,54 @@ def test_what_contradicts_itself_is_refused(root, tmp_path):
     beside.write_text("{nonsense")
     with pytest.raises(ReadError, match="not JSON"):
         BidsDataset(root).runs()
+    report = read_all(root)
+    assert len(report.images) == 1
+    assert any("not JSON" in reason for _, reason in report.problems)
     (root / "dataset_description.json").write_text("{}")
     with pytest.raises(UnsupportedFormat, match="Name"):
         BidsDataset(root)
+
+
+def test_reading_a_file_looks_around_it(root):
+    func = root / "sub-01" / "ses-a" / "func"
+    image = read(func / "sub-01_ses-a_task-go_run-1_bold.nii.gz")
+    assert image.axes[0].values[1] == 2.5
+    assert image.attributes["EchoTime"] == 30
+    assert image.attributes["Events"] == EVENTS
+    assert image.attributes["PatientID"] == "sub-01"
+    assert image.attributes["StudyID"] == "a"
+    (root / "dataset_description.json").unlink()
+    alone = read(func / "sub-01_ses-a_task-go_run-1_bold.nii.gz")
+    assert "EchoTime" not in alone.attributes
+    assert alone.axes[0].values[1] == 2.0
+
+
+def test_slices_from_the_top_down(root):
+    func = root / "sub-01" / "ses-a" / "func"
+    beside = func / "sub-01_ses-a_task-go_run-2_bold.json"
+    for along, expected in (("k-", [1.6, 0.8, 0]), ("k", [0, 0.8, 1.6]), ("j", None)):
+        beside.write_text(
+            json.dumps({"SliceTiming": [0, 0.8, 1.6], "SliceEncodingDirection": along})
+        )
+        made = BidsDataset(root).runs(run="2")[0].read()
+        assert made.attributes.get("SliceTiming") == expected
+
+
+def test_results_of_others_are_no_raw_images(root):
+    """Derivatives and sources lie in the folder and are not its raw images; confounds are found."""
+    inside = root / "derivatives" / "prep" / "sub-01" / "ses-a" / "func"
+    inside.mkdir(parents=True)
+    table = "trans_x\tcsf\n" + "0.1\t5\n" * 6
+    (inside / "sub-01_ses-a_task-go_run-2_desc-confounds_timeseries.tsv").write_text(table)
+    write(BidsDataset(root).runs()[0].read(), inside / "sub-01_ses-a_task-go_desc-x_bold.nii.gz")
+    runs = BidsDataset(root).runs()
+    assert len(runs) == 2
+    assert [r.confounds for r in runs] == ["", table]
+    report = read_all(root)
+    assert len(report.images) == 2
+    assert report.images[1].attributes["Confounds"] == table
+    anatomy = root / "sub-01" / "ses-a" / "anat" / "sub-01_ses-a_T1w.nii.gz"
+    anatomy.parent.mkdir()
+    write(Image(np.ones((3, 4, 5), np.int16), Grid.from_spacing((3, 4, 5), (1, 1, 1))), anatomy)
+    assert [f.path for f in BidsDataset(root).images("T1w", sub="01")] == [anatomy.resolve()]
+    assert [i.modality for i in read(root)] == ["MR"] * 3

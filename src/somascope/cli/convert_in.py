@@ -23,6 +23,7 @@ def store_other_formats(
 ) -> Converted:
     """Convert and store what `Archive.import_paths` set aside as not DICOM."""
     from somascope.io import read_all
+    from somascope.io.bids_dataset import is_side_file
     from somascope.jobs.run import encode
 
     files: list[str] = []
@@ -30,6 +31,8 @@ def store_other_formats(
     stored = 0
     for listed in progress.over([p for p in report.problems if p.kind == "other" and p.path]):
         assert listed.path is not None
+        if is_side_file(listed.path):  # read along with the images it is about
+            continue
         try:
             found = read_all(listed.path)
             if not found.nouns:

@@ -118,7 +118,8 @@ def read(path: str | Path) -> Image:
     The affine is the sform where ``sform_code > 0``, else the qform where ``qform_code > 0``, else
     the voxel sizes alone (methods 3, 2, 1 of the standard). Scaling that keeps whole numbers whole
     keeps an integer dtype. RGB becomes a ``channel`` axis; the fourth dimension the axis ``t`` in
-    seconds, or ``b`` in s/mm2 where a ``.bval`` file lies beside. Facts come from a BIDS side-car.
+    seconds, or ``b`` in s/mm2 where a ``.bval`` file lies beside. Facts come from a BIDS side-car,
+    in a BIDS dataset from all that apply (`bids_dataset.told`).
 
     Raises
     ------
@@ -148,7 +149,9 @@ def read(path: str | Path) -> Image:
     header = _header(block, version, order, path.name)
     shape, dtype = _layout(header, path.name)
     raw = _voxels(path if single else _data_of(path), header, shape, dtype, single=single)
-    return _image(header, raw, path)
+    from somascope.io.bids_dataset import told
+
+    return told(path, _image(header, raw, path))
 
 
 def _header(block: bytes, version: int, order: str, name: str) -> Any:

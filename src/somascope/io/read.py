@@ -19,6 +19,7 @@ from somascope.core.errors import (
 from somascope.core.finding import Box, Label, Mask, Measurement
 from somascope.core.image import Image
 from somascope.core.progress import QUIET, Progress
+from somascope.io.bids_dataset import beside_raw
 from somascope.io.dicom_files import HEAD, DicomFiles
 from somascope.io.report import ReadReport
 
@@ -69,8 +70,8 @@ def read(path: str | Path, *, series: str | None = None) -> Image | list[Image]:
     Parameters
     ----------
     path
-        A DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF file, or a folder of DICOM files or of
-        numbered pictures.
+        A DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF file, or a folder of DICOM files, of
+        numbered pictures, or of a BIDS dataset (its raw images; `bids_dataset` tells them apart).
     series
         Only volumes of this Series Instance UID.
 
@@ -175,7 +176,9 @@ def read_all(
     files: list[Path] = []
     for root in paths:
         if root.is_dir():
-            files += sorted(p for p in root.rglob("*") if p.is_file() and not _hidden(p, root))
+            apart = beside_raw(root)
+            every = [p for p in root.rglob("*") if p.is_file() and not _hidden(p, root)]
+            files += sorted(p for p in every if p.relative_to(root).parts[0] not in apart)
         elif root.is_file():
             files.append(root)
         else:

@@ -168,7 +168,9 @@ def _shape(noun: Noun) -> str:
     if isinstance(noun, Acquisition):
         return f"raw {noun.modality} {'x'.join(map(str, noun.samples.shape))}"
     kind = noun.modality if isinstance(noun, Image) else "SEG"
-    return f"{kind} {'x'.join(map(str, noun.data.shape))} {noun.grid!r}"
+    sources = [s.name for s in noun.provenance.sources if s.kind == "file"]
+    told = f" {sources[0]}" if len(sources) == 1 else ""
+    return f"{kind} {'x'.join(map(str, noun.data.shape))} {noun.grid!r}{told}"
 
 
 def nouns_of(operation: Operation, count: int) -> list[str]:

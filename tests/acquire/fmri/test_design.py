@@ -156,3 +156,15 @@ def test_contrasts_are_read_as_names_and_numbers():
                       ("faces; 2*faces", "depend")):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             contrast(bad, names)
+
+
+def test_confounds_are_named_from_the_runs_own_table():
+    table = "trans_x\ttrans_y\tcsf\tx\n" + "\n".join("1\t2\tn/a\t4" for _ in range(3))
+    values, names = design.confounds_of("trans_*, csf", table, 3)
+    assert names == ("trans_x", "trans_y", "csf")
+    assert values.tolist() == [[1, 2, 0]] * 3
+    with pytest.raises(ParameterError, match="no confound 'rot_x'; the run states trans_x"):
+        design.confounds_of("rot_x", table, 3)
+    with pytest.raises(ParameterError, match="states no confounds"):
+        design.confounds_of("csf", "", 3)
+    assert design.confounds_of("a\n1\n2\n3\n", table, 3)[1] == ("a",)

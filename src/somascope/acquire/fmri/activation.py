@@ -67,7 +67,7 @@ def activation(
     The same steps can be taken one by one: `acquire.fmri.slicetiming`, `realign`, `smooth`, `glm`.
     """
     data = volumes(run, NAME, least=4)
-    task = choices.events_of(events, onsets, durations, conditions, operation=NAME)
+    task = choices.events_of(events, onsets, durations, conditions, run=run, operation=NAME)
     spacing = repetition_time(run, repetition, NAME)
     progress(0.0, "timing")
     whole = run

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from somascope.acquire.fmri import design, hrf, model
-from somascope.core import Param
+from somascope.core import Image, Param
 from somascope.core.errors import ParameterError
 
 EventsText: TypeAlias = Annotated[
-    str, Param("Task as the text of a BIDS events.tsv; or give onsets")
+    str, Param("Task as the text of a BIDS events.tsv; or give onsets. Neither: as the run states")
 ]
 Onsets: TypeAlias = Annotated[
     tuple[float, ...], Param("When each event begins, after the first scan", unit="s")
@@ -41,7 +41,11 @@ Noise: TypeAlias = Annotated[
 ]
 Confounds: TypeAlias = Annotated[
     str,
-    Param("Confounds as tab-separated text, a line of names and one row per scan", advanced=True),
+    Param(
+        "Confounds as tab-separated text (a line of names, one row per scan), or names of columns "
+        "that the run states: 'trans_*, rot_*, csf'",
+        advanced=True,
+    ),
 ]
 RepetitionTime: TypeAlias = Annotated[
     float | None,
@@ -54,13 +58,18 @@ Where: TypeAlias = Annotated[
 
 def events_of(
     text: str, onsets: Sequence[float], durations: Sequence[float], conditions: Sequence[float],
-    *, operation: str,
+    *, run: Image, operation: str,
 ) -> design.Events:  # fmt: skip
-    """The task from either form; `ParameterError` where both or none is given."""
+    """The task from either form, or as the run states it (``Events``, from a BIDS dataset).
+
+    `ParameterError` where both forms are given, or none.
+    """
+    if not text.strip() and not onsets:
+        text = str(run.attributes.get("Events") or "")
     if bool(text.strip()) == bool(onsets):
         raise ParameterError(
             f"{operation}: give the task either as events (text of an events.tsv) or as onsets, "
-            "durations and conditions" + (", not both" if onsets else "")
+            "durations and conditions" + (", not both" if onsets else "; the run states none")
         )
     if text.strip():
         return design.read_events(text)

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from somascope.acquire.fmri.choices import Confounds, HighPass, RepetitionTime
-from somascope.acquire.fmri.design import cosines, read_confounds
+from somascope.acquire.fmri.design import confounds_of, cosines
 from somascope.acquire.fmri.runs import head_mask, map_of, repetition_time, volumes
 from somascope.core import QUIET, Image, Mask, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
@@ -90,7 +90,10 @@ def seed(
             )
         chosen = away == nearest
     progress(0.1, "cleaning")
-    more = read_confounds(confounds, len(data))[0] if confounds.strip() else None
+    more = None
+    if confounds.strip():
+        stated = str(run.attributes.get("Confounds") or "")
+        more = confounds_of(confounds, stated, len(data))[0]
     courses = cleaned(
         data[:, mask], repetition=spacing, high_pass=high_pass, low_pass=low_pass, confounds=more
     )

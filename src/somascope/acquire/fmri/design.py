@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -107,6 +108,31 @@ def read_confounds(text: str, scans: int) -> tuple[Float, tuple[str, ...]]:
         )
     values = [[_number(v, "confounds", 0.0) for v in row] for row in rows]
     return np.array(values, np.float64).reshape(scans, len(names)), tuple(names)
+
+
+def confounds_of(text: str, stated: str, scans: int) -> tuple[Float, tuple[str, ...]]:
+    """As `read_confounds`; text of one line names columns of the table ``stated``.
+
+    ``trans_*, rot_*, csf``: names with ``*`` and ``?``, separated by commas.
+    """
+    if len(text.strip().splitlines()) > 1:
+        return read_confounds(text, scans)
+    if not stated.strip():
+        raise ParameterError(
+            f"confounds is {text.strip()!r}, and the run states no confounds to take columns from; "
+            "give the table itself, or the run with the BIDS derivative that holds it"
+        )
+    values, names = read_confounds(stated, scans)
+    chosen: list[int] = []
+    for wanted in (w.strip() for w in text.split(",") if w.strip()):
+        found = [i for i, n in enumerate(names) if fnmatchcase(n, wanted)]
+        if not found:
+            raise ParameterError(
+                f"no confound {wanted!r}; the run states {', '.join(names[:30])}"
+                + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+            )
+        chosen += [i for i in found if i not in chosen]
+    return values[:, chosen], tuple(names[i] for i in chosen)
 
 
 def _table(text: str, what: str) -> tuple[list[str], list[list[str]]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from somascope.acquire.fmri import choices
 from somascope.acquire.fmri.contrasts import contrast as weights_of
-from somascope.acquire.fmri.design import Design, Events, design, read_confounds
+from somascope.acquire.fmri.design import Design, Events, confounds_of, design
 from somascope.acquire.fmri.model import Fit, Noise, fit
 from somascope.acquire.fmri.runs import head_mask, map_of, repetition_time, volumes
 from somascope.acquire.fmri.statistics import Answer, evaluate
@@ -73,7 +73,7 @@ def design_of(
     scans = run.shape[0]
     columns: dict[str, Float] = {}
     if confounds.strip():
-        values, names = read_confounds(confounds, scans)
+        values, names = confounds_of(confounds, str(run.attributes.get("Confounds") or ""), scans)
         columns = {n: values[:, i] for i, n in enumerate(names)}
     columns |= dict(more or {})
     return design(
@@ -121,7 +121,7 @@ def glm(
     question is the root mean square its rows explain.
     """
     volumes(run, NAME, least=3)
-    task = choices.events_of(events, onsets, durations, conditions, operation=NAME)
+    task = choices.events_of(events, onsets, durations, conditions, run=run, operation=NAME)
     spacing = repetition_time(run, repetition, NAME)
     progress(0.0, "design")
     made = design_of(

@@ -13,7 +13,10 @@ from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "1": 1.0, "min": 60.0}
-_OF_A_RUN = ("TemporalResolution", "NumberOfTemporalPositions", "SliceTiming", "ImageType")
+_OF_A_RUN = (
+    "TemporalResolution", "NumberOfTemporalPositions", "SliceTiming", "ImageType", "Events",
+    "Confounds",
+)  # fmt: skip
 
 
 def volumes(run: Image, operation: str, *, least: int = 2) -> Array:

@@ -149,7 +149,8 @@ def simulate(
     its condition's events through the canonical response, in per cent of the local signal; motion
     is that of `head_motion` with the same seed, about the centre of the run's grid. Noise and
     drift are in per cent of the mean signal of the head. Shape ``(nz, ny, nx)`` to
-    ``(t, nz', ny', nx')``, float32; the slice times are in the attribute ``SliceTiming``.
+    ``(t, nz', ny', nx')``, float32; slice times and task are in the attributes
+    ``SliceTiming`` and ``Events``.
     """
     if image.axes or image.data.dtype.kind == "c":
         raise ParameterError(
@@ -186,6 +187,7 @@ def simulate(
         "MRAcquisitionType": "2D",
         "SliceThickness": float(voxel[0]),
         "SliceTiming": [round(float(t), 6) for t in times],
+        "Events": task.tsv(),
     }
     axis = Axis("t", tuple(round(k * repetition_time, 9) for k in range(scans)), "s")
     return replace(

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from somascope import __version__
 from somascope.core.grid import Array, Grid
 from somascope.core.provenance import Provenance
-from somascope.io.dicom import carry, provenance, uid
+from somascope.io.dicom import carry, provenance, run_facts, uid
 from somascope.io.dicom.encode import put
 from somascope.io.dicom.iods import Kind, mandatory
 
@@ -105,7 +105,7 @@ def begin(
         for key in (*keys, "LossyImageCompressionMethod"):
             if attributes.get(key):
                 put(shared, {key: attributes[key]})
-    for item in provenance.block(record):
+    for item in (*provenance.block(record), *run_facts.block(attributes, grid)):
         shared.add(item)
     kept = str(attributes.get("SOPClassUID") or source_class)
     sources = tuple((kept, u) for s in record.sources if s.kind == "dicom" for u in s.uids)

@@ -250,6 +250,10 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
         attributes.update(pet.timing(stack.slices, stack.table, [a.name for a in stack.axes]))
         if (position := pet.position_of(e)) and "PatientPosition" not in attributes:
             attributes["PatientPosition"] = position
+    if 0x53531005 in e:
+        from somascope.io.dicom import run_facts
+
+        attributes.update(run_facts.read(e, grid))
     image = Image(
         data, grid, modality=e.text("Modality", "OT"), unit=head.rescale.unit, axes=axes,
         provenance=Provenance(sources=(Source("dicom", label, uids),)), attributes=attributes,

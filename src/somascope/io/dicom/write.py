@@ -28,6 +28,7 @@ from somascope.io.dicom import (
     nuclear,
     pet,
     radiograph,
+    run_facts,
     suv,
     validate,
 )
@@ -97,7 +98,8 @@ def instances(
         )  # fmt: skip
     titles = Titles(series_description, series_number, created)
     moments = pet.frame_facts(image)
-    image = replace(image, attributes=carry.tidy(image.attributes))
+    facts = {**carry.tidy(image.attributes), **run_facts.kept(image.attributes)}
+    image = replace(image, attributes=facts)
     kind = iods.choose(image, multiframe=_is_long_run(image) if multiframe is None else multiframe)
     if kind.layout == "nuclear" and not planes(image.grid).upright:
         kind = iods.SC
