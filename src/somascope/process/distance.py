@@ -1,13 +1,17 @@
 """Exact Euclidean distance transform with spacing.
 
-Along x the distance to the nearest background voxel is counted forwards and backwards; along y and
-z the squared distances are the lower envelope of parabolas (Felzenszwalb and Huttenlocher, Theory
-of Computing 8, 2012). Columns are handled in blocks, so that every cache line read is used.
+Along x the distance to the nearest background voxel is counted forwards and backwards. Along y and
+z the squared distances are ``min over k of f[k] + (i - k)^2``, looked for from the nearest sample
+outwards until nothing farther can be smaller, for a tile of contiguous x at once: minimum and sum
+are then vector instructions. Runs of samples that are all too large are passed over by their
+minimum. Where distances are so long that this would look at too many samples, the lower envelope
+of parabolas (Felzenszwalb and Huttenlocher, Theory of Computing 8, 2012) takes over, whose cost
+does not grow with the distance. Planes stay in the cache between x and y.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numba
 import numpy as np
@@ -16,92 +20,204 @@ from somascope.core import QUIET, Image, Mask, Param, Progress, Provenance, oper
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.process.entries import inside
+from somascope.process.lanes import LANES, above, below, lowered
 
-COLUMNS = 16
-"""Columns of float32 that share a cache line."""
+STEPS = 4
+"""Samples on each side that are looked at together."""
+
+LOOKS = 48
+"""Samples per voxel looked at, on the average of a tile, before the envelope takes over."""
+
+PARTS = 64
+"""Parts the columns are shared in; more than the cores that take them."""
 
 _FAR = np.float32(np.inf)
-
-
-@numba.njit(parallel=True, cache=True)
-def _rows(mask: Array, step: float, out: Array) -> None:
-    """Squared distance along x; infinite in rows without background."""
-    nz, ny, nx = mask.shape
-    for j in numba.prange(nz * ny):
-        z = j // ny
-        y = j - z * ny
-        source, row = mask[z, y], out[z, y]
-        run = nx + 1
-        for x in range(nx):
-            run = run + 1 if source[x] else 0
-            row[x] = run
-        run = 2 * nx + 2
-        if row[nx - 1] > nx:
-            row[:] = _FAR
-            continue
-        for x in range(nx - 1, -1, -1):
-            run = run + 1 if source[x] else 0
-            d = np.float32(min(np.float32(run), row[x]) * step)
-            row[x] = d * d
+_U = np.uint64
+_F = np.float32
 
 
 @numba.njit(cache=True)
-def _envelope(line: Array, n: int, square: float, apex: Array, start: Array) -> None:
+def _row(source: Array, step: Any, row: Array) -> None:
+    """Squared distance along x, run by run; infinite in rows without background."""
+    nx = source.size
+    x = 0
+    while x < nx:
+        first = x
+        while x < nx and source[x] == 0:
+            x += 1
+        for i in range(first, x):
+            row[i] = 0
+        first = x
+        while x < nx and source[x] != 0:
+            x += 1
+        middle = first + (x - first + 1) // 2
+        if first == 0 and x == nx:
+            row[:] = _FAR
+            return
+        if first == 0:
+            middle = 0
+        elif x == nx:
+            middle = nx
+        for i in range(first, middle):
+            d = _F(np.int32(i - first + 1)) * step
+            row[i] = d * d
+        for i in range(middle, x):
+            d = _F(np.int32(x - i)) * step
+            row[i] = d * d
+
+
+@numba.njit(cache=True)
+def _envelope(line: Array, square: float, apex: Array, start: Array, level: Array) -> None:
     """``line[i] <- min over k of line[k] + (i - k)^2 square``, in place."""
+    n = line.size
     last = -1
     for k in range(n):
         f = np.float64(line[k])
         if f == np.inf:
             continue
+        h = f / square + np.float64(k) * k
+        s = -np.inf
         while last >= 0:
-            p = apex[last]
-            # Where the parabola over k begins to lie below that over p.
-            s = 0.5 * (np.float64(k + p) + (f - start[n + 1 + last]) / (square * (k - p)))
+            # Where the parabola over k begins to lie below the last one.
+            s = 0.5 * (h - level[last]) / (k - apex[last])
             if s > start[last]:
                 break
             last -= 1
         last += 1
-        apex[last] = k
-        start[n + 1 + last] = f
-        if last == 0:
-            start[0] = -np.inf
-        else:
-            p = apex[last - 1]
-            start[last] = 0.5 * (np.float64(k + p) + (f - start[n + last]) / (square * (k - p)))
-    if last < 0:
-        return
-    at = 0
+        apex[last], level[last], start[last] = k, h, s if last else -np.inf
+    i = 0
+    for a in range(last + 1):
+        p = apex[a]
+        f = level[a] - np.float64(p) * p
+        while i < n and (a == last or i <= start[a + 1]):
+            d = np.float64(i - p)
+            line[i] = (f + d * d) * square
+            i += 1
+
+
+@numba.njit(cache=True)
+def _lower(values: Array, gap: int, count: int, out: Array) -> None:
+    for k in range(count):
+        a, b = values[_U(k)], values[_U(k + gap)]
+        # Becomes vector instructions; min() would have to mind NaN.
+        out[k] = b if b < a else a  # noqa: FURB136
+
+
+@numba.njit(cache=True)
+def _search(lines: Array, low: Array, n: int, square: Any, most: int, out: Array) -> bool:
+    """The minimum for every sample of a tile; False, and unfinished, after ``most`` looks.
+
+    ``lines`` and ``low`` have ``n + 2 STEPS`` rows of `LANES`, infinite before and after the n
+    samples; ``low`` the minimum of `STEPS` rows from each.
+    """
+    looks = 0
+    for k in range(n * LANES):
+        out[k] = lines[STEPS * LANES + k]
     for i in range(n):
-        while at < last and start[at + 1] < i:
-            at += 1
-        d = np.float64(i - apex[at])
-        line[i] = start[n + 1 + at] + d * d * square
+        here = i * LANES
+        more = above(out, here, square)
+        r, w0 = 1, square
+        while more and r < n:
+            # The rows i - r - 3 .. i - r and i + r .. i + r + 3; both lists begin with padding.
+            a, b = max(i - r + 1, 0) * LANES, min(i + r + STEPS, n + STEPS) * LANES
+            beyond = _F((r + 4) * (r + 4)) * square
+            if r == 1 or below(low, a, b, out, here, w0):
+                w1 = _F((r + 1) * (r + 1)) * square
+                w2 = _F((r + 2) * (r + 2)) * square
+                w3 = _F((r + 3) * (r + 3)) * square
+                more = lowered(lines, a, b, out, here, w0, w1, w2, w3, beyond)
+                looks += STEPS
+            else:
+                more = above(out, here, beyond)
+            looks += 1
+            if looks > most:
+                return False
+            r, w0 = r + STEPS, beyond
+    return True
+
+
+@numba.njit(cache=True)
+def _room(n: int) -> Any:
+    """What `_tile` works in, for columns of ``n``."""
+    lines = np.full((n + 2 * STEPS) * LANES, _FAR, np.float32)
+    low, two = np.full_like(lines, _FAR), np.empty_like(lines)
+    found = np.empty(n * LANES, np.float32)
+    parabolas = np.empty(n, np.float32), np.empty(n, np.int64), np.empty(n), np.empty(n)
+    return lines, low, two, found, parabolas
+
+
+@numba.njit(cache=True)
+def _tile(source: Array, target: Array, x0: int, square: Any, root: int, room: Any) -> None:
+    """The minimum along some columns of ``(n, nx)``, from ``x0`` on; at last the square root."""
+    lines, low, two, found, parabolas = room
+    n, nx = source.shape
+    m = min(LANES, nx - x0)
+    most = _F(0)
+    for i in range(n):
+        first = (i + STEPS) * LANES
+        for x in range(m):
+            v = source[i, x0 + x]
+            lines[first + x] = v
+            most = max(most, v)
+        for x in range(m, LANES):
+            lines[first + x] = 0
+    if most == 0:
+        for i in range(n):
+            target[i, x0 : x0 + m] = 0
+        return
+    _lower(lines, LANES, (n + 2 * STEPS - 1) * LANES, two)
+    _lower(two, 2 * LANES, (n + 2 * STEPS - 3) * LANES, low)
+    if not _search(lines, low, n, square, LOOKS * n, found):
+        line, apex, start, level = parabolas
+        for x in range(m):
+            for i in range(n):
+                line[i] = lines[(i + STEPS) * LANES + x]
+            _envelope(line, np.float64(square), apex, start, level)
+            for i in range(n):
+                found[i * LANES + x] = line[i]
+    for i in range(n):
+        for x in range(m):
+            v = found[i * LANES + x]
+            target[i, x0 + x] = np.sqrt(v) if root else v
+
+
+@numba.njit(cache=True)
+def _part(
+    part: int, parts: int, mask: Array, dx: Any, square: Any, root: int, out: Array
+) -> None:  # fmt: skip
+    """One of the ``parts`` of `_tiles`: a plane, or some columns of the only one."""
+    fresh = mask.size > 0
+    p = part if fresh else 0
+    _, n, m = out.shape
+    blocks = (m + LANES - 1) // LANES
+    first, last = (0, blocks) if fresh else (blocks * part // parts, blocks * (part + 1) // parts)
+    plane = out[p]
+    if fresh:
+        plane = np.empty((n, m), np.float32)
+        for y in range(n):
+            _row(mask[p, y], dx, plane[y])
+    room = _room(n)
+    for j in range(first, last):
+        _tile(plane, out[p], j * LANES, square, root, room)
 
 
 @numba.njit(parallel=True, cache=True)
-def _columns(out: Array, square: float, root: int) -> None:
-    """The envelope along the middle axis of ``(planes, n, nx)``; at last the square root."""
-    planes, n, nx = out.shape
-    blocks = (nx + COLUMNS - 1) // COLUMNS
-    for j in numba.prange(planes * blocks):
-        p = j // blocks
-        x0 = (j - p * blocks) * COLUMNS
-        m = min(COLUMNS, nx - x0)
-        lines = np.empty((COLUMNS, n), np.float32)
-        apex = np.empty(n, np.int32)
-        start = np.empty(2 * n + 2)
-        busy = np.zeros(COLUMNS, np.bool_)
-        for i in range(n):
-            for c in range(m):
-                v = out[p, i, x0 + c]
-                lines[c, i] = v
-                busy[c] |= v > 0
-        for c in range(m):
-            if busy[c]:  # a column of background stays as it is
-                _envelope(lines[c], n, square, apex, start)
-        for i in range(n):
-            for c in range(m):
-                out[p, i, x0 + c] = np.sqrt(lines[c, i]) if root else lines[c, i]
+def _tiles(
+    parts: int, mask: Array, dx: Any, square: Any, root: int, out: Array
+) -> None:  # fmt: skip
+    """Along the middle axis of ``out`` ``(planes, n, m)``.
+
+    With a ``mask`` its planes are made along x first, one a part; else the columns of the only
+    plane are handled in place.
+    """
+    for part in numba.prange(parts):
+        _part(np.int64(part), parts, mask, dx, square, root, out)
+
+
+@numba.njit(cache=True)
+def _rows(mask: Array, dx: Any, out: Array) -> None:
+    for y in range(mask.shape[0]):
+        _row(mask[y], dx, out[y])
 
 
 def distance(volume: Array, spacing: tuple[float, float, float]) -> Array:
@@ -119,14 +235,17 @@ def distance(volume: Array, spacing: tuple[float, float, float]) -> Array:
     Array
         float32 mm, 0 outside, infinite everywhere where nothing is outside.
     """
-    within = np.ascontiguousarray(volume != 0)
+    within = np.ascontiguousarray(volume if volume.dtype.itemsize == 1 else volume != 0)
+    within = within.view(np.uint8)
     out = np.empty(within.shape, np.float32)
-    dz, dy, dx = (float(s) for s in spacing)
+    dz, dy, dx = (np.float32(s) for s in spacing)
     nz, ny, nx = within.shape
-    _rows(within.view(np.uint8), dx, out)
-    _columns(out, dy * dy, int(nz == 1))
     if nz > 1:
-        _columns(out.reshape(1, nz, ny * nx), dz * dz, 1)
+        _tiles(nz, within, dx, dy * dy, 0, out)
+        _tiles(PARTS, within[:0], dx, dz * dz, 1, out.reshape(1, nz, ny * nx))
+    else:  # one plane has no others to share among the cores
+        _rows(within[0], dx, out[0])
+        _tiles(PARTS, within[:0], dx, dy * dy, 1, out)
     return out
 
 
