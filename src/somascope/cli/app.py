@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from somascope import __version__
-from somascope.cli import data, doctor, operations, serve
+from somascope.cli import data, doctor, learning, operations, serve
+from somascope.cli.model import model
 from somascope.core.errors import Cancelled, ParameterError, SomascopeError
 
 app = typer.Typer(
@@ -49,6 +50,8 @@ for command in (
     operations.operations,
     operations.run,
     operations.replay,
+    learning.train,
+    learning.predict,
     doctor.doctor,
 ):
     settings = (
@@ -61,6 +64,9 @@ for command in (
         context_settings=settings,
         add_help_option=command is not operations.run,
     )(command)
+
+
+app.add_typer(model, name="model")
 
 
 def run_app() -> None:

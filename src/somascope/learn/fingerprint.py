@@ -158,9 +158,10 @@ def difference_hash(data: Array) -> int:
         values if values.shape[0] == 1 else values[values.shape[0] // 4 :: values.shape[0] // 4]
     )
     plane = planes.mean(axis=0)
-    rows = np.array_split(np.arange(plane.shape[0]), 8)
-    columns = np.array_split(np.arange(plane.shape[1]), 9)
-    cells = np.array([[plane[np.ix_(r, c)].mean() if len(r) and len(c) else 0.0 for c in columns]
-                      for r in rows])  # fmt: skip
+    plane = np.pad(plane, [(0, max(m - n, 0)) for n, m in zip(plane.shape, (8, 9), strict=True)])
+    rows, columns = (np.linspace(0, n, m + 1).astype(int) for n, m in zip(plane.shape, (8, 9),
+                                                                          strict=True))  # fmt: skip
+    cells = np.add.reduceat(np.add.reduceat(plane, rows[:-1], axis=0), columns[:-1], axis=1)
+    cells = cells / (np.diff(rows)[:, None] * np.diff(columns)[None, :])
     bits = (cells[:, 1:] > cells[:, :-1]).reshape(-1)
-    return int("".join("1" if b else "0" for b in bits), 2)
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")

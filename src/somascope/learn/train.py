@@ -214,7 +214,7 @@ class _Run:
                     value.lerp_(own[name], 1 - keep)
                 else:
                     value.copy_(own[name])
-        return float(loss)
+        return float(loss.detach())
 
     def _check(self, loss: float) -> None:
         state = self.state

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from somascope.core import QUIET, Finding, Image, Progress, Warp
+from somascope.core import QUIET, Finding, Grid, Image, Progress, Warp
 from somascope.core.errors import Refused
 from somascope.models.card import NetworkCard
 from somascope.models.engine import Engine
@@ -58,3 +59,27 @@ def findings(
             provenance=history(card, images[0]), attributes=dict(images[0].attributes),
         )
     ]  # fmt: skip
+
+
+def moved(warp: Warp, image: Image, grid: Grid, *, nearest: bool = False) -> Image:
+    """The moving image as it lies on the fixed one's ``grid`` (LPS mm), linear or nearest.
+
+    Beyond the warp's own lattice its outer displacement goes on; beyond the image there is 0.
+    """
+    from scipy.ndimage import map_coordinates
+
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
+    points = grid.to_world(index)
+    target = points @ warp.matrix[:3, :3].T + warp.matrix[:3, 3]
+    if warp.displacement is not None and warp.grid is not None:
+        where = np.moveaxis(warp.grid.to_index(points), -1, 0)
+        for axis in range(3):
+            target[..., axis] += map_coordinates(
+                np.asarray(warp.displacement[axis], np.float64), where, order=1, mode="nearest"
+            )
+    source = np.moveaxis(image.grid.to_index(target), -1, 0)
+    values = np.asarray(image.data.reshape(image.grid.shape))
+    order = 0 if nearest else 1
+    kind = values.dtype if nearest else np.dtype(np.float32)
+    data = map_coordinates(values.astype(kind), source, order=order, mode="grid-constant")
+    return replace(image, data=data, grid=grid, axes=())

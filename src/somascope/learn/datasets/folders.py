@@ -13,8 +13,8 @@ import numpy as np
 from somascope.core import Image
 from somascope.core.errors import CorruptFile, NotFound
 from somascope.core.grid import Array
-from somascope.io import read as read_image
 from somascope.learn.datasets.cases import Case, Dataset, patients
+from somascope.models.inputs import one as load
 
 IMAGES = ("imagestr", "images", "image", "imgs", "img")
 LABELS = (
@@ -48,22 +48,6 @@ def files(folder: Path) -> list[Path]:
         p for p in folder.rglob("*")
         if p.is_file() and p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".")
     )  # fmt: skip
-
-
-def load(path: Path) -> Image:
-    """One image of a file; GIF and BMP too, in which some label maps are published."""
-    if path.suffix.lower() in (".gif", ".bmp"):
-        from PIL import Image as Pillow
-
-        from somascope.learn.datasets.npz import picture
-
-        with Pillow.open(path, formats=("GIF", "BMP")) as opened:
-            flat = opened.convert("RGB") if opened.mode not in ("L", "1") else opened.convert("L")
-            return picture(np.asarray(flat), path.name)
-    image = read_image(path)
-    if isinstance(image, list):
-        raise CorruptFile(f"{path.name} holds {len(image)} volumes; give one a file")
-    return image
 
 
 def load_mask(path: Path, *, levels: tuple[int, ...]) -> Array:

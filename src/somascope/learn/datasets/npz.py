@@ -9,12 +9,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from somascope.core import Axis, Grid, Image, Provenance, Source
 from somascope.core.errors import CorruptFile
-from somascope.core.grid import Array
 from somascope.learn.datasets.cases import Case, Dataset
+from somascope.models.inputs import arrays, picture
 
 KNOWN = {
     "pneumonia": ("DX", ("normal", "pneumonia")),
@@ -22,27 +19,6 @@ KNOWN = {
     "breast": ("US", ("malignant", "normal or benign")),
 }
 """Modality and class names of some MedMNIST sets, by the start of the file's name."""
-
-
-def picture(values: Array, name: str) -> Image:
-    """One entry ``(y, x)``, ``(y, x, 3)`` or ``(z, y, x)`` as an image at 1 mm."""
-    colour = values.ndim == 3 and values.shape[-1] == 3
-    if colour:
-        data = np.moveaxis(values, -1, 0)[:, None]
-    else:
-        data = values[None] if values.ndim == 2 else values
-    grid = Grid.from_spacing(data.shape[-3:], (1.0, 1.0, 1.0))
-    axes = (Axis("channel"),) if colour else ()
-    return Image(data, grid, axes=axes, provenance=Provenance((Source("file", name),)))
-
-
-def arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an npz file; a pickled one is refused."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, KeyError, EOFError) as error:
-        raise CorruptFile(f"{path.name} is no archive of plain arrays ({error})") from error
 
 
 def read(path: Path) -> Dataset:

@@ -22,7 +22,7 @@ def matched(
     total = 0
     for i, (f, t) in enumerate(zip(found, truth, strict=True)):
         total += int((t[:, 4] == kind).sum())
-        rows += [(float(f[j, 5]), i, j) for j in np.nonzero(f[:, 4] == kind)[0]]
+        rows += [(float(f[j, 5]), i, int(j)) for j in np.nonzero(f[:, 4] == kind)[0]]
     rows.sort(key=lambda r: (-r[0], r[1], r[2]))
     taken = [np.zeros(len(t), bool) for t in truth]
     right = np.zeros(len(rows), bool)

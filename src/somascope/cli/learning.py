@@ -1,0 +1,126 @@
+"""`train`, `predict`, `evaluate`, `explain`: from a data set to a model to its answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from somascope.cli.bar import bar
+from somascope.core.errors import MissingExtra, ParameterError
+
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def _minutes(text: str) -> float | None:
+    """``30m``, ``2h``, ``90s`` or a number of minutes."""
+    if not text:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
+    if found is None or float(found[1]) <= 0:
+        raise ParameterError(f"--budget is {text!r}; write 30m, 2h or 90s")
+    return float(found[1]) * {"s": 1 / 60, "h": 60.0}.get(found[2] or "m", 1.0)
+
+
+def _needs_torch(verb: str) -> None:
+    missing = [m for m in ("torch", "onnx", "safetensors") if find_spec(m) is None]
+    if missing:
+        raise MissingExtra(
+            f"somascope {verb} needs {' and '.join(missing)}, not installed here: "
+            'pip install "somascope[learn]" (predict and model do without)'
+        )
+
+
+def train(
+    task: Annotated[str, typer.Argument(help="classify, detect, segment or register.")],
+    dataset: Annotated[Path, typer.Argument(help="A data set: folder, npz, JSON or CSV.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The model: a folder, or .zip.")],
+    budget: Annotated[str, typer.Option(help="Time for training: 30m, 2h. Default: 45m.")] = "",
+    from_: Annotated[str, typer.Option("--from", help="Start from this model's weights.")] = "",
+    modality: Annotated[str, typer.Option(help="DICOM modality of the images, e.g. MR.")] = "",
+    plan: Annotated[Path | None, typer.Option(help="A plan.json, perhaps edited.")] = None,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth validates.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of every random number.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace the model that is there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train a model on a data set; all choices are made by its planner.
+
+    A run that was stopped goes on where it was when it is started again.
+    """
+    _needs_torch("train")
+    from somascope.learn.datasets import open_dataset
+    from somascope.learn.make import make
+    from somascope.learn.plan import Plan
+
+    opened = open_dataset(dataset, task)
+    chosen = Plan.from_json(plan.read_bytes()) if plan is not None else None
+    with bar(f"train {task}") as progress:
+        card, trained = make(
+            opened, out, chosen=chosen, budget_minutes=_minutes(budget), modality=modality,
+            start=from_ or None, fold=fold, seed=seed, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    last = max(trained.history, key=lambda h: h["score"]) if trained.history else {}
+    said: dict[str, Any] = {"model": str(out), "name": card.name, "steps": trained.steps,
+                            "stopped": trained.stopped, "validation": dict(last)}  # fmt: skip
+    if json_:
+        typer.echo(json.dumps(said))
+        return
+    figures = ", ".join(f"{k} {v:.4f}" for k, v in last.items() if k not in ("step", "score"))
+    typer.echo(f"{out}: {trained.steps} steps ({trained.stopped}); validation: {figures}")
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="An installed model, or a folder or file.")],
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, npz, or archive UIDs.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the answers.")],
+    archive: Annotated[Path | None, typer.Option(help="Inputs are UIDs of this archive.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Segmentation: probabilities too.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    json_: Json = False,
+) -> None:
+    """Run a model on images and write its answers."""
+    from somascope.models import load
+    from somascope.models.inputs import Input
+    from somascope.models.inputs import inputs as opened
+    from somascope.models.predict import predict as run
+
+    if engine not in ("auto", "onnxruntime", "openvino"):
+        raise ParameterError(f"--engine is {engine!r}; auto, onnxruntime or openvino")
+    network = load(model, kind=engine)  # pyright: ignore[reportArgumentType]
+    if archive is None:
+        given = opened(inputs)
+    else:
+        from somascope.archive import Archive
+        from somascope.jobs.resolve import from_archive
+
+        store = Archive.open(archive)
+        try:
+            loaded: list[Any] = [from_archive(store, uid, noun="Image") for uid in inputs]
+        finally:
+            store.close()
+        given = [
+            Input(uid, lambda image=image: image) for uid, image in zip(inputs, loaded, strict=True)
+        ]
+    with bar(network.card.name) as progress:
+        done = run(network, given, out, probabilities=probabilities, progress=progress)
+    if json_:
+        typer.echo(json.dumps({
+            "model": network.card.name, "files": [str(f) for f in done.files],
+            "problems": [{"input": n, "reason": r} for n, r in done.problems],
+            "answers": done.records,
+        }))  # fmt: skip
+    else:
+        for file in done.files:
+            typer.echo(str(file))
+    for name, reason in done.problems:
+        typer.echo(f"somascope: {name}: {reason}", err=True)
+    if done.problems:
+        sys.exit(1)

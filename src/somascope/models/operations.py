@@ -1,0 +1,60 @@
+"""Every model behind one operation for each kind of answer: a model is a button."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, cast
+
+from somascope.core import QUIET, Box, Image, Label, Mask, Param, Progress, operation
+from somascope.core.errors import ParameterError
+from somascope.models import installed
+from somascope.models.run import Network, load
+
+_MODEL = Param("Name of an installed model (somascope model list), or a model's folder or file")
+
+
+@lru_cache(maxsize=4)
+def _opened(name: str, stamp: float) -> Network:
+    del stamp
+    return load(name)
+
+
+def opened(name: str, task: str) -> Network:
+    """The model of that name, kept open while its file does not change.
+
+    Raises
+    ------
+    ParameterError
+        It does another task; the message names the models that do this one.
+    """
+    path = Path(name) if Path(name).exists() else installed.models().get(name, Path(name))
+    file = path / "card.json" if path.is_dir() else path
+    model = _opened(str(name), file.stat().st_mtime if file.exists() else 0.0)
+    if model.card.task != task:
+        others = [n for n in installed.models() if n.startswith(task)]
+        raise ParameterError(
+            f"{name} is a model to {model.card.task}, not to {task}; installed are "
+            f"{', '.join(others) or 'none'}"
+        )
+    return model
+
+
+@operation("models.classify")
+def classify(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> Label:
+    """Say which class an image belongs to, with the calibrated probability of each."""
+    (found,) = opened(model, "classify")(image, progress=progress)
+    return cast("Label", found)
+
+
+@operation("models.segment")
+def segment(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> Mask:
+    """Outline what a trained model knows, on the image's own grid."""
+    (found,) = opened(model, "segment")(image, progress=progress)
+    return cast("Mask", found)
+
+
+@operation("models.detect")
+def detect(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> list[Box]:
+    """Find objects and put a box around each, the surest first."""
+    return cast("list[Box]", opened(model, "detect")(image, progress=progress))
