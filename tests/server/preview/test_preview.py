@@ -286,7 +286,7 @@ def test_an_overtaken_volume_stops(fresh_web, stored, monkeypatch):
                 chain = [{"operation": "process.gaussian", "params": {"sigma": 1.0 + number}}]
                 await p.say(volume={"chain": chain, "volume": "0", "key": f"k{number}"})
             said, _ = await p.until("volume", state="ready", key="k4")
-            os.kill(pids[0], signal.SIGSTOP)
+            os.kill(pids[-1], signal.SIGSTOP)
             for key in ("lost", "last"):
                 await p.say(volume={"chain": [GAUSS], "volume": "0", "key": key})
             await p.until("volume", state="ready", key="last")

@@ -1,6 +1,6 @@
 /** The application API at /api: system, operations, jobs. */
 
-import { getJson, postJson } from "./http";
+import { getJson, postJson, request } from "./http";
 
 export interface ParamSchema {
   type: string | string[];
@@ -65,3 +65,35 @@ export function submitJob(
 }
 
 export const cancelJob = (id: string) => postJson<unknown>(`/api/jobs/${id}/cancel`);
+
+/** An operation with its parameters. */
+export interface Step {
+  operation: string;
+  params: Record<string, unknown>;
+}
+
+export interface Preset {
+  name: string;
+  steps: (Step & { on: boolean })[];
+}
+
+export interface Chains {
+  /** operations that a chain may hold */
+  operations: string[];
+  most_steps: number;
+  chains: Preset[];
+}
+
+export const getChains = () => getJson<Chains>("/api/chains");
+
+export async function putChain(name: string, steps: Preset["steps"]): Promise<void> {
+  await request(`/api/chains/${encodeURIComponent(name)}`, {
+    method: "PUT",
+    headers: { Accept: "application/json", "Content-Type": "application/json" },
+    body: JSON.stringify({ steps }),
+  });
+}
+
+export async function deleteChain(name: string): Promise<void> {
+  await request(`/api/chains/${encodeURIComponent(name)}`, { method: "DELETE" });
+}

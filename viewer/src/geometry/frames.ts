@@ -1,6 +1,6 @@
 /** Frames: every displayable image of a series, classic or multi-frame, with its place in space. */
 
-import { type Dataset, item, items, number, numbers, text } from "../dicom/json";
+import { type Dataset, item, items, number, numbers, text, texts } from "../dicom/json";
 import { type Vec3, cross, dot, unit, vec3 } from "./vector";
 
 export interface Frame {
@@ -15,6 +15,11 @@ export interface Frame {
   position: Vec3 | undefined;
   row: Vec3 | undefined;
   column: Vec3 | undefined;
+  /**
+   * Directions that the drawing library is told where they differ from the frame's own: it takes
+   * those of a stack for one and the same. The letters are the frame's own.
+   */
+  told: { row: Vec3; column: Vec3 } | undefined;
   /** mm between rows, mm between columns; undefined where the header has none that is measured */
   spacing: [number, number] | undefined;
   /** spacing of the detector, not of the patient: projections without calibration (PS3.3 10.7.1) */
@@ -73,6 +78,28 @@ function spacingOf(ds: Dataset, measures: Dataset | undefined, placed: boolean) 
   return { spacing: imager, atDetector: imager !== undefined };
 }
 
+/**
+ * How far the detector has turned since the first view of a tomographic acquisition (PS3.3
+ * C.8.4.11): radians, rising from the patient's back towards the left; undefined where the
+ * instance is none.
+ */
+function turnOf(ds: Dataset, index: number): number | undefined {
+  const kind = texts(ds, "00080008")[2] ?? "";
+  if (text(ds, "00080060") !== "NM" || !/^(GATED )?TOMO$/.test(kind)) return undefined;
+  const rotation = items(ds, "00540052")[(numbers(ds, "00540050")[index] ?? 1) - 1];
+  const step = number(rotation, "00181144");
+  if (step === undefined) return undefined;
+  const view = numbers(ds, "00540090")[index] ?? index + 1;
+  const sense = text(rotation, "00181140") === "CW" ? -1 : 1;
+  return (sense * step * (view - 1) * Math.PI) / 180;
+}
+
+/** About the axis from feet to head, from the patient's back towards the left. */
+function turned(v: Vec3, angle: number): Vec3 {
+  const [c, s] = [Math.cos(angle), Math.sin(angle)];
+  return [c * v[0] + s * v[1], c * v[1] - s * v[0], v[2]];
+}
+
 /** The frames of one instance. `root` is the WADO-RS address of the instance. */
 export function framesOf(ds: Dataset, root: string): Frame[] {
   const rows = number(ds, "00280010");
@@ -83,10 +110,11 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
   const perFrame = items(ds, "52009230");
   const modality = text(ds, "00080060");
   const nmSpacing = number(ds, "00180088");
-  const detector = item(ds, "00540022");
+  const detectors = items(ds, "00540022");
   const frames: Frame[] = [];
   for (let index = 0; index < count; index++) {
     const own = perFrame[index];
+    const detector = detectors[(numbers(ds, "00540020")[index] ?? 1) - 1] ?? detectors[0];
     const measures = functional(own, shared, "00289110");
     const lut = functional(own, shared, "00289145");
     const voi = functional(own, shared, "00289132") ?? ds;
@@ -96,8 +124,8 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
         : numbers(ds, "00200037").length === 6
           ? numbers(ds, "00200037")
           : numbers(detector, "00200037");
-    const row = vec3(orientation.slice(0, 3));
-    const column = vec3(orientation.slice(3, 6));
+    let row = vec3(orientation.slice(0, 3));
+    let column = vec3(orientation.slice(3, 6));
     let position =
       vec3(numbers(functional(own, shared, "00209113"), "00200032")) ??
       vec3(numbers(ds, "00200032")) ??
@@ -105,6 +133,15 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
     if (position && row && column && count > 1 && perFrame.length === 0 && nmSpacing) {
       const n = unit(cross(row, column));
       position = [0, 1, 2].map((k) => (position?.[k] ?? 0) + (n[k] ?? 0) * nmSpacing * index) as Vec3;
+    }
+    const turn = row && column ? turnOf(ds, index) : undefined;
+    let told: Frame["told"];
+    if (turn !== undefined && row && column) {
+      const first = frames[0]?.told;
+      told = first ?? { row, column };
+      row = turned(row, turn);
+      column = turned(column, turn);
+      position = undefined; // where the detector stands is known by its radius only
     }
     const { spacing, atDetector } = spacingOf(ds, measures, row !== undefined);
     const center = numbers(voi, "00281050");
@@ -121,6 +158,7 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
       position,
       row,
       column,
+      told,
       spacing,
       atDetector,
       thickness: number(measures, "00180050") ?? number(ds, "00180050"),
@@ -135,6 +173,14 @@ export function framesOf(ds: Dataset, root: string): Frame[] {
     });
   }
   return frames;
+}
+
+/** A direction in the stack as it is drawn, as the frame has it in the patient. */
+export function inPatient(frame: Frame | undefined, direction: Vec3): Vec3 {
+  const { told, row, column } = frame ?? {};
+  if (!told || !row || !column) return direction;
+  const [a, b] = [dot(direction, told.row), dot(direction, told.column)];
+  return [0, 1, 2].map((k) => a * (row[k] ?? 0) + b * (column[k] ?? 0)) as Vec3;
 }
 
 export function normal(frame: Frame): Vec3 | undefined {

@@ -6,10 +6,12 @@ import { type OperationSchema, getOperations } from "../api/application";
 import { says } from "../api/http";
 import { tell } from "../parts/console";
 import { Icon } from "../parts/Icon";
+import { ChainPanel } from "../process/ChainPanel";
+import { Presets } from "../process/Presets";
+import { type Link, link, stepsOf } from "../process/chain";
 import { go } from "../router";
 import { figure, prettyUnit } from "../tools/lines";
 import { COLORMAPS, gradient } from "../viewport/palettes";
-import { ChainPanel, type Link, link } from "./ChainPanel";
 import { Connection, type Frame, type Head, type Offer, getOffer, now } from "./connection";
 import { Picture, type Screen } from "./Picture";
 import { SeriesChoice } from "./SeriesChoice";
@@ -72,7 +74,7 @@ export function LiveScreen() {
     };
   }, []);
 
-  const steps = useMemo(() => chain.map(({ operation, params }) => ({ operation, params })), [chain]);
+  const steps = useMemo(() => stepsOf(chain), [chain]);
 
   useEffect(() => {
     // A slider says more than a frame can follow: what it says last within a moment is sent.
@@ -235,7 +237,8 @@ export function LiveScreen() {
             </p>
           )}
         </section>
-        <ChainPanel operations={operations} chain={chain} onChange={setChain} />
+        <ChainPanel title="Every frame goes through" operations={operations} chain={chain} most={8} onChange={setChain} />
+        <Presets operations={operations} chain={chain} onLoad={setChain} />
         <section>
           <h3>Colours</h3>
           <div className="maps">

@@ -15,11 +15,6 @@ export interface Offer {
   operations: string[];
 }
 
-export interface Step {
-  operation: string;
-  params: Record<string, unknown>;
-}
-
 /** What comes before the pixels of a frame; times are seconds of the server's clock. */
 export interface Head {
   number: number;

@@ -9,7 +9,8 @@ import { add, useJobs } from "../jobs/store";
 import type { PanelProps } from "../study/SidePanel";
 import { seriesName } from "../study/series";
 import { Form, defaults } from "./Form";
-import { counterpart, offered, takes, title } from "./fit";
+import { offered, takes, title } from "./fit";
+import { showResult } from "./show";
 import { keepOperation, keepValues, lastOperation, lastValues } from "./memory";
 
 let known: Promise<OperationSchema[]> | undefined;
@@ -89,30 +90,7 @@ export function OperationsPanel(props: PanelProps) {
     }
   };
 
-  const show = async (job: Job) => {
-    const now = await reload();
-    const output = now.find((r) => job.outputs.includes(r.uid));
-    if (!output) {
-      setError(`The result ${job.outputs[0] ?? ""} is not in this study.`);
-      return;
-    }
-    if (output.content === "segmentation") {
-      dispatch({ do: "set", part: { panel: "segments", segmentation: output.uid } });
-      return;
-    }
-    if (output.content !== "image") {
-      dispatch({ do: "read", series: output.uid });
-      return;
-    }
-    const before = counterpart(job, jobs, now);
-    if (!before) {
-      dispatch({ do: "layout", layout: "one", rows: now });
-      dispatch({ do: "open", series: output.uid });
-      return;
-    }
-    const mode = before.uid === job.inputs[0] ? {} : { mode: "side" as const };
-    dispatch({ do: "compare", before: before.uid, after: output.uid, ...mode });
-  };
+  const show = async (job: Job) => setError(await showResult(job, jobs, reload, dispatch));
 
   return (
     <div className="panel">

@@ -35,6 +35,8 @@ const PATHS: Record<string, string> = {
   text: "M4 5h12M4 9h8M4 13h10",
   jobs: "M4 5.5h12M4 10h12M4 14.5h7",
   trash: "M4 6h12M8 6V4h4v2M5.5 6l.8 10.5h7.4L14.5 6",
+  up: "M5.5 12l4.5-4.5 4.5 4.5",
+  down: "M5.5 8l4.5 4.5L14.5 8",
   layers: "M10 3l7 4-7 4-7-4zM3 11l7 4 7-4",
 };
 

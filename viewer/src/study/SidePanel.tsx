@@ -1,9 +1,10 @@
-/** The right-hand panel: display, measurements, operations and results, segments. */
+/** The right-hand panel: display, processing, measurements, operations and results, segments. */
 
 import type { Dispatch } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
 import { OperationsPanel } from "../operations/OperationsPanel";
+import { ProcessPanel } from "../process/ProcessPanel";
 import { SegmentsPanel } from "../segments/SegmentsPanel";
 import { DisplayPanel } from "./DisplayPanel";
 import { MeasurePanel } from "./MeasurePanel";
@@ -12,6 +13,7 @@ import type { Action, Panel, State } from "./state";
 
 const PANELS: { id: Panel; label: string }[] = [
   { id: "display", label: "Display" },
+  { id: "process", label: "Process" },
   { id: "measure", label: "Measure" },
   { id: "operations", label: "Operations" },
   { id: "segments", label: "Segments" },
@@ -52,6 +54,9 @@ export function SidePanel(props: PanelProps & { error: string; panes: number }) 
           </p>
         )}
         {state.panel === "display" && <DisplayPanel {...props} />}
+        <div hidden={state.panel !== "process"}>
+          <ProcessPanel {...props} />
+        </div>
         {state.panel === "measure" && <MeasurePanel {...props} />}
         {state.panel === "operations" && <OperationsPanel {...props} />}
         <div hidden={state.panel !== "segments"}>

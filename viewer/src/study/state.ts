@@ -5,7 +5,7 @@ import type { Plane, Slab } from "../viewport/PlanePane";
 
 export type Layout = "one" | "two" | "four" | "mpr" | "volume" | "compare";
 export type CompareMode = "swipe" | "side";
-export type Panel = "display" | "measure" | "operations" | "segments";
+export type Panel = "display" | "process" | "measure" | "operations" | "segments";
 
 export interface State {
   layout: Layout;

@@ -3,6 +3,7 @@
 import { Enums, type Types } from "@cornerstonejs/core";
 import { useCallback, useEffect, useRef, useState } from "react";
 
+import { PreviewLayer } from "../process/PreviewLayer";
 import type { Series } from "../study/series";
 import { text } from "../dicom/json";
 import { currentEngine } from "./engine";
@@ -115,6 +116,7 @@ export function StackPane(props: StackPaneProps) {
       failures={failures}
       kind="stack"
     >
+      <PreviewLayer id={id} element={ready ? element : null} />
       <Overlay
         series={series}
         readout={shown ? readout : undefined}

@@ -4,6 +4,7 @@ import { metaData } from "@cornerstonejs/core";
 
 import { inlineBytes, item, items, number, numbers, text } from "../dicom/json";
 import type { Frame } from "../geometry/frames";
+import type { Vec3 } from "../geometry/vector";
 
 const frames = new Map<string, Frame>();
 
@@ -19,9 +20,18 @@ export function forget(): void {
   frames.clear();
 }
 
+/** Where a frame lies as far as the drawing library knows. */
+export function shownPlane(frame: Frame): { origin: Vec3; row: Vec3; column: Vec3; spacing: [number, number] } {
+  return {
+    origin: frame.position ?? [0, 0, frame.number - 1],
+    row: frame.told?.row ?? frame.row ?? [1, 0, 0],
+    column: frame.told?.column ?? frame.column ?? [0, 1, 0],
+    spacing: frame.spacing ?? [1, 1],
+  };
+}
+
 function plane(frame: Frame) {
-  const row = frame.row ?? [1, 0, 0];
-  const column = frame.column ?? [0, 1, 0];
+  const { origin, row, column } = shownPlane(frame);
   const spacing = frame.spacing;
   return {
     frameOfReferenceUID: text(frame.instance, "00200052") || text(frame.instance, "0020000E"),
@@ -30,7 +40,7 @@ function plane(frame: Frame) {
     imageOrientationPatient: [...row, ...column],
     rowCosines: row,
     columnCosines: column,
-    imagePositionPatient: frame.position ?? [0, 0, frame.number - 1],
+    imagePositionPatient: origin,
     sliceThickness: frame.thickness,
     sliceLocation: number(frame.instance, "00201041"),
     pixelSpacing: spacing ?? [1, 1],

@@ -3,7 +3,8 @@
 import { Enums, StackViewport, type Types, VolumeViewport3D } from "@cornerstonejs/core";
 import { useEffect, useState } from "react";
 
-import { type Vec3, letters, norm, sub } from "../geometry/vector";
+import { inPatient } from "../geometry/frames";
+import { type Vec3, letters, norm, sub, times } from "../geometry/vector";
 import { currentEngine } from "./engine";
 import { frameOf } from "./provider";
 import { widthLevel } from "./window";
@@ -67,8 +68,9 @@ export function read(id: string): Readout | undefined {
   const frame = imageId ? frameOf(imageId) : undefined;
   const placed = !stack || Boolean(frame?.row);
   const scaled = !stack || Boolean(frame?.spacing);
-  const flip: Vec3 = [-right[0], -right[1], -right[2]];
-  const up: Vec3 = [-down[0], -down[1], -down[2]];
+  const [across, along] = [inPatient(frame, right), inPatient(frame, down)];
+  const flip = times(across, -1);
+  const up = times(along, -1);
   const place = frame?.position;
   return {
     slice: viewport.getSliceIndex() + 1,
@@ -79,9 +81,9 @@ export function read(id: string): Readout | undefined {
     upper: range?.upper ?? 0,
     zoom: viewport.getZoom(),
     left: placed ? letters(flip) : "",
-    right: placed ? letters(right) : "",
+    right: placed ? letters(across) : "",
     top: placed ? letters(up) : "",
-    bottom: placed ? letters(down) : "",
+    bottom: placed ? letters(along) : "",
     scale: scaled && mm > 0 ? 1 / mm : undefined,
     colormap: properties?.colormap?.name,
     inverted: Boolean(properties?.invert),

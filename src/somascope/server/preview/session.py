@@ -31,6 +31,8 @@ class Session:
         self._slices = self._process("slice")
         self._volumes: Process | None = None
         self._busy = False
+        self._started = False
+        self._wanted: Mapping[str, Any] = {}
         self._killing: asyncio.TimerHandle | None = None
         self._ends: set[asyncio.Task[None]] = set()
         self.ended = False
@@ -45,10 +47,11 @@ class Session:
         kind = str(said.get("kind"))
         if role == "volume":
             if kind == "end":
-                self._volumes, self._busy = None, False
+                self._volumes, self._busy, self._started = None, False, False
                 said = {"kind": "volume", "state": "failed", "message": said.get("message", "")}
                 kind = "volume"
             elif kind == "ready":
+                self._started = True
                 return
             elif kind == "volume":
                 self._busy = said.get("state") == "running"
@@ -86,18 +89,18 @@ class Session:
             if self._volumes is None:
                 self._volumes = self._process("volume")
             self._volumes.say({"volume": wanted})
-            if self._busy and self._killing is None:
-                loop = asyncio.get_running_loop()
-                self._killing = loop.call_later(PATIENCE, self._replace, wanted)
-            self._busy = True
             self._wanted = wanted
+            if self._busy and self._started and self._killing is None:
+                loop = asyncio.get_running_loop()
+                self._killing = loop.call_later(PATIENCE, self._replace)
+            self._busy = True
 
     def _spare(self) -> None:
         if self._killing is not None:
             self._killing.cancel()
             self._killing = None
 
-    def _replace(self, _wanted: Mapping[str, Any]) -> None:
+    def _replace(self) -> None:
         """The process for volumes does not hear: a new one takes the newest question."""
         self._killing = None
         old, self._volumes = self._volumes, None
@@ -108,7 +111,7 @@ class Session:
             task.add_done_callback(self._ends.discard)
         self._volumes = self._process("volume")
         self._volumes.say({"volume": self._wanted})
-        self._busy = True
+        self._busy, self._started = True, False
 
     async def next(self) -> list[bytes | str]:
         """What is to be sent now."""
