@@ -152,6 +152,6 @@ def _compare(first: int, last: int, mean: Array, counts: Array, ratio: Array, su
             m, c = mean[i], counts[i]
             ratio[i] = c / m if m > 0 else 0
             total += m - c
-            if m > 0 and c > 0:
+            if ratio[i] > 0:  # nor a count so small that its ratio is none
                 total += c * np.log(ratio[i])
         sums[block] += 2 * total

@@ -145,6 +145,18 @@ def test_attenuation_is_that_of_the_way_to_the_camera():
     assert kept == pytest.approx(np.exp(-0.015 * ways), rel=0.01)
 
 
+def test_blur_does_not_carry_photons_out_of_the_body():
+    """A point beside the edge of a slab: as many photons come through as along its own column."""
+    operator = scan((9, 24, 24), angles=[0.0, np.pi], radius=100.0, columns=24)
+    mu = np.zeros(operator.domain, np.float32)
+    mu[:, :, :12] = 0.02
+    place = (-2.0, 2.0, 0.0)  # the last column of the slab
+    bare = operator.forward(point(operator, place)).sum(axis=(1, 2))
+    seen = operator.with_attenuation(mu).forward(point(operator, place)).sum(axis=(1, 2))
+    way = np.array([48.0 - 2.0, 48.0 + 2.0])  # from the point to the border, back and front
+    assert seen / bare == pytest.approx(np.exp(-0.02 * way), rel=0.005)
+
+
 def test_left_is_left_and_the_head_is_up():
     s = scan((9, 31, 31), 4.0, angles=np.deg2rad([180, 0, 90, 270]), radius=90.0, columns=31)
     for upward in (True, False):

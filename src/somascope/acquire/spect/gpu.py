@@ -27,7 +27,7 @@ class Layers:
 
     def __init__(self, scan: Any, device: torch.device) -> None:
         arguments = scan.tables(np.float32)
-        passed, place, count, steps, passes, last, scale = arguments
+        held, through, place, count, steps, passes, last, scale = arguments
         self.scan, self.device, self.passes = scan, device, int(passes)
         nz, ny, nx = scan.domain
         self.lines, self.size = nz, (ny + 2 * _BORDER, nx + 2 * _BORDER)
@@ -36,9 +36,10 @@ class Layers:
         self.steps = torch.from_numpy(np.ascontiguousarray(steps)).to(device)
         self.last = torch.from_numpy(np.ascontiguousarray(last)).to(device)
         self.scale = torch.from_numpy(np.ascontiguousarray(scale)).to(device)
-        self.passed = None
-        if passed.size:
-            self.passed = torch.from_numpy(passed.reshape(-1, nz)).to(device)
+        self.held = self.through = None
+        if held.size:
+            self.held = torch.from_numpy(held.reshape(-1, nz)).to(device)
+            self.through = torch.from_numpy(through).to(device)
         one = 4 * self.columns * nz * int(count.max())
         self.batch = max(1, min(len(count), _MOST // one))
         self.shares = torch.from_numpy(scan.camera.shares).to(device)
@@ -96,11 +97,11 @@ class Layers:
         assert total is not None
         return total
 
-    def _through(self, views: slice, k: int) -> Tensor | None:
-        """What half a layer lets through, ``(views, columns, lines)``."""
-        if self.passed is None:
+    def _half(self, views: slice, k: int) -> Tensor | None:
+        """By what half a layer weakens, 1 or more, ``(views, columns, lines)``."""
+        if self.held is None:
             return None
-        return 1 + self._between(self.passed, *self._at(views, float(k)))
+        return 1 + self._between(self.held, *self._at(views, float(k)))
 
     def _blur(self, s: Tensor, views: slice, k: int) -> Tensor:
         if self.last.shape[2] == 1:
@@ -136,6 +137,7 @@ class Layers:
     def _views(self, flat: Tensor, views: slice) -> Tensor:
         count = self.count[views]
         s = torch.zeros((len(count), self.columns, self.lines), device=self.device)
+        comes = None if self.through is None else self.through[views]
         for k in range(int(count.max())):
             alive = (k < count)[:, None, None]
             step = self._blur(s, views, k)
@@ -143,9 +145,11 @@ class Layers:
                 (self._between(flat, *self._at(views, k + d)) for d in _SHIFTS),
                 start=torch.zeros((), device=self.device),
             )
-            q = self._through(views, k)
-            step = step + 0.5 * f if q is None else (step * q + 0.5 * f) * q
-            s = torch.where(alive, step, s)
+            half = self._half(views, k)
+            if half is not None and comes is not None:
+                f = f * (comes * half)
+                comes = torch.where(alive, comes * half * half, comes)
+            s = torch.where(alive, step + 0.5 * f, s)
         return self._wide(s * self.scale[views, None, None], views)
 
     def _adjoint(self, y: Tensor) -> Tensor:
@@ -169,13 +173,15 @@ class Layers:
         layers = int(count.max())
         s = self._wide(rows, views) * self.scale[views, None, None]
         kept = torch.zeros((len(count), layers, self.columns, self.lines), device=self.device)
+        comes = torch.ones((len(count), self.columns, self.lines), device=self.device)
         for k in range(layers - 1, -1, -1):
             alive = (k < count)[:, None, None]
-            q = self._through(views, k)
-            here = s if q is None else s * q
+            half = self._half(views, k)
+            here = s if half is None else s * (comes / half)
             kept[:, k] = torch.where(alive, here, torch.zeros_like(here))
-            away = self._blur(here if q is None else here * q, views, k)
-            s = torch.where(alive, away, s)
+            if half is not None:
+                comes = torch.where(alive, comes / (half * half), comes)
+            s = torch.where(alive, self._blur(s, views, k), s)
         for v in range(len(count)):
             self._collect(kept[v], self.place[views][v], total)
 

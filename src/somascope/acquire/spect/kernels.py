@@ -2,9 +2,13 @@
 
 The image is held as lines along the axis of rotation, ``(y, x, v)``: all weights are per line, and
 everything inside is vectors over the slices. A view is one walk from the farthest layer to the
-nearest, ``s = (blur(s) q + f) q``, with ``q`` what half a layer lets through and ``f`` the layer's
-activity, both by bilinear interpolation; nothing the size of a volume is stored. ``f`` is the mean
-of two samples, a quarter of a layer before and behind its middle: their mean removes the beat
+nearest, ``s = blur(s) + e f``, with ``e`` what comes from there to the camera and ``f`` the layer's
+activity, both by bilinear interpolation; nothing the size of a volume is stored: ``e`` begins as
+what passes the whole body (`survival`) and grows with every layer left behind. Photons are thus
+attenuated along the column they set out in. A straight path has gone only the square of its share
+of the way sideways while it is still in the body; the sum ``s``, attenuated instead, would be
+spread by then by more than twice its share, and leave the body too early. ``f`` is the mean of two
+samples, a quarter of a layer before and behind its middle: their mean removes the beat
 between the two lattices, by which a single voxel would count up to a fifth too much or too little
 at 45 degrees. The transpose
 walks back. Rows of a layer that no voxel reaches, now or farther away, are left out.
@@ -131,11 +135,36 @@ def _wide(given: Array, taps: Array, t: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
+def survival(
+    start: int, stop: int, held: Array, place: Array, layers: Array, out: Array
+) -> None:  # fmt: skip
+    """What passes all layers, ``(views, columns, lines)``; the arguments are those of `project`."""
+    ny, nx, lines = held.shape
+    columns = out.shape[1]
+    n, one = np.uint64(lines), held.dtype.type(1)
+    kept = held.reshape(-1)
+    q = np.zeros(lines, held.dtype)
+    at, w = np.zeros(4, np.int64), np.zeros(4, held.dtype)
+    for v in range(start, stop):
+        ranges = _ranges(place[v], layers[v], (ny, nx), columns, 0)
+        out[v] = one
+        for k in range(layers[v]):
+            for j in range(ranges[k, 0], ranges[k, 1]):
+                _place(place[v], k, j, nx, lines, at, w)
+                _mix(q, kept, at, w, lines)
+                line = out[v, j]
+                for z in range(n):
+                    half = q[z] + one
+                    line[z] /= half * half
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)
 def project(
     start: int,
     stop: int,
     image: Array,
-    passed: Array,
+    held: Array,
+    through: Array,
     place: Array,
     layers: Array,
     steps: Array,
@@ -150,8 +179,11 @@ def project(
     ----------
     image
         ``(ny + 4, nx + 4, lines)`` with a border of zeros.
-    passed
-        Likewise: what half a layer lets through, less 1; or of size 0 for no attenuation.
+    held
+        Likewise: by what half a layer weakens, a factor above 1, less 1; or of size 0 for no
+        attenuation.
+    through
+        `survival`, ``(views, columns, lines)``; unused without attenuation.
     place
         ``(views, 6)`` in padded indices: ``(y, x)`` of column 0 in the farthest layer, the step
         from column to column, and from layer to layer.
@@ -163,7 +195,7 @@ def project(
     ny, nx, lines = image.shape
     columns = out.shape[1]
     n, one = np.uint64(lines), image.dtype.type(1)
-    flat, kept = image.reshape(-1), passed.reshape(-1)
+    flat, kept = image.reshape(-1), held.reshape(-1)
     s = np.zeros((columns + 4, lines + 4), image.dtype)
     t = np.zeros((columns + 4, lines + 4), image.dtype)
     row = np.zeros(lines + 4, image.dtype)
@@ -171,11 +203,14 @@ def project(
     at, w = np.zeros(4, np.int64), np.zeros(4, image.dtype)
     end = np.zeros((columns, lines), image.dtype)
     room = np.zeros((columns, lines), image.dtype)
+    comes = np.zeros((columns, lines), image.dtype)
     blurs = last.shape[2] > 1
     margin = 2 * passes if blurs else 0
     for v in range(start, stop):
         p, count = place[v], layers[v]
         ranges = _ranges(p, count, (ny, nx), columns, margin)
+        if kept.size > 0:
+            comes[:] = through[v]
         s[:] = 0
         t[:] = 0
         for k in range(count):
@@ -193,9 +228,12 @@ def project(
                 if kept.size > 0:
                     _place(p, k, j, nx, lines, at, w)
                     _mix(q, kept, at, w, lines)
+                    e = comes[j]
                     for z in range(n):
-                        through = q[z] + one
-                        line[z + np.uint64(2)] = (line[z + np.uint64(2)] * through + f[z]) * through
+                        half = q[z] + one
+                        here = e[z] * half
+                        line[z + np.uint64(2)] += here * f[z]
+                        e[z] = here * half
                 else:
                     for z in range(n):
                         line[z + np.uint64(2)] += f[z]
@@ -211,7 +249,8 @@ def spread(
     start: int,
     stop: int,
     rows: Array,
-    passed: Array,
+    held: Array,
+    through: Array,  # noqa: ARG001  (the arguments are those of `project`)
     place: Array,
     layers: Array,
     steps: Array,
@@ -228,8 +267,8 @@ def spread(
     """
     _, ny, nx, lines = out.shape
     columns = rows.shape[1]
-    n, one, half = np.uint64(lines), out.dtype.type(1), out.dtype.type(0.5)
-    kept = passed.reshape(-1)
+    n, one, share = np.uint64(lines), out.dtype.type(1), out.dtype.type(0.5)
+    kept = held.reshape(-1)
     s = np.zeros((columns + 4, lines + 4), out.dtype)
     t = np.zeros((columns + 4, lines + 4), out.dtype)
     row = np.zeros(lines + 4, out.dtype)
@@ -237,6 +276,7 @@ def spread(
     at, w = np.zeros(4, np.int64), np.zeros(4, out.dtype)
     wide = np.zeros((columns, lines), out.dtype)
     room = np.zeros((columns, lines), out.dtype)
+    comes = np.ones((columns, lines), out.dtype)
     blurs = last.shape[2] > 1
     margin = 2 * passes if blurs else 0
     for c in range(start, stop):
@@ -245,6 +285,7 @@ def spread(
             p, count = place[v], layers[v]
             ranges = _ranges(p, count, (ny, nx), columns, margin)
             _wide(rows[v], last[v], room, wide)
+            comes[:] = one
             s[:] = 0
             t[:] = 0
             for j in range(columns):
@@ -264,17 +305,19 @@ def spread(
                     if kept.size > 0:
                         _place(p, k, j, nx, lines, at, w)
                         _mix(q, kept, at, w, lines)
+                        e = comes[j]
                         for z in range(n):
-                            through = q[z] + one
-                            f[z] = line[z + np.uint64(2)] * through
-                            line[z + np.uint64(2)] = f[z] * through
+                            half = one / (q[z] + one)
+                            here = e[z] * half
+                            f[z] = line[z + np.uint64(2)] * here
+                            e[z] = here * half
                     else:
                         for z in range(n):
                             f[z] = line[z + np.uint64(2)]
                     for shift in (-0.25, 0.25):
                         _place(p, k + shift, j, nx, lines, at, w)
                         for corner in range(4):
-                            base, weight = np.uint64(at[corner]), w[corner] * half
+                            base, weight = np.uint64(at[corner]), w[corner] * share
                             for z in range(n):
                                 flat[base + z] += weight * f[z]
                 if blurs:

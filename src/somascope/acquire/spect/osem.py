@@ -25,8 +25,9 @@ def _run(
     )
     operators, counts, added = system.subsets(subsets)
     found = likelihood.osem(
-        operators, counts, iterations=iterations, background=added, progress=progress
-    )
+        operators, counts, iterations=iterations, x0=system.start(operators, counts),
+        background=added, progress=progress,
+    )  # fmt: skip
     title = f"{'OSEM' if subsets > 1 else 'MLEM'} {iterations}i" + (
         f"{subsets}s" if subsets > 1 else ""
     )
@@ -73,8 +74,9 @@ def osem(
     """Reconstruct a SPECT scan by ordered subsets (OSEM, Hudson and Larkin 1994).
 
     Attenuation along each ray, the collimator's response layer by layer, and scatter as a
-    background are in the model. The result is in Bq/ml where the camera is calibrated
-    (acquire.spect.calibrate), else in counts per second and ml.
+    background are in the model; where attenuation is known, the start is an even body. The result
+    is in Bq/ml where the camera is calibrated (acquire.spect.calibrate), else in counts per second
+    and ml.
     """
     return _run(
         acquisition, "acquire.spect.osem", iterations=iterations, subsets=subsets,

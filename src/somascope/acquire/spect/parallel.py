@@ -265,6 +265,8 @@ def layers_of(scan: ParallelScan) -> tuple[Float, Array, Float]:
 
 
 def _tables(scan: ParallelScan, dtype: Any) -> _Tables:
+    from somascope.acquire.spect.kernels import survival
+
     far, count, distance = layers_of(scan)
     dz, _, h = scan.grid.spacing
     where, along = scan.plane, toward(scan.angles)
@@ -277,13 +279,16 @@ def _tables(scan: ParallelScan, dtype: Any) -> _Tables:
     how: Walk = walk(scan.camera if scan.resolution else None, distance, count, pixel=(dz, h))
     volume = h * h * dz / 1000
     scale = volume * scan.camera.cps_per_mbq * 1e-6 * scan.seconds
-    passed = np.zeros((0, 0, 0), dtype)
+    held = np.zeros((0, 0, 0), dtype)
+    through = np.zeros((0, 0, 0), dtype)
     if scan.mu is not None:
-        passed = scan.lines(np.expm1(-0.5 * h * scan.mu.astype(dtype)))
+        held = scan.lines(np.expm1(0.5 * h * scan.mu.astype(dtype)))
+        through = np.empty((scan.views, scan.columns, scan.grid.shape[0]), dtype)
+        in_chunks(survival, scan.views, held, place, count, through)
     return _Tables(
         (
-            passed, place, count, how.steps.astype(dtype), how.passes, how.last.astype(dtype),
-            scale.astype(dtype),
+            held, through, place, count, how.steps.astype(dtype), how.passes,
+            how.last.astype(dtype), scale.astype(dtype),
         )
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,11 @@ SCATTER = "scatter"
 """Key in `calibration`: expected scatter per count of the photopeak, ``(views, rows, columns)``."""
 SENSITIVITY = "sensitivity"
 """Key in `calibration`: cps/MBq the camera was calibrated with; without it nothing is in Bq/ml."""
+
+_TISSUE = 0.001
+"""1/mm from which on it is tissue, lung included, that attenuates; less is air."""
+_OUTSIDE = 0.1
+"""Of the activity inside, what is expected outside the body before anything is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +51,20 @@ class System:
             for p in parts
         ]
         return operators, [np.ascontiguousarray(self.counts[p]) for p in parts], added
+
+    def start(self, operators: Sequence[Operator], counts: Sequence[Array]) -> Array | None:
+        """An even body from which to iterate, ``(nz, ny, nx)``; None where none is known.
+
+        Activity is where tissue is: from there, the border of the body need not be found first. A
+        tenth of it is left around, from which expectation maximisation can still raise activity
+        that lies outside the attenuation map.
+        """
+        if self.scan.mu is None or not (self.scan.mu > _TISSUE).any():
+            return None
+        inside = np.where(self.scan.mu > _TISSUE, np.float32(1), np.float32(_OUTSIDE))
+        expected = float(operators[0].forward(inside).sum(dtype=np.float64))
+        counted = max(float(counts[0].sum(dtype=np.float64)), 1e-12)
+        return None if expected <= 0 else inside * np.float32(counted / expected)
 
     def image(self, activity: Array, *, name: str, smooth: float, decay: str) -> Image:
         """``activity`` in the operator's Bq/ml as the calibrated image of this acquisition.
