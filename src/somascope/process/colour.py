@@ -10,6 +10,7 @@ import numpy as np
 from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.process.blend import Mode, blend
 from somascope.process.entries import is_colour, real_values
 from somascope.process.palettes import palette
 from somascope.process.windows import automatic
@@ -17,7 +18,7 @@ from somascope.process.windows import automatic
 Name: TypeAlias = Literal[
     "grey", "ember", "lagoon", "tide", "grey_inverted", "hot_iron", "pet", "hot_metal_blue",
     "pet_20_step", "spring", "summer", "fall", "winter", "bone", "nih", "cardiac", "rainbow",
-    "flow",
+    "viridis", "magma", "cool_warm", "red", "green", "blue", "cyan", "magenta", "yellow", "flow",
 ]  # fmt: skip
 
 STEPS = 4096
@@ -45,14 +46,16 @@ def coloured(values: Array, name: str, lower: float, upper: float, *, slices: in
     return np.ascontiguousarray(found)
 
 
-def _range(image: Image, lower: float | None, upper: float | None) -> tuple[float, float]:
+def range_of(image: Image, lower: float | None, upper: float | None) -> tuple[float, float]:
+    """Values of the first and the last colour: as given, or the ends of the automatic window."""
     centre, width = automatic(image, function="linear_exact")
     low = centre - width / 2 if lower is None else lower
     high = centre + width / 2 if upper is None else upper
     return low, high
 
 
-def _single(image: Image, name: str) -> None:
+def single(image: Image, name: str) -> None:
+    """Refuse complex data and images that are in colour already."""
     real_values(image, name)
     if is_colour(image):
         raise ParameterError(f"{name} colours single values and this image is in colour already")
@@ -62,7 +65,13 @@ def _single(image: Image, name: str) -> None:
 def pseudo_colour(
     image: Image,
     *,
-    colours: Annotated[Name, Param("Palette")] = "ember",
+    colours: Annotated[
+        Name,
+        Param(
+            "Palette; rainbow, nih, cardiac and pet show edges where there are none and are not "
+            "told apart by the colour blind"
+        ),
+    ] = "ember",
     lower: Annotated[
         float | None, Param("Value of the first colour, in the image's unit; none: automatic")
     ] = None,
@@ -79,8 +88,8 @@ def pseudo_colour(
     Shape ``(*leading, 3, nz, ny, nx)`` uint8 with the axis ``channel`` (R, G, B); missing values
     are black. The legend, palette and range with the unit, stands in the series' description.
     """
-    _single(image, "process.pseudo_colour")
-    low, high = _range(image, lower, upper)
+    single(image, "process.pseudo_colour")
+    low, high = range_of(image, lower, upper)
     data = coloured(image.data, colours, low, high, slices=slices)
     progress(0.8, "coloured")
     unit = "" if image.unit == "1" else f" {image.unit}"
@@ -106,6 +115,9 @@ def fuse(
     opacity: Annotated[
         float, Param("Of the overlay where it is strongest", minimum=0.0, maximum=1.0, step=0.05)
     ] = 0.6,
+    mode: Annotated[
+        Mode, Param("Lay over, add, screen, take the brighter one, or squares of both in turn")
+    ] = "over",
     threshold: Annotated[
         float | None,
         Param("Overlay below this is not shown, in its unit; none: fades in from its first colour"),
@@ -126,7 +138,7 @@ def fuse(
     from somascope.process.resample import resample_to
 
     for which in (image, overlay):
-        _single(which, "process.fuse")
+        single(which, "process.fuse")
         if any(n > 1 for n in which.data.shape[:-3]):
             raise GeometryError(
                 f"process.fuse takes one volume each and was given shape {which.shape}; choose one "
@@ -140,8 +152,8 @@ def fuse(
         )
     values = over.data.reshape(image.grid.shape)
     progress(0.4, "overlay in place")
-    grey = coloured(base, "grey", *_range(image, None, None))
-    low, high = _range(overlay, lower, upper)
+    grey = coloured(base, "grey", *range_of(image, None, None))
+    low, high = range_of(overlay, lower, upper)
     tint = coloured(values, colours, low, high)
     with np.errstate(invalid="ignore"):
         if threshold is None:
@@ -149,6 +161,6 @@ def fuse(
         else:
             weight = np.where(values >= threshold, opacity, 0.0)
     weight = np.nan_to_num(weight).astype(np.float32)
-    data = np.rint(grey + weight * (tint.astype(np.float32) - grey)).astype(np.uint8)
+    data = blend(grey, tint, weight, mode=mode)
     attributes = {k: v for k, v in image.attributes.items() if not k.startswith("Window")}
     return replace(image, data=data, unit="1", axes=(Axis("channel"),), attributes=attributes)

@@ -1,21 +1,22 @@
-"""Colour palettes: control points, tables of 256 colours, and how they look to the colour blind.
+"""Colour palettes: the one table of them in the house, the viewer's included.
 
 Positions run from 0 to 1, colours are sRGB in bytes, joined by straight lines. Those of the DICOM
-standard (PS3.6 B.1) are its tables to within a step of a byte. ``tide``, ``ember`` and ``lagoon``
-are made here, in even steps of perceived difference (OKLab, Ottosson 2020).
+standard (PS3.6 B.1) are its tables exactly. ``tide``, ``ember`` and ``lagoon`` are made here, in
+even steps of perceived difference (OKLab, Ottosson 2020); ``viridis``, ``magma`` and ``cool_warm``
+are those that scientific plots use. ``viewer/build_palettes.py`` writes the viewer's table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from somascope.core.errors import NotFound
 from somascope.core.grid import Array, Float
+from somascope.process.oklab import from_oklab, linear_srgb
 
 Kind: TypeAlias = Literal["sequential", "diverging", "clinical", "rainbow"]
 Point: TypeAlias = tuple[float, int, int, int]
@@ -37,6 +38,13 @@ class Palette:
     points: tuple[Point, ...]
     uid: str = ""
     stepped: bool = False
+
+    @property
+    def warning(self) -> str:
+        """What a reader should know before trusting it; empty where nothing speaks against it."""
+        if self.kind == "rainbow":
+            return "shows edges where there are none and hides others; not for reading values"
+        return "" if self.kind != "clinical" else "not even: equal steps of value look unequal"
 
     def table(self, size: int = 256) -> Array:
         """Its colours at even places, ``(size, 3)`` uint8."""
@@ -75,33 +83,38 @@ _TABLES = (
     Palette("grey_inverted", "Grey, inverted", "sequential", _hex("ffffff", "000000")),
     Palette(
         "hot_iron", "Hot iron", "clinical",
-        _at(255, (0, 0, 0, 0), (127.5, 255, 0, 0), (128, 255, 0, 0), (191, 255, 126, 0),
-            (255, 255, 255, 255)),
+        _at(255, (0, 0, 0, 0), (127, 254, 0, 0), (128, 255, 0, 0), (191, 255, 126, 0),
+            (254, 255, 252, 252), (255, 255, 255, 255)),
         _WELL_KNOWN + "1",
     ),
     Palette(
         "pet", "PET", "clinical",
-        _at(255, (0, 0, 0, 0), (63.5, 0, 127, 125), (128, 128, 0, 255), (192, 255, 128, 0),
+        _at(255, (0, 0, 0, 0), (1, 0, 2, 1), (62, 0, 125, 123), (63, 0, 128, 125),
+            (64, 1, 126, 127), (95, 63, 64, 189), (96, 65, 63, 191), (118, 108, 19, 235),
+            (127, 126, 1, 253), (128, 128, 0, 255), (130, 132, 4, 248), (169, 209, 82, 92),
+            (192, 255, 128, 0), (233, 255, 210, 165), (235, 255, 214, 174), (254, 255, 252, 250),
             (255, 255, 255, 255)),
         _WELL_KNOWN + "2",
     ),
     Palette(
         "hot_metal_blue", "Hot metal blue", "clinical",
-        _at(255, (0, 0, 0, 0), (59, 0, 0, 116), (85, 0, 0, 167), (102, 48, 0, 200),
-            (119, 91, 0, 150), (136, 141, 32, 50), (153, 190, 64, 0), (170, 255, 96, 0),
-            (240, 255, 228, 206), (255, 255, 255, 255)),
+        _at(255, (0, 0, 0, 0), (17, 0, 0, 33), (42, 0, 0, 83), (44, 0, 0, 86), (75, 0, 0, 147),
+            (85, 0, 0, 167), (102, 50, 0, 200), (119, 90, 0, 150), (136, 140, 32, 50),
+            (153, 190, 64, 0), (170, 255, 96, 0), (238, 255, 224, 200), (255, 255, 255, 255)),
         _WELL_KNOWN + "3",
     ),
     Palette("pet_20_step", "PET, 20 steps", "clinical", _at(255, *_STEPS), _WELL_KNOWN + "4", True),
     Palette("spring", "Spring", "clinical", _hex("ff00ff", "ffff00"), _WELL_KNOWN + "5"),
     Palette(
         "summer", "Summer", "clinical",
-        _at(255, (0, 0, 255, 0), (127, 0, 192, 0), (255, 0, 128, 254)), _WELL_KNOWN + "6",
+        _at(255, (0, 0, 255, 0), (127, 0, 192, 0), (192, 0, 159, 129), (253, 0, 129, 250),
+            (255, 0, 128, 254)), _WELL_KNOWN + "6",
     ),
     Palette("fall", "Fall", "clinical", _hex("ffff00", "ff0000"), _WELL_KNOWN + "7"),
     Palette(
         "winter", "Winter", "clinical",
-        _at(255, (0, 0, 0, 255), (127, 0, 127, 192), (255, 127, 255, 128)), _WELL_KNOWN + "8",
+        _at(255, (0, 0, 0, 255), (127, 0, 127, 192), (190, 63, 190, 160), (193, 65, 193, 159),
+            (254, 126, 254, 128), (255, 127, 255, 128)), _WELL_KNOWN + "8",
     ),
     Palette(
         "bone", "Bone", "sequential",
@@ -122,40 +135,29 @@ _TABLES = (
         _hex("00008f", "0000ff", "00ffff", "80ff80", "ffff00", "ff0000", "800000"),
     ),
     Palette(
+        "viridis", "Viridis", "sequential",
+        _hex("440154", "482777", "3f4a8a", "31678e", "26838f", "1f9d8a", "6cce5a", "b6de2b",
+             "fee825"),
+    ),
+    Palette(
+        "magma", "Magma", "sequential",
+        _hex("000004", "221150", "5f187f", "982d80", "d3436e", "f8765c", "febb81", "fcfdbf"),
+    ),
+    Palette(
+        "cool_warm", "Cool to warm", "diverging",
+        _hex("3b4cc0", "8db0fe", "dddddd", "f49a7b", "b40426"),
+    ),
+    Palette("red", "Red", "sequential", _hex("000000", "ff0000")),
+    Palette("green", "Green", "sequential", _hex("000000", "00ff00")),
+    Palette("blue", "Blue", "sequential", _hex("000000", "0000ff")),
+    Palette("cyan", "Cyan", "sequential", _hex("000000", "00ffff")),
+    Palette("magenta", "Magenta", "sequential", _hex("000000", "ff00ff")),
+    Palette("yellow", "Yellow", "sequential", _hex("000000", "ffff00")),
+    Palette(
         "flow", "Flow", "diverging",
         _hex("7fe7ff", "1f6fff", "0a1f8f", "000000", "8f0a0a", "ff4f1f", "ffe77f"),
     ),
 )  # fmt: skip
-
-
-def to_oklab(rgb: Array) -> Float:
-    """Bytes of sRGB ``(..., 3)`` to OKLab lightness and two colour axes."""
-    s = np.asarray(rgb, np.float64) / 255
-    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
-
-
-def from_oklab(lab: Array) -> Array:
-    """OKLab to sRGB bytes; what lies outside is clipped."""
-    linear = np.clip(_linear(np.asarray(lab)), 0, 1)
-    s = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(255 * s).astype(np.uint8)
-
-
-_TO_LMS = np.array([
-    [0.4122214708, 0.5363325363, 0.0514459929],
-    [0.2119034982, 0.6806995451, 0.1073969566],
-    [0.0883024619, 0.2817188376, 0.6299787005],
-])  # fmt: skip
-_TO_LAB = np.array([
-    [0.2104542553, 0.7936177850, -0.0040720468],
-    [1.9779984951, -2.4285922050, 0.4505937099],
-    [0.0259040371, 0.7827717662, -0.8086757660],
-])  # fmt: skip
-
-
-def _linear(lab: Float) -> Float:
-    return (lab @ np.linalg.inv(_TO_LAB).T) ** 3 @ np.linalg.inv(_TO_LMS).T
 
 
 def _displayable(light: Float, chroma: Float, hue: Float) -> Float:
@@ -164,7 +166,7 @@ def _displayable(light: Float, chroma: Float, hue: Float) -> Float:
     for share in np.linspace(0.02, 1, 50):
         c = share * chroma
         lab = np.stack([light, c * np.cos(hue), c * np.sin(hue)], axis=1)
-        rgb = _linear(lab)
+        rgb = linear_srgb(lab)
         fits = ((rgb > -1e-4) & (rgb < 1.0001)).all(axis=1)
         best[fits] = lab[fits]
     return best
@@ -210,67 +212,24 @@ _MADE = (
 PALETTES: dict[str, Palette] = {p.name: p for p in (*_TABLES[:1], *_MADE, *_TABLES[1:])}
 
 
+def as_json() -> list[dict[str, Any]]:
+    """All palettes as JSON types: what a viewer needs to draw with them and to name them."""
+    return [
+        {
+            "name": p.name,
+            "label": p.label,
+            "kind": p.kind,
+            "uid": p.uid,
+            "warning": p.warning,
+            "stepped": p.stepped,
+            "points": [list(point) for point in p.points],
+        }
+        for p in PALETTES.values()
+    ]
+
+
 def palette(name: str) -> Palette:
     """The palette of this name; `NotFound` names those there are."""
     if name not in PALETTES:
         raise NotFound(f"no palette {name!r}; there are {', '.join(PALETTES)}")
     return PALETTES[name]
-
-
-# Machado, Oliveira, Fernandes, IEEE TVCG 15 (2009), full severity, in linear sRGB.
-_BLIND = {
-    "protan": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216),
-               (-0.003882, -0.048116, 1.051998)),
-    "deutan": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413),
-               (-0.011820, 0.042940, 0.968881)),
-    "tritan": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602),
-               (0.004733, 0.691367, 0.303900)),
-}  # fmt: skip
-
-Deficiency: TypeAlias = Literal["protan", "deutan", "tritan"]
-
-
-def as_seen(rgb: Array, deficiency: Deficiency) -> Array:
-    """Bytes of sRGB as somebody without one kind of cones sees them."""
-    s = np.asarray(rgb, np.float64) / 255
-    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(linear @ np.array(_BLIND[deficiency]).T, 0, 1)
-    s = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(255 * s).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Look:
-    """How faithfully a palette shows values.
-
-    ``monotone``: lightness only rises (or only falls). ``evenness``: the smallest step of
-    perceived difference as a share of the mean one; near 0, a range of values looks alike.
-    ``told_apart``: per deficiency, the smallest distance of colours a quarter of the palette
-    apart, in units where black and white are 1 apart.
-    """
-
-    monotone: bool
-    evenness: float
-    told_apart: dict[str, float]
-
-
-@cache
-def look(name: str) -> Look:
-    """Judge a palette: is it even, does it survive grey print and colour blindness."""
-    table = palette(name).table()
-    lab = to_oklab(table)
-    light = lab[:, 0]
-    coarse = lab[::8]
-    steps = np.linalg.norm(np.diff(coarse, axis=0), axis=1)
-    apart: dict[str, float] = {}
-    for kind in _BLIND:
-        seen = to_oklab(as_seen(table, kind))  # pyright: ignore[reportArgumentType]
-        apart[kind] = min(
-            float(np.linalg.norm(seen[k:] - seen[: 256 - k], axis=1).min()) for k in (64, 96, 128)
-        )
-    rises = np.diff(light[::4])
-    return Look(
-        bool((rises > -0.003).all() or (rises < 0.003).all()),
-        float(steps.min() / steps.mean()),
-        apart,
-    )
