@@ -97,9 +97,9 @@ def test_segment_volumes_on_their_own_oblique_grid(tmp_path):
     data = open_dataset(root, "segment")
     assert data.classes == ("ball",)
     assert data.modality == "MR"
-    plan = tiny(data, widths=[4, 8])
+    plan = replace(tiny(data, widths=[6, 12]), rate=2e-2)
     assert plan.preparation.orient
-    _, trained = make(data, tmp_path / "model", chosen=plan, steps=40)
+    _, trained = make(data, tmp_path / "model", chosen=plan, steps=60)
     assert trained.best > 0.75
     model = load(tmp_path / "model")
     path = root / "imagesTr" / "ball_000.nii.gz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, cast
@@ -44,17 +45,18 @@ def opened(name: str, task: str) -> Network:
 def classify(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> Label:
     """Say which class an image belongs to, with the calibrated probability of each."""
     (found,) = opened(model, "classify")(image, progress=progress)
-    return cast("Label", found)
+    return replace(cast("Label", found), provenance=image.provenance)
 
 
 @operation("models.segment")
 def segment(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> Mask:
     """Outline what a trained model knows, on the image's own grid."""
     (found,) = opened(model, "segment")(image, progress=progress)
-    return cast("Mask", found)
+    return replace(cast("Mask", found), provenance=image.provenance)
 
 
 @operation("models.detect")
 def detect(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> list[Box]:
     """Find objects and put a box around each, the surest first."""
-    return cast("list[Box]", opened(model, "detect")(image, progress=progress))
+    found = cast("list[Box]", opened(model, "detect")(image, progress=progress))
+    return [replace(b, provenance=image.provenance) for b in found]

@@ -67,7 +67,7 @@ def _on(image: Image, values: Array, plan: Plan) -> Array:
 
 def _tensor(values: Array, plan: Plan) -> torch.Tensor:
     flat = values[:, 0] if plan.dimensions == 2 else values
-    return torch.from_numpy(np.ascontiguousarray(flat))
+    return torch.from_numpy(np.array(flat, order="C"))
 
 
 def sample(case: Case, plan: Plan) -> Sample:
