@@ -30,6 +30,7 @@ IODS = (
     "parametric-map",
     "raw-data",
     "comprehensive-3d-sr",
+    "pseudo-color-softcopy-presentation-state",
 )
 DEPTH = 3
 OF_ROOT = ("ValueType", "ConceptNameCodeSequence", "ContinuityOfContent")

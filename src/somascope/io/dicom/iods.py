@@ -83,6 +83,7 @@ LABELMAP = Kind("segmentation", _BASE + "66.7", "functional")
 PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
 RAW = Kind("raw-data", _BASE + "66", "raw")
 REPORT = Kind("comprehensive-3d-sr", _BASE + "88.34", "raw")
+PSEUDO_COLOUR = Kind("pseudo-color-softcopy-presentation-state", _BASE + "11.3", "raw")
 
 INVERSE = (CT, MR, DX, DX_RAW, CR, SC)
 """What may be MONOCHROME1: small values are shown white."""
@@ -96,6 +97,7 @@ KINDS = {
         *(CT, MR, PT, NM, US, US_FILM, DX, DX_RAW, CR, SC, SC_FILM_BYTES, SC_WORDS, SC_COLOUR),
         *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW),
         REPORT,
+        PSEUDO_COLOUR,
     )
 }
 """Every storage class written here."""

@@ -13,7 +13,7 @@ from somascope import __version__
 from somascope.core.errors import ReadError, UnsupportedFormat, WriteError
 from somascope.core.grid import Array
 from somascope.core.image import Image
-from somascope.io.dicom import axes, carry, compose, enhanced, iods, validate
+from somascope.io.dicom import axes, carry, compose, enhanced, iods, lut, validate
 from somascope.io.dicom.compose import Titles
 from somascope.io.dicom.encode import Encoder, put
 from somascope.io.dicom.functional import arrange, derivation
@@ -33,7 +33,8 @@ def instances(
 
     Values are kept exactly: float32 (and all that fits it) as Float Pixel Data, float64 and wider
     integers as Double Float Pixel Data; NaN and infinity are allowed. The unit is in the Real
-    World Value Mapping. Leading axes as in `write.instances`, without colour.
+    World Value Mapping. Leading axes as in `write.instances`, without colour. Attributes that hold
+    a palette and its range (`lut.stated`) become Pixel Presentation COLOR_RANGE.
 
     Raises
     ------
@@ -41,6 +42,7 @@ def instances(
         Complex or colour images, axes without a place, rows and columns that are not at right
         angles, or a result that breaks a rule of `validate.check`.
     """
+    colours = lut.range_facts(image.attributes)
     image = replace(image, attributes=carry.tidy(image.attributes))
     lead = axes.leading(image)
     if image.data.dtype.kind == "c" or any(a.name == "channel" for a in image.axes):
@@ -90,8 +92,11 @@ def instances(
             "BitsAllocated": pixels.dtype.itemsize * 8,
             "Laterality": image.attributes.get("Laterality"),
             **compose.referenced(image.provenance, series.source_class),
+            **colours.top,
         },
     )
+    for item in colours.tables:
+        own.add(item)
     known = pixels[np.isfinite(pixels)]
     known = known if known.size else np.zeros(1, pixels.dtype)
     centre, width = window(known, modality=image.modality, attributes=image.attributes)
@@ -106,6 +111,7 @@ def instances(
         frames=frames,
         shared={
             **derivation(image.provenance, series.sources),
+            **colours.shared,
             "ParametricMapFrameTypeSequence": [{"FrameType": own["ImageType"].value}],
             "FrameVOILUTSequence": [
                 {"WindowCenter": centre, "WindowWidth": width, "VOILUTFunction": "LINEAR_EXACT"}

@@ -244,6 +244,10 @@ def _image(stack: Stack, label: str, remarks: list[str], progress: Progress) -> 
     order = [stack.slices[int(i)] for i in stack.table.ravel()]
     uids = tuple(dict.fromkeys(s.uid for s in order if s.uid))
     attributes = facts.attributes(head, [a.name for a in axes])
+    if len({s.rescale for s in order}) == 1 and not head.rescale.table:
+        # How stored values became these: presentation states speak of both.
+        attributes["RescaleSlope"] = float(head.rescale.slope)
+        attributes["RescaleIntercept"] = float(head.rescale.intercept)
     if stack.gradients:
         attributes["DiffusionGradientOrientation"] = [list(g) for g in stack.gradients]
     if e.text("Modality") == "PT":

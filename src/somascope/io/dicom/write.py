@@ -88,6 +88,14 @@ def instances(
         The image cannot be expressed (axes without a place, sheared rows, values that are not
         finite), or the result breaks a rule of `validate.check`.
     """
+    if image.modality == "PR":
+        # Not the values but how they are shown.
+        from somascope.io.dicom import presentation
+
+        return presentation.instances(
+            image, series_description=series_description, series_number=series_number,
+            created=created,
+        )  # fmt: skip
     if _is_quantity(image) and not multiframe:
         # A map of numbers (t, z, per cent) keeps its floating-point pixels.
         from somascope.io.dicom import pm
@@ -216,6 +224,9 @@ def _place(series: Series, image: Image, kind: Kind, place: Planes) -> None:
         put(series.shared, {"PositionReferenceIndicator": None})
     if kind.layout != "nuclear":
         put(series.shared, {"ImageOrientationPatient": place.orientation})
+    if kind.layout == "cine":
+        # No module of a film has it, but a film stays where it was taken (PS3.4 B.4.1, extended).
+        put(series.shared, {"ImagePositionPatient": place.positions[0]})
 
 
 def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
