@@ -83,7 +83,6 @@ def range_facts(attributes: Mapping[str, Any]) -> RangeFacts:
     return RangeFacts(
         {
             "PixelPresentation": "COLOR_RANGE",
-            "PaletteColorLookupTableUID": attributes.get("PaletteColorLookupTableUID"),
             "ICCProfile": srgb(),
             "ColorSpace": "SRGB",
         },
