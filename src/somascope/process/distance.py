@@ -115,7 +115,7 @@ def _search(lines: Array, low: Array, n: int, square: Any, most: int, out: Array
         out[k] = lines[STEPS * LANES + k]
     for i in range(n):
         here = i * LANES
-        more = above(out, here, square)
+        more = above(out, here, square)  # pyright: ignore[reportCallIssue]
         r, w0 = 1, square
         while more and r < n:
             # The rows i - r - 3 .. i - r and i + r .. i + r + 3; both lists begin with padding.
@@ -183,7 +183,7 @@ def _tile(source: Array, target: Array, x0: int, square: Any, root: int, room: A
 
 @numba.njit(cache=True)
 def _part(
-    part: int, parts: int, mask: Array, dx: Any, square: Any, root: int, out: Array
+    part: Any, parts: int, mask: Array, dx: Any, square: Any, root: int, out: Array
 ) -> None:  # fmt: skip
     """One of the ``parts`` of `_tiles`: a plane, or some columns of the only one."""
     fresh = mask.size > 0

@@ -37,10 +37,13 @@ def each_volume(
     *,
     progress: Progress = QUIET,
     message: str = "",
+    as_stored: bool = False,
 ) -> Array:
     """``function`` on each ``(nz, ny, nx)`` volume; the results stacked in the leading axes.
 
-    Complex data is handled as its real and its imaginary part.
+    The volumes are given in floating point (`working`), or, where the function makes that itself
+    and copies nothing, in the type they have. Complex data is handled as its real and its imaginary
+    part.
     """
     leading = image.data.shape[:-3]
     volumes = image.data.reshape(-1, *image.grid.shape)
@@ -51,7 +54,7 @@ def each_volume(
                 function(working(np.real(volume))) + 1j * function(working(np.imag(volume)))
             )
         else:
-            results.append(function(working(volume)))
+            results.append(function(volume if as_stored else working(volume)))
     if len(results) == 1:
         return results[0].reshape(*leading, *results[0].shape)
     return np.stack(results).reshape(*leading, *results[0].shape)

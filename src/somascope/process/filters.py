@@ -14,24 +14,24 @@ from somascope.process.entries import each_volume, is_colour, like
 def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
     """Gaussian of ``sigma`` voxels along (z, y, x); NaN voxels are left out and stay NaN.
 
-    ``volume`` is ``(nz, ny, nx)`` float32 or float64. The kernel is the sampled Gaussian up to
-    4 sigma, normalised; borders are mirrored at the outer voxel edge, so that the sum over the
-    volume is kept.
+    ``volume`` is ``(nz, ny, nx)``; float64 stays, all else gives float32. The kernel is the sampled
+    Gaussian up to 4 sigma, normalised; borders are mirrored at the outer voxel edge, so that the
+    sum over the volume is kept.
     """
-    missing = np.isnan(volume)
-    if not missing.any():
-        return _smooth(volume, sigma)
+    from somascope.process.separable import convolve, convolved, gaussians
+
+    kernels = gaussians(volume.shape, sigma)
+    out, gaps = convolved(volume, kernels)
+    if not gaps:
+        return out
     # Normalised convolution (Knutsson and Westin, CVPR 1993): weights 1 where measured, else 0.
-    values = _smooth(np.where(missing, volume.dtype.type(0), volume), sigma)
-    weights = _smooth((~missing).astype(volume.dtype), sigma)
+    missing = np.isnan(volume)
+    out = convolve(np.where(missing, out.dtype.type(0), volume), kernels)
+    weights = convolve((~missing).astype(out.dtype), kernels)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(missing, np.nan, values / weights).astype(volume.dtype, copy=False)
-
-
-def _smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
-    from somascope.process.separable import convolve, gaussians
-
-    return convolve(volume, gaussians(volume.shape, sigma))
+        out /= weights
+    out[missing] = np.nan
+    return out
 
 
 @operation("process.gaussian")
@@ -55,6 +55,7 @@ def gaussian(
     dz, dy, dx = image.grid.spacing
     voxels = (sigma / dz if dimensions == "volume" else 0.0, sigma / dy, sigma / dx)
     data = each_volume(
-        image, lambda volume: smooth(volume, voxels), progress=progress, message="smoothing"
-    )
+        image, lambda volume: smooth(volume, voxels), progress=progress, message="smoothing",
+        as_stored=True,
+    )  # fmt: skip
     return image.with_data(like(data, image.data.dtype) if is_colour(image) else data)

@@ -143,10 +143,17 @@ def _stack(lines: Array, kernel: Array, border: Array, x0: int, rows: Array) -> 
 
 
 @numba.njit(parallel=True, cache=True)
-def _within(volume: Array, ky: Array, kx: Array, by: Array, bx: Array, out: Array) -> None:
-    """Along x and y, plane by plane."""
-    nz, _, nx = volume.shape
+def _within(
+    volume: Array, ky: Array, kx: Array, by: Array, bx: Array, out: Array, gaps: Array
+) -> None:  # fmt: skip
+    """Along x and y, plane by plane; ``gaps`` says which of them have NaN."""
+    nz, ny, nx = volume.shape
     for z in numba.prange(nz):
+        gap = np.uint8(0)
+        for y in range(ny):
+            for x in range(nx):
+                gap |= np.uint8(volume[z, y, x] != volume[z, y, x])
+        gaps[z] = gap
         plane = np.empty((by.size, nx), out.dtype)
         row = np.empty(bx.size, out.dtype)
         _plane(volume[z], ky, kx, by, bx, plane, row, out[z])
@@ -214,15 +221,25 @@ def prepared(
 def convolve(volume: Array, kernels: tuple[Array, Array, Array]) -> Array:
     """Convolve with odd symmetric kernels along (z, y, x), mirrored at the outer voxel edges.
 
-    ``volume`` is ``(nz, ny, nx)`` float32 or float64, each kernel ``(2 r + 1,)``; one of length 1
-    leaves its axis alone. Two passes over the memory: x and y together, then z.
+    ``volume`` is ``(nz, ny, nx)``, each kernel ``(2 r + 1,)``; one of length 1 leaves its axis
+    alone. float64 stays, everything else becomes float32; 16 bit integers are read as they are. Two passes over the
+    memory: x and y together, then z.
     """
-    kz, ky, kx, bz, by, bx = prepared(volume.shape, kernels, volume.dtype)
-    out = np.empty(volume.shape, volume.dtype)
-    _within(np.ascontiguousarray(volume), ky, kx, by, bx, out)
+    return convolved(volume, kernels)[0]
+
+
+def convolved(volume: Array, kernels: tuple[Array, Array, Array]) -> tuple[Array, bool]:
+    """`convolve`, and whether ``volume`` has NaN."""
+    kind = np.dtype(np.float64 if volume.dtype == np.float64 else np.float32)
+    if volume.dtype not in (kind, np.int16, np.uint16):  # every type compiles a kernel
+        volume = volume.astype(kind)
+    kz, ky, kx, bz, by, bx = prepared(volume.shape, kernels, kind)
+    out = np.empty(volume.shape, kind)
+    gaps = np.empty(volume.shape[0], np.uint8)
+    _within(np.ascontiguousarray(volume), ky, kx, by, bx, out, gaps)
     if kz.size > 1:
         _through(out, kz, bz)
-    return out
+    return out, bool(gaps.any())
 
 
 def along(volume: Array, axis: int, *, index: Array, weight: Array) -> Array:
