@@ -18,20 +18,25 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw
 
+from somascope.acquire.likelihood import osem as ordered_subsets
 from somascope.acquire.pet import decay, kinetics
 from somascope.acquire.pet.attenuation import attenuation
 from somascope.acquire.pet.compartments import Rates, feng_input, frame_means, two_tissue
 from somascope.acquire.pet.dynamic import simulate_dynamic, stacked
 from somascope.acquire.pet.osem import osem
 from somascope.acquire.pet.randoms import randoms
+from somascope.acquire.pet.scanner import Scanner
 from somascope.acquire.pet.scatter import scatter
-from somascope.acquire.pet.simulate import simulate
+from somascope.acquire.pet.simulate import measure, simulate, survival
+from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.acquire.pet.suv import suv
+from somascope.acquire.pet.system import prepare
 from somascope.core import Acquisition, Axis, Grid, Image, Mask, Segment
 from somascope.core.grid import Array
 from somascope.io import write
 from somascope.phantoms.ellipsoid import Ellipsoid, draw
-from somascope.phantoms.nema import nema_shapes
+from somascope.phantoms.nema import DIAMETERS, nema_shapes
+from somascope.phantoms.quality import Quality, image_quality
 
 AGENT = {
     "Radiopharmaceutical": "Fludeoxyglucose",
@@ -74,12 +79,20 @@ def save(path: Path, rows: Sequence[Sequence[Array]]) -> None:
 
 
 def plot(path: Path, curves: Sequence[tuple[Array, Array, tuple[int, int, int], bool]]) -> None:
-    """Curves ``(x, y, colour, dots)`` in one frame that holds them all; zero is its floor."""
+    """Curves ``(x, y, colour, dots)`` in one frame that holds them all; zero is its floor.
+
+    Its largest ordinate and the ends of its abscissa are written at its corners.
+    """
     width, height, margin = 640, 300, 16
     picture = Picture.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(picture)
     low, high = min(c[0].min() for c in curves), max(c[0].max() for c in curves)
     top = max(c[1].max() for c in curves) * 1.05
+    for at, text in (
+        ((margin, 2), f"{top:.3g}"), ((margin, height - 13), f"{low:.3g}"),
+        ((width - margin - 32, height - 13), f"{high:.3g}"),
+    ):  # fmt: skip
+        pen.text(at, text, fill=(90, 90, 90))
     pen.rectangle((margin, margin, width - margin, height - margin), outline=(160, 160, 160))
     for x, y, colour, dots in curves:
         across = margin + (x - low) / (high - low) * (width - 2 * margin)
@@ -213,12 +226,78 @@ def uptake(folder: Path, size: int, *, scanner: str) -> dict[str, Image]:
     return {"dynamic": series, "ki": ki, "v0": v0, "r2": quality, "head": truth}
 
 
+COLD = (28.0, 37.0)
+BLUR = 6.0
+
+
+def recovery(
+    folder: Path, *, crystals: int = 320, pixel: float = 4.0, rings: int = 12, iterations: int = 8
+) -> dict[str, list[Quality]]:
+    """Contrast of the spheres and variability of the background, iteration by iteration."""
+    scanner = Scanner(
+        name="Short body", rings=rings, crystals=crystals, radius=300.0, ring_spacing=5.0,
+        depth=8.0, radial_bins=crystals // 2 + 1,
+    )  # fmt: skip
+    n = 2 * int(160 / pixel)
+    half = (n - 1) / 2 * pixel
+    grid = Grid.from_spacing(
+        (rings, n, n), (5.0, pixel, pixel), origin=(-half, -half, -(rings - 1) * 2.5)
+    )
+    activity = draw(nema_shapes(background=5000.0, cold=COLD), grid).astype(np.float32)
+    water = draw([Ellipsoid(0.096, (0, 0, 0), (150, 115, 420))], grid)
+    scan = SinogramScan(grid=grid, scanner=scanner, span=3)
+    facts = {"ActualFrameDuration": 120000.0}
+    known = {
+        "sensitivity": np.array(scanner.sensitivity),
+        "attenuation": survival(scan, Image(water, grid, "CT", "/cm")),
+    }
+    counts, known = measure(
+        scan.with_changes(psf=BLUR), activity, calibration=known, attributes=facts, randoms=0.2,
+        seed=3,
+    )  # fmt: skip
+    raw = Acquisition(counts, scan, "PT", unit="{counts}", calibration=known, attributes=facts)
+    found: dict[str, list[Quality]] = {}
+    for name, psf in (("plain", 0.0), ("resolution", BLUR)):
+        system = prepare(raw, operation_name="quality", subsets=10, psf=psf)
+        line: list[Quality] = []
+
+        def look(_: int, x: Array, line: list[Quality] = line) -> bool:
+            image = Image(x.copy(), grid, "PT", "Bq/ml")
+            line.append(
+                image_quality(image, cold=COLD, background=5000.0, slices=(-10.0, 0.0, 10.0))
+            )
+            return False
+
+        ordered_subsets(
+            system.operators, system.counts, iterations=iterations, background=system.backgrounds,
+            callback=look,
+        )  # fmt: skip
+        found[name] = line
+    colours = {"plain": (60, 110, 200), "resolution": (210, 60, 40)}
+    hot = np.array([d not in COLD for d in DIAMETERS])
+    curves = []
+    for name, line in found.items():
+        for part in (hot, ~hot):
+            x, y = line[-1].diameters[part], line[-1].contrast[part]
+            curves += [(x, y, colours[name], False), (x, y, colours[name], True)]
+    plot(folder / "pet-recovery.png", curves)
+    curves = []
+    for name, line in found.items():
+        x, y = (
+            np.array([getattr(q, what)[3] for q in line]) for what in ("variability", "contrast")
+        )
+        curves += [(x, y, colours[name], False), (x, y, colours[name], True)]
+    plot(folder / "pet-noise.png", curves)
+    return found
+
+
 def main(
     folder: Path, *, size: int = 56, scanner: str = "body", head_scanner: str = "brain",
-    head_size: int = 64,
+    head_size: int = 64, crystals: int = 320, iterations: int = 8,
 ) -> dict[str, Image]:  # fmt: skip
     """Write the pictures and series into ``folder``; the images by name."""
     folder.mkdir(parents=True, exist_ok=True)
+    recovery(folder, crystals=crystals, pixel=4.0 * 320 / crystals, iterations=iterations)
     return {
         **corrections(folder, size, scanner=scanner),
         **uptake(folder, head_size, scanner=head_scanner),

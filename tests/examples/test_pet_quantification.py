@@ -25,9 +25,13 @@ def example() -> ModuleType:
 
 
 def test_it_draws_its_pictures_and_finds_the_uptake(example: ModuleType, tmp_path: Path):
-    found = example.main(tmp_path, size=28, scanner="body", head_scanner="tiny", head_size=24)
+    found = example.main(tmp_path, size=28, scanner="body", head_scanner="tiny", head_size=24,
+                         crystals=128, iterations=1)  # fmt: skip
     names = {p.name for p in tmp_path.glob("*.png")}
-    assert names == {"pet-suv.png", "pet-scatter.png", "pet-patlak.png", "pet-curves.png"}
+    assert names == {
+        "pet-suv.png", "pet-scatter.png", "pet-patlak.png", "pet-curves.png", "pet-recovery.png",
+        "pet-noise.png",
+    }  # fmt: skip
     truth = found["truth"].data
     warm = (np.abs(truth / np.median(truth[truth > 0.1]) - 1) < 0.01).copy()
     warm[[*range(6), *range(-6, 0)]] = False  # the rings' ends

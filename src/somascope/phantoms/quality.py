@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -57,6 +58,11 @@ def background_centres(diameter: float = max(DIAMETERS)) -> Float:
     ParameterError
         Regions so large that twelve do not fit.
     """
+    return _places(float(diameter)).copy()
+
+
+@cache
+def _places(diameter: float) -> Float:
     inset = np.array(BODY_RADII) - _EDGE_MM - diameter / 2
     t = np.linspace(0, 2 * np.pi, 360, endpoint=False)
     outline = np.stack([inset[0] * np.cos(t), inset[1] * np.sin(t)], axis=1)
