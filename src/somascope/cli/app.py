@@ -52,6 +52,7 @@ for command in (
     operations.replay,
     learning.train,
     learning.predict,
+    learning.evaluate,
     doctor.doctor,
 ):
     settings = (

@@ -124,3 +124,39 @@ def predict(
         typer.echo(f"somascope: {name}: {reason}", err=True)
     if done.problems:
         sys.exit(1)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="An installed model, or a folder or file.")],
+    dataset: Annotated[Path, typer.Argument(help="A data set of the model's task.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Report: .html, or a folder.")],
+    split: Annotated[str, typer.Option(help="train, val, test or all; default the last.")] = "",
+    json_: Json = False,
+) -> None:
+    """Judge a model on cases with a truth: figures with intervals, curves, pictures."""
+    from dataclasses import asdict
+
+    from somascope.io.atomic import replacing
+    from somascope.learn.datasets import open_dataset
+    from somascope.learn.evaluate import evaluate as judge
+    from somascope.learn.report import page
+    from somascope.models import load
+
+    network = load(model)
+    opened = open_dataset(dataset, network.card.task)
+    with bar(f"evaluate {network.card.name}") as progress:
+        result = judge(network, opened, split=split, progress=progress)
+    target = out if out.suffix == ".html" else out / "report.html"
+    record = asdict(result)
+    with replacing(target) as file:
+        file.write(page(result, network, opened).encode())
+    with replacing(target.with_suffix(".json")) as file:
+        file.write((json.dumps(record, indent=1) + "\n").encode())
+    if json_:
+        typer.echo(json.dumps({"report": str(target), "metrics": record["metrics"]}))
+        return
+    for m in result.metrics:
+        typer.echo(f"{m.name:<28} {m.value:.4f}  ({m.low:.4f} to {m.high:.4f})  n {m.cases}")
+    typer.echo(str(target))
+    for name, reason in result.problems[:10]:
+        typer.echo(f"somascope: {name}: {reason}", err=True)

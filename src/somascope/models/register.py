@@ -83,3 +83,17 @@ def moved(warp: Warp, image: Image, grid: Grid, *, nearest: bool = False) -> Ima
     kind = values.dtype if nearest else np.dtype(np.float32)
     data = map_coordinates(values.astype(kind), source, order=order, mode="grid-constant")
     return replace(image, data=data, grid=grid, axes=())
+
+
+def folded(warp: Warp) -> float:
+    """Part of the warp's lattice where space is turned inside out (Jacobian not positive)."""
+    if warp.displacement is None or warp.grid is None:
+        return 0.0
+    axes = [a for a, n in enumerate(warp.grid.shape) if n > 1]
+    steps = np.linalg.inv(warp.grid.affine[:3, :3])  # per mm: index steps
+    gradient = np.zeros((3, 3, *warp.grid.shape))
+    for a in axes:
+        gradient[:, a] = np.gradient(np.asarray(warp.displacement, np.float64), axis=1 + a)
+    slope = np.einsum("ia...,aj->...ij", gradient, steps)
+    jacobian = np.linalg.det(warp.matrix[:3, :3] + slope)
+    return float((jacobian * np.linalg.det(warp.matrix[:3, :3]) <= 0).mean())

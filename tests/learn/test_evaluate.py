@@ -1,0 +1,68 @@
+"""Evaluation: figures, a page with pictures, refusals told; on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from somascope.cli.app import app
+from somascope.core.errors import ParameterError
+from somascope.learn.datasets import open_dataset
+from somascope.learn.evaluate import evaluate
+from somascope.learn.report import page
+from somascope.models import Network, package
+from tests.learn import worlds
+from tests.models import graphs
+
+
+@pytest.fixture
+def balls(tmp_path):
+    root = worlds.decathlon(tmp_path / "Task99", count=5)
+    # Bright is above 175 in these volumes: a convolution is a model.
+    w = graphs.weight("w", np.array([0, 0.2]).reshape(2, 1, 1, 1, 1))
+    b = graphs.weight("b", [0, -35.0])
+    node = graphs.onnx.helper.make_node("Conv", ["image", "w", "b"], ["logits"])
+    packed = graphs.packed(graphs.model([node], weights=[w, b]), intensity=(-1e3, 1e3))
+    package.write(packed, tmp_path / "model")
+    return root, Network(packed, kind="onnxruntime", threads=1), tmp_path / "model"
+
+
+def test_segmentation_figures_and_page(balls):
+    root, model, _ = balls
+    data = open_dataset(root, "segment")
+    result = evaluate(model, data, draws=50)
+    dice = next(m for m in result.metrics if m.name == "dice bright")
+    assert dice.value > 0.97
+    assert dice.low <= dice.value <= dice.high
+    assert dice.cases == 5
+    assert result.value("auc") > 0.99
+    assert result.value("hd95_mm bright") < 2.1
+    text = page(result, model, data)
+    assert text.count("data:image/png") == 9
+    assert "Worst" in text
+    assert "ball_00" in text
+
+
+def test_another_task_is_refused(balls, tmp_path):
+    _, model, _ = balls
+    worlds.npz(tmp_path / "c.npz", count=4)
+    with pytest.raises(ParameterError, match="a model to segment"):
+        evaluate(model, open_dataset(tmp_path / "c.npz", "classify"))
+
+
+def test_from_the_command_line(balls, tmp_path):
+    root, _, path = balls
+    run = CliRunner().invoke(
+        app, ["evaluate", str(path), str(root), "-o", str(tmp_path / "r"), "--json"]
+    )
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.output)
+    assert {m["name"] for m in said["metrics"]} >= {"dice", "dice bright"}
+    assert (tmp_path / "r" / "report.html").is_file()
+    file = root / "imagesTr" / "ball_000.nii.gz"
+    run = CliRunner().invoke(app, ["predict", str(path), str(file), "-o", str(tmp_path / "p")])
+    assert run.exit_code == 0, run.output
+    assert (tmp_path / "p" / "ball_000.nii.gz").is_file()
+    run = CliRunner().invoke(app, ["model", "info", str(path)])
+    assert "segment.bright" in run.output
