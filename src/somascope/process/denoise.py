@@ -55,27 +55,44 @@ def bilateral(
         outer voxel edges.
     """
     radius = [int(np.ceil(reach * s)) if s > 0 else 0 for s in space]
-    scale = np.sqrt(LOG2E / 2) / value
+    scale = np.float32(np.sqrt(LOG2E / 2) / value)
     # Differences, not values, are what single precision must resolve.
-    finite = volume[np.isfinite(volume)]
-    if not finite.size:
-        return volume.astype(np.float32)
-    origin = float(finite.mean())
-    scaled = ((volume - origin) * scale).astype(np.float32)
-    missing = ~np.isfinite(scaled)
-    padded = np.pad(scaled, [(r, r) for r in radius], mode="symmetric")
-    np.copyto(padded, np.float32(MISSING), where=~np.isfinite(padded))
+    out, origin, missing = centred(volume)
+    out *= scale
+    padded = np.pad(out, [(r, r) for r in radius], mode="symmetric")
+    if missing is not None:
+        np.copyto(padded, np.float32(MISSING), where=np.isnan(padded))
     weights = [
         -0.5 * LOG2E * (np.arange(-r, r + 1) / s) ** 2 if r else np.zeros(1)
         for r, s in zip(radius, space, strict=True)
     ]
     logs = weights[0][:, None, None] + weights[1][:, None] + weights[2]
-    out = scaled
     _bilateral(padded, np.array(radius), logs.astype(np.float32), out)
-    out *= np.float32(1 / scale)
+    out *= 1 / scale
     out += np.float32(origin)
-    out[missing] = volume[missing]
+    if missing is not None:
+        out[missing] = volume[missing]
     return out
+
+
+def centred(volume: Array) -> tuple[Array, float, Array | None]:
+    """``volume`` less its mean in float32, the mean, and where it is not finite (None: nowhere).
+
+    What is not finite becomes NaN; the mean of no finite value is 0.
+    """
+    missing = ~np.isfinite(volume)
+    whole = not missing.any()
+    if whole:
+        origin = float(volume.mean(dtype=np.float64)) if volume.size else 0.0
+    else:
+        known = volume[~missing]
+        origin = float(known.mean(dtype=np.float64)) if known.size else 0.0
+    out = np.empty(volume.shape, np.float32)
+    np.subtract(volume, origin, out=out, casting="same_kind")
+    if whole:
+        return out, origin, None
+    out[missing] = np.nan
+    return out, origin, missing
 
 
 def nonlocal_means(
@@ -102,21 +119,17 @@ def nonlocal_means(
     sigma
         Standard deviation of the noise, whose share of ``d2`` is taken away.
     """
-    known = np.isfinite(volume)
-    whole = bool(known.all())
-    origin = float(volume.mean() if whole else volume[known].mean()) if known.any() else 0.0
-    centred = (volume - origin).astype(np.float32)
-    if not whole:
-        centred[~known] = 0
+    out, origin, missing = centred(volume)
+    if missing is not None:
+        out[missing] = 0
     n = float(np.prod([2 * p + 1 for p in patch]))
     pad = [(s + p, s + p) for s, p in zip(search, patch, strict=True)]
-    padded = np.pad(centred, pad, mode="symmetric")
-    out = centred
+    padded = np.pad(out, pad, mode="symmetric")
     slope, bias = np.float32(-LOG2E / (h * h * n)), np.float32(2 * sigma * sigma * n)
     _nonlocal_means(padded, np.array(search), np.array(patch), slope, bias, out)
     out += np.float32(origin)
-    if not whole:
-        out[~known] = volume[~known]
+    if missing is not None:
+        out[missing] = volume[missing]
     return out
 
 

@@ -24,6 +24,9 @@ from somascope.process.networks import merging, pruned, run, sorting
 BLOCK = 128
 """Voxels of a row handled together: their scratch stays in the cache."""
 
+PIECE = 1 << 16
+"""Values whose order is turned into integers at a time, for the same reason."""
+
 
 @numba.njit(cache=True)
 def _low(a: Any, b: Any) -> Any:
@@ -315,29 +318,39 @@ def median(volume: Array, size: tuple[int, int, int]) -> Array:
 
 def key_order(volume: Array) -> Array:
     """Unsigned integers in the order of the values."""
-    bits = 8 * volume.dtype.itemsize
     unsigned = np.dtype(f"u{volume.dtype.itemsize}")
     if volume.dtype.kind == "u":
         return volume
-    raw = volume.view(unsigned)
-    sign = unsigned.type(1 << (bits - 1))
-    if volume.dtype.kind == "i":
-        return raw ^ sign
-    # IEEE 754: negative numbers run backwards, so all their bits are turned.
-    flip = (raw.view(f"i{volume.dtype.itemsize}") >> (bits - 1)).view(unsigned)
-    return raw ^ (flip | sign)
+    out = np.empty(volume.shape, unsigned)
+    sign = unsigned.type(1 << (8 * volume.dtype.itemsize - 1))
+    whole, keys = np.ascontiguousarray(volume).view(unsigned).reshape(-1), out.reshape(-1)
+    for k in range(0, keys.size, PIECE):
+        raw, part = whole[k : k + PIECE], keys[k : k + PIECE]
+        if volume.dtype.kind == "i":
+            np.bitwise_xor(raw, sign, out=part)
+        else:
+            # IEEE 754: negative numbers run backwards, so all their bits are turned.
+            np.bitwise_xor(raw, _filled(raw) | sign, out=part)
+    return out
 
 
 def key_values(keys: Array, dtype: np.dtype) -> Array:
-    """The values of ``dtype`` that `key_order` made ``keys`` of."""
+    """The values of ``dtype`` that `key_order` made ``keys`` of; in their place, if contiguous."""
     if dtype.kind == "u":
         return keys
-    bits = 8 * dtype.itemsize
-    sign = keys.dtype.type(1 << (bits - 1))
-    if dtype.kind == "i":
-        return (keys ^ sign).view(dtype)
-    flip = (~keys).view(f"i{dtype.itemsize}") >> (bits - 1)
-    return (keys ^ (flip.view(keys.dtype) | sign)).view(dtype)
+    keys = np.ascontiguousarray(keys)
+    sign = keys.dtype.type(1 << (8 * dtype.itemsize - 1))
+    flat = keys.reshape(-1)
+    for k in range(0, flat.size, PIECE):
+        part = flat[k : k + PIECE]
+        part ^= sign if dtype.kind == "i" else _filled(~part) | sign
+    return keys.view(dtype)
+
+
+def _filled(words: Array) -> Array:
+    """All bits of a word like its first one."""
+    bits = 8 * words.dtype.itemsize
+    return (words.view(f"i{words.dtype.itemsize}") >> (bits - 1)).view(words.dtype)
 
 
 @operation("process.median")

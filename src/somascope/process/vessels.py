@@ -10,6 +10,7 @@ from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.process.choices import Dimensions
+from somascope.process.denoise import centred
 from somascope.process.entries import each_volume, is_colour, real_values
 from somascope.process.hessian import FRANGI, MEIJERING, NORM, SATO, kernels, measured
 
@@ -54,12 +55,13 @@ def tubes(
         Each slice by itself.
     """
     flat = flat or volume.shape[0] == 1
-    known = np.isfinite(volume)
-    whole = bool(known.all())
-    origin = float(volume[known].mean()) if known.any() else 0.0
-    centred = (volume - origin).astype(np.float32)
-    if not whole:
-        centred[~known] = 0
+    values, missing, origin = volume, None, np.float32(0)
+    if volume.dtype == np.float32 and np.isfinite(volume).all():
+        origin = np.float32(volume.mean(dtype=np.float64))  # taken off in the padded copy
+    else:
+        values, _, missing = centred(volume)
+        if missing is not None:
+            values[missing] = 0
     out = np.zeros(volume.shape, np.float32)
     sign = 1.0 if bright else -1.0
     for sigma in progress.over(scales, measure):
@@ -75,8 +77,8 @@ def tubes(
             # Derivatives per mm, times the scale: of one size whatever the width.
             scaled = (g, first * sigma / step, second * (sigma / step) ** 2)
             taps += [np.ascontiguousarray(k, dtype=np.float32) for k in scaled]
-        padded = np.pad(centred, [(r, r) for r in radius], mode="symmetric")
-
+        padded = np.pad(values, [(r, r) for r in radius], mode="symmetric")
+        padded -= origin
         limit = gamma
         for kind in ("norm", measure) if measure == "frangi" and gamma is None else (measure,):
             most = measured(
@@ -85,8 +87,8 @@ def tubes(
             limit = float(most.max()) / 2 if kind == "norm" else limit
     if measure == "meijering" and out.max() > 0:
         out /= out.max()
-    if not whole:
-        out[~known] = np.nan
+    if missing is not None:
+        out[missing] = np.nan
     return out
 
 
