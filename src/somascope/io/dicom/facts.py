@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from somascope.core.errors import CorruptFile
+from somascope.io.dicom import regions
 from somascope.io.dicom.attributes import ATTRIBUTES, KEYWORDS
 from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.slices import Slice
@@ -125,6 +126,8 @@ def attributes(first: Slice, axes: Sequence[str]) -> dict[str, Any]:
     for keyword in _SEQUENCES:
         if e.items(keyword):
             found[keyword] = [_item(i) for i in e.items(keyword)]
+    if "SequenceOfUltrasoundRegions" in e and (spectra := regions.spectra(e)):
+        found["SequenceOfUltrasoundRegions"] = spectra
     if e.text(0x70530010).startswith("Philips PET"):
         for name, tag in _PHILIPS_SUV:
             number = e.number(tag, vr="DS")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from somascope.core.image import Image
-from somascope.io.dicom import carry, iods, nuclear, pet, radiograph, suv
+from somascope.io.dicom import carry, iods, nuclear, pet, radiograph, regions, suv
 from somascope.io.dicom.compose import image_type
 from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes
@@ -162,7 +162,8 @@ def _us(image: Image, planes: Planes) -> dict[str, Any]:
         region["TransducerFrequency"] = int(image.attributes["TransducerFrequency"])
     return {
         "ImageType": _type(image, _third(image, "ABDOMINAL"), "0001"),
-        "SequenceOfUltrasoundRegions": [region],
+        "SequenceOfUltrasoundRegions": regions.spectrum_of(image.attributes, image.grid.shape)
+        or [region],
         "UltrasoundColorDataPresent": int(colour),
         "LossyImageCompression": image.attributes.get("LossyImageCompression") or "00",
     }

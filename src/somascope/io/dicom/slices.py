@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from somascope.core.errors import CorruptFile, UnsupportedFormat
+from somascope.io.dicom import regions
 from somascope.io.dicom.elements import Elements
 from somascope.io.dicom.pixels import Instance
 from somascope.io.dicom.rescale import Rescale, mapped, rescale
@@ -104,13 +105,8 @@ def pixel_spacing(elements: Elements) -> tuple[float, float] | None:
         values = elements.numbers(keyword)
         if len(values) >= 2 and all(1e-6 < v < MOST_MM for v in values[:2]):
             return float(values[0]), float(values[1])
-    for region in elements.items("SequenceOfUltrasoundRegions"):
-        units = region.integer("PhysicalUnitsXDirection"), region.integer("PhysicalUnitsYDirection")
-        dx, dy = region.number("PhysicalDeltaX"), region.number("PhysicalDeltaY")
-        flat = region.integer("RegionSpatialFormat") in (0, 1)
-        if flat and units == (3, 3) and dx and dy and 1e-7 < abs(dx) < MOST_MM > abs(dy) > 1e-7:
-            return abs(dy) * 10, abs(dx) * 10  # cm
-    return None
+    region = regions.calibrated(elements)
+    return (region[1][1], region[1][0]) if region is not None else None
 
 
 def image_kind(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -181,6 +177,8 @@ def classic(instance: Instance) -> Slice:
     spacing = pixel_spacing(e) or (1.0, 1.0)
     orientation = directions(vector(e, "ImageOrientationPatient", 6), e.name)
     position = vector(e, "ImagePositionPatient", 3)
+    if position is None and modality == "US":
+        position = regions.origin(e, orientation)
     labels: dict[str, float] = {}
     if modality == "MR":
         for name, keyword in _MR_LABELS:
