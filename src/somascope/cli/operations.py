@@ -19,13 +19,16 @@ def operations(
     json_: Annotated[bool, typer.Option("--json", help="Full JSON schemas.")] = False,
 ) -> None:
     """List the operations that are installed."""
-    found = [get_operation(name) for name in operation_names()]
     if json_:
+        found = [get_operation(name) for name in operation_names()]
         typer.echo(json.dumps([op.schema() for op in found], indent=1))
         return
-    width = max(len(op.name) for op in found)
-    for op in found:
-        typer.echo(f"{op.name:<{width}}  {op.summary}")
+    from somascope.cli.listing import summaries
+
+    listed = summaries()
+    width = max(map(len, listed))
+    for name, summary in listed.items():
+        typer.echo(f"{name:<{width}}  {summary}")
 
 
 def _usage(op: Operation) -> str:
