@@ -294,6 +294,11 @@ class JointHistogram:
         a, b, both = self._entropies()
         return (a + b) / both if both > 0 else 2.0
 
+    @property
+    def joint_entropy(self) -> float:
+        """``H(a, b)`` in bits."""
+        return self._entropies()[2]
+
     def _entropies(self) -> tuple[float, float, float]:
         p = self.counts / max(int(self.counts.sum()), 1)
         return tuple(
