@@ -157,8 +157,9 @@ def _longer(a: Array, n: int) -> Array:
 def rebuilt(marker: Array, mask: Array, steps: Array) -> None:
     """Reconstruction by dilation of ``marker`` under ``mask``, in place (Vincent 1993).
 
-    IEEE Trans Image Process 2. Flat, of volumes with a border one voxel wide where both are the smallest value. ``steps`` are
-    the offsets of the neighbours, those behind first and those ahead last, in equal number.
+    IEEE Trans Image Process 2. Flat, of volumes with a border one voxel wide where both are the
+    smallest value. ``steps`` are the offsets of the neighbours, those behind first and those ahead
+    last, in equal number.
     """
     n = marker.size
     half = steps.size // 2
