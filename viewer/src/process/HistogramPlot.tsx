@@ -8,7 +8,7 @@ import { useEffect, useRef, useState } from "react";
 import { figure } from "../tools/lines";
 import type { Counted } from "./connection";
 
-const WIDTH = 256;
+const WIDTH = 284;
 const HEIGHT = 84;
 /** Pixels around a handle that take hold of it. */
 const GRIP = 6;

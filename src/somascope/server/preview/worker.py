@@ -17,8 +17,9 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,7 +43,7 @@ REST = 0.12
 MOST_PIXELS = 4 << 20
 """Of one slice that is sent."""
 WARM = ("clahe", "gaussian", "median", "bilateral", "frangi", "nlm", "gamma", "sigmoid")
-"""Operations whose code is made ready while nothing is asked."""
+"""Operations whose code is made ready at the start."""
 TELLS = 4.0
 """Per second, of a volume's progress."""
 
@@ -83,14 +84,12 @@ class Bench:
             return
         self._run(asked, steps, plane, window, draft=False)
 
-    def rest(self) -> bool:
-        """Nothing was asked for a moment: the neighbours of a draft; false where there is none."""
+    def rest(self) -> None:
+        """Nothing was asked for a moment: the neighbours of a draft."""
         asked, self._deep = self._deep, None
-        if asked is None:
-            return False
-        steps, plane, window = self._read(asked)
-        self._run(asked, steps, plane, window, draft=False)
-        return True
+        if asked is not None:
+            steps, plane, window = self._read(asked)
+            self._run(asked, steps, plane, window, draft=False)
 
     @property
     def waits(self) -> float | None:
@@ -216,14 +215,15 @@ class Bench:
             raise NotFound("the volume is not computed yet")
         return self._whole[2]
 
-    def warm(self, name: str) -> None:
-        """Load an operation's compiled code by running it on a few pixels."""
+    def warm(self) -> None:
+        """Load the compiled code of usual operations by running them on a few pixels."""
         image = self.stock.images[0]
         nz, ny, nx = image.grid.shape
         some = image.crop(start=(0, 0, 0), stop=(min(nz, 2), min(ny, 24), min(nx, 24)))
-        with contextlib.suppress(Exception):  # it will be told when it is asked for
-            (step,) = parse([{"operation": f"process.{name}"}])
-            step.operation.function(some, **step.params)
+        for name in WARM:
+            with contextlib.suppress(Exception):  # it will be told when it is asked for
+                (step,) = parse([{"operation": f"process.{name}"}])
+                step.operation.function(some, **step.params)
 
 
 def plain(one: Image) -> tuple[Array, int]:
@@ -261,31 +261,34 @@ def usual(values: Array) -> tuple[float, float]:
 def obey(bench: Bench, command: Mapping[str, Any]) -> None:
     """Slices first, then what is counted, then volumes."""
     for kind, act in (("ask", bench.ask), ("histogram", bench.histogram), ("volume", bench.volume)):
-        if kind not in command:
-            continue
-        asked = command[kind]
-        if kind == "ask" and asked is None:
-            continue
-        said: dict[str, Any] = {"kind": "problem", "of": kind, "id": asked.get("id", 0)}
-        try:
-            act(asked)
-        except SomascopeError as error:
-            bench.tell({**said, "message": str(error)})
-        except MemoryError:
-            bench.tell({**said, "message": "this takes more memory than a preview may"})
-        except Exception as error:
-            bench.tell({**said, "message": f"{type(error).__name__}: {error}"[:300]})
+        if kind in command:
+            asked = command[kind]
+            attempt(bench, lambda act=act, asked=asked: act(asked), kind, asked.get("id", 0))
 
 
-def work(bench: Bench, commands: Commands, *, warm: Sequence[str]) -> None:
-    """Obey until the commands end; while nothing is asked, make code ready."""
-    cold = list(warm)
+def attempt(bench: Bench, act: Callable[[], None], kind: str, number: Any) -> None:
+    """Do it, and tell what went wrong."""
+    said: dict[str, Any] = {"kind": "problem", "of": kind, "id": number}
+    try:
+        act()
+    except SomascopeError as error:
+        bench.tell({**said, "message": str(error)})
+    except MemoryError:
+        bench.tell({**said, "message": "this takes more memory than a preview may"})
+    except (BrokenPipeError, EOFError):
+        raise
+    except Exception as error:
+        bench.tell({**said, "message": f"{type(error).__name__}: {error}"[:300]})
+
+
+def work(bench: Bench, commands: Commands) -> None:
+    """Obey until the commands end."""
     while True:
-        command = commands.take(0.0 if cold and bench.waits is None else bench.waits)
+        command = commands.take(bench.waits)
         if command is not None:
             obey(bench, command)
-        elif not bench.rest() and cold:
-            bench.warm(cold.pop(0))
+        else:
+            attempt(bench, bench.rest, "ask", 0)
 
 
 def main() -> int:
@@ -297,7 +300,7 @@ def main() -> int:
     behind = first.get("role") == "volume"
     if behind:
         with contextlib.suppress(OSError):
-            os.nice(10)  # slices are looked at while it works
+            os.nice(5)  # slices are looked at while it works
     _threads()
     confined = cell.confine(memory=MEMORY, writes=True)
     try:
@@ -308,8 +311,11 @@ def main() -> int:
     commands = Commands(lines)
     bench = Bench(stock, answers, commands)
     bench.tell({"kind": "ready", "role": first.get("role"), "confined": confined})
+    if not behind:
+        # Beside the questions: what has to be compiled may take long, and nobody waits for it.
+        threading.Thread(target=bench.warm, name="warm", daemon=True).start()
     try:
-        work(bench, commands, warm=() if behind else WARM)
+        work(bench, commands)
     except (EOFError, BrokenPipeError):
         return 0
     return 0
