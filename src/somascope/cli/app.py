@@ -53,6 +53,7 @@ for command in (
     learning.train,
     learning.predict,
     learning.evaluate,
+    learning.explain,
     doctor.doctor,
 ):
     settings = (

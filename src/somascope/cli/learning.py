@@ -160,3 +160,54 @@ def evaluate(
     typer.echo(str(target))
     for name, reason in result.problems[:10]:
         typer.echo(f"somascope: {name}: {reason}", err=True)
+
+
+def explain(
+    model: Annotated[str, typer.Argument(help="A model kept with its weights.")],
+    inputs: Annotated[list[str], typer.Argument(help="One image (register: two), or a folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for maps and the page.")],
+    method: Annotated[str, typer.Option(help="gradcam, gradients or occlusion.")] = "gradcam",
+    target: Annotated[str, typer.Option(help="The class; default the most probable.")] = "",
+    json_: Json = False,
+) -> None:
+    """Show where a model's answer comes from, how faithful that is, and what each layer sees."""
+    _needs_torch("explain")
+    if method not in ("gradcam", "gradients", "occlusion"):
+        raise ParameterError(f"--method is {method!r}; gradcam, gradients or occlusion")
+    from somascope.io import write
+    from somascope.io.atomic import replacing
+    from somascope.learn import explain as why
+    from somascope.learn import layers, pictures
+    from somascope.models.inputs import inputs as opened
+
+    card, _, network = why.opened(model)
+    given = opened(inputs)
+    groups = [given] if card.task == "register" else [[one] for one in given]
+    said: list[dict[str, Any]] = []
+    for group in groups:
+        name = group[0].name
+        images = [i.load() for i in group]
+        found = why.explain(model, *images, method=method, target=target)  # pyright: ignore
+        out.mkdir(parents=True, exist_ok=True)
+        below, (values,) = pictures.plane_of(images[0], [found.map.data])
+        big, factor = pictures.enlarged(below)
+        heat = values.repeat(factor, axis=0).repeat(factor, axis=1)
+        with replacing(out / f"{name}_{method}.png") as file:
+            file.write(pictures.png(pictures.heat(heat, below=big)))
+        write(found.map, out / f"{name}_{method}.nii.gz")
+        x, _ = why.input_of(card, [card.declared(i) for i in images])
+        parts = (x[:, :1], x[:, 1:]) if card.task == "register" else (x,)
+        title = f"{card.name}: {name}, layer by layer"
+        with replacing(out / f"{name}_layers.html") as file:
+            file.write(layers.page(layers.layers(network, *parts), title=title).encode())
+        said.append({"id": name, "target": found.target, "method": method,
+                     "deletion": found.deletion, "insertion": found.insertion})  # fmt: skip
+    if json_:
+        typer.echo(json.dumps(said))
+        return
+    for one in said:
+        typer.echo(
+            f"{one['id']}: {one['target']} by {method}, deletion {one['deletion']:.3f} (low is "
+            f"good), insertion {one['insertion']:.3f} (high is good)"
+        )
+    typer.echo(str(out))

@@ -39,6 +39,7 @@ class Fingerprint:
     value_high: float
     value_spread: float
     class_counts: tuple[int, ...]
+    levels: int = 256
     box_small: float = 0.0
     box_median: float = 0.0
 
@@ -48,7 +49,7 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
 
     ``shape_large`` is the 95th percentile; ``value_low`` and ``value_high`` are the extremes of the
     cases' 1st and 99th percentiles, ``value_spread`` how many times larger the 99th percentile of
-    the brightest case is than that of the darkest.
+    the brightest case is than that of the darkest; ``levels`` the most different values of a case.
     """
     cases = dataset.cases
     if not cases:
@@ -57,7 +58,7 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
     shapes: list[tuple[int, ...]] = []
     spacings: list[tuple[float, ...]] = []
     values: list[tuple[float, float]] = []
-    channels = 1
+    channels, levels = 1, 0
     kinds: set[int] = set()
     pictures = True
     for case in progress.over(some, "looking at the cases"):
@@ -68,6 +69,7 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
         spacings.append(image.grid.spacing)
         low, high = np.percentile(image.data, (1, 99))
         values.append((float(low), float(high)))
+        levels = max(levels, len(np.unique(image.data)))
         if [a.name for a in image.axes] == ["channel"] and not _gray(image.data):
             channels = 3
         pictures &= image.grid.shape[0] == 1 and image.grid.spacing == (1.0, 1.0, 1.0)
@@ -95,6 +97,7 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
         value_spread=max(tops) / min(tops) if tops else 1.0,
         class_counts=tuple(counts.get(k, 0) for k in range(len(dataset.classes)))
         if counts else (),
+        levels=levels,
         box_small=small, box_median=middle,
     )  # fmt: skip
 

@@ -167,7 +167,10 @@ def _preparation(f: Fingerprint, why: dict[str, str]) -> tuple[Preparation, tupl
         how = replace(how, spacing=spacing)
         shape = tuple(n * a / b for n, a, b in zip(shape, f.spacing_median, spacing, strict=True))
         why["spacing"] = "the median voxel of the data set"
-    if f.channels == 3 or (f.pictures and f.value_spread < 1.2):
+    if f.levels <= 4:
+        how = replace(how, scaling="range", low=0.0, high=max(f.value_high, 1.0))
+        why["scaling"] = f"at most {f.levels} values: shapes, not shades"
+    elif f.channels == 3 or (f.pictures and f.value_spread < 1.2):
         how = replace(how, scaling="range", low=0.0, high=255.0 if f.value_high <= 255 else
                       f.value_high)  # fmt: skip
         why["scaling"] = "colours and fixed scales mean something: one range for all"

@@ -160,7 +160,8 @@ def scaled(values: Array, how: Preparation) -> Array:
         return np.clip((values - how.low) / (how.high - how.low), 0.0, 1.0)
     if how.scaling == "percentile":
         low, high = np.percentile(values, (0.5, 99.5))
-        values = np.clip(values, low, high)
+        if high > low:
+            values = np.clip(values, low, high)
     if how.scaling in ("zscore", "percentile"):
         mean, deviation = float(values.mean()), float(values.std())
         values = (values - np.float32(mean)) / np.float32(max(deviation, 1e-6))
