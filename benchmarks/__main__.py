@@ -40,12 +40,47 @@ NAMES = {
         "benchmarks.process.filters:histogram",
         "256 and 4096 bins; peers SciPy, NumPy",
     ),
+    "process.latency": (
+        "benchmarks.process.latency",
+        "slider to pixel: CLAHE, bilateral, Frangi in Chromium; peer: gamma",
+    ),
     "process.n4": ("benchmarks.process.filters:n4", "four levels; peer SimpleITK"),
     "process.nlm": ("benchmarks.process.filters:nlm", "5^3 by 3^3 voxels; peer scikit-image"),
     "process.resample": (
         "benchmarks.process.filters:resample",
         "linear and cubic to 1.5 voxels; peer SciPy, SimpleITK",
     ),
+    "process.canny": ("benchmarks.process.enhance:canny", "three dimensions; peer SimpleITK"),
+    "process.diffusion": (
+        "benchmarks.process.enhance:diffusion",
+        "Perona-Malik, 5 steps; peer SimpleITK",
+    ),
+    "process.gradient": (
+        "benchmarks.process.enhance:gradient",
+        "sigma 2; peers SciPy, SimpleITK",
+    ),
+    "process.richardson_lucy": (
+        "benchmarks.process.enhance:lucy",
+        "10 iterations; peer scikit-image",
+    ),
+    "process.thin_slices": (
+        "benchmarks.process.enhance:thin_slices",
+        "slices of 4 parted; peer SciPy's cubic",
+    ),
+    "process.tv": ("benchmarks.process.enhance:tv", "20 iterations; peer scikit-image"),
+    "process.unsharp": (
+        "benchmarks.process.enhance:unsharp",
+        "sigma 2; peers scikit-image, SimpleITK",
+    ),
+    "process.watershed": (
+        "benchmarks.process.enhance:watershed",
+        "500 markers; peer scikit-image",
+    ),
+    "process.wavelet": (
+        "benchmarks.process.enhance:wavelet",
+        "BayesShrink, sym4; peer scikit-image",
+    ),
+    "process.wiener": ("benchmarks.process.enhance:wiener", "sigma 1.5; peer scikit-image"),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": (
         "benchmarks.viewer.first_image",

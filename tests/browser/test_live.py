@@ -55,7 +55,7 @@ def test_a_probe_is_seen_enhanced_coloured_frozen_and_saved(screen: Any) -> None
     assert grey.std() > 15
     assert np.ptp(grey.astype(int), axis=2).max() == 0
     screen.shot("live-ultrasound")
-    page.click("[data-colormap=soma-hotiron]")
+    page.click("[data-colormap=soma-hot_iron]")
     frames(screen, 2)
     assert np.ptp(canvas(screen).astype(int), axis=2).max() > 100
     page.wait_for_selector(".legend")

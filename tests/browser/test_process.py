@@ -33,9 +33,12 @@ def screen(process: Screen) -> Screen:
     """The page with nothing chosen, at its middle slice, in the soft tissue window."""
     page = process.page
     process.panel("process")
-    for selector in (".process [aria-label^='Remove process.']", "text=Reset >> visible=true"):
+    for selector in (".process [aria-label^='Remove process.']", "button:text-is('Reset')"):
         while page.locator(selector).count():
             page.locator(selector).first.click()
+    clear = page.locator(".process button:text-is('Clear')")
+    if clear.count():
+        clear.click()
     page.click("[data-side=after]")
     page.click("[data-scope=slice]")
     page.evaluate("document.activeElement?.blur()")
@@ -88,7 +91,7 @@ def test_display_changes_ask_nobody(screen: Screen) -> None:
     page = screen.page
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url))
-    page.select_option("[aria-label='Colours of the result']", "soma-hotiron")
+    page.select_option("[aria-label='Colours of the result']", "soma-hot_iron")
     until(screen, "source")
     sent = page.evaluate(
         "() => { window.said = 0; const send = WebSocket.prototype.send;"

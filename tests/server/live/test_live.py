@@ -104,8 +104,8 @@ def test_a_page_that_does_not_draw_gets_no_queue(site):
             late = time.time()
             await socket.send(json.dumps({"drawn": 1}))
             head, _ = await until(socket, "frame", drawn=False)
-            # What comes after the silence was captured after it: nothing had waited.
-            assert head["captured"] >= late
+            # What comes after the silence is the newest that arrived: nothing had waited.
+            assert head["captured"] >= late - 1.5 / 60
             assert head["number"] - frames[-1][0]["number"] > 60
             assert head["skipped"] > 60
 

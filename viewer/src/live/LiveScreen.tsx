@@ -6,12 +6,13 @@ import { type OperationSchema, getOperations } from "../api/application";
 import { says } from "../api/http";
 import { tell } from "../parts/console";
 import { Icon } from "../parts/Icon";
+import { Palettes } from "../parts/Palettes";
 import { ChainPanel } from "../process/ChainPanel";
 import { Presets } from "../process/Presets";
 import { type Link, link, stepsOf } from "../process/chain";
 import { go } from "../router";
 import { figure, prettyUnit } from "../tools/lines";
-import { COLORMAPS, gradient } from "../viewport/palettes";
+import { gradient } from "../viewport/palettes";
 import { Connection, type Frame, type Head, type Offer, getOffer, now } from "./connection";
 import { Picture, type Screen } from "./Picture";
 import { SeriesChoice } from "./SeriesChoice";
@@ -241,19 +242,7 @@ export function LiveScreen() {
         <Presets operations={operations} chain={chain} onLoad={setChain} />
         <section>
           <h3>Colours</h3>
-          <div className="maps">
-            {COLORMAPS.map((c) => (
-              <button
-                key={c.name}
-                data-colormap={c.name}
-                aria-pressed={palette === c.name}
-                onClick={() => setPalette(c.name)}
-              >
-                <i style={{ background: gradient(c.name, "to right") }} />
-                {c.label}
-              </button>
-            ))}
-          </div>
+          <Palettes value={palette} onChange={setPalette} />
         </section>
         <section>
           <h3>Save</h3>

@@ -3,8 +3,9 @@
 import { useEffect, useReducer } from "react";
 
 import { setColormap, setWindow } from "../viewport/commands";
-import { COLORMAPS, gradient } from "../viewport/colormaps";
+import { Palettes } from "../parts/Palettes";
 import { looksFor } from "../render/presets";
+import { thresholdsOf } from "../viewport/PlanePane";
 import { lookOf } from "../viewport/VolumePane";
 import { useReadout, viewportOf } from "../viewport/readout";
 import { level, prettyUnit } from "../tools/lines";
@@ -14,6 +15,7 @@ import { History } from "./History";
 import { presetsFor } from "./presets";
 import { valueRange } from "./range";
 import { type Series, seriesName } from "./series";
+import { useSeries } from "./useSeries";
 
 export function DisplayPanel(props: PanelProps) {
   const { state, pane, series } = props;
@@ -71,19 +73,7 @@ export function DisplayPanel(props: PanelProps) {
       {pictures && !series.colour && state.layout !== "volume" && (
         <section>
           <h3>Colours</h3>
-          <div className="maps">
-            {COLORMAPS.map((c) => (
-              <button
-                key={c.name}
-                data-colormap={c.name}
-                aria-pressed={(readout?.colormap ?? "soma-grey") === c.name}
-                onClick={() => setColormap(pane, c.name)}
-              >
-                <i style={{ background: gradient(c.name, "to right") }} />
-                {c.label}
-              </button>
-            ))}
-          </div>
+          <Palettes value={readout?.colormap ?? "soma-grey"} onChange={(name) => setColormap(pane, name)} />
         </section>
       )}
       {state.layout === "mpr" && <PlanesSection {...props} />}
@@ -213,6 +203,7 @@ function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
   const others = rows.filter(
     (r) => r.uid !== series?.row.uid && r.content === "image",
   );
+  const over = useSeries(rows.find((r) => r.uid === fusion?.series)).series;
   return (
     <>
       <section>
@@ -264,7 +255,7 @@ function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
                   ? {
                       series: e.target.value,
                       opacity: fusion?.opacity ?? 0.6,
-                      colormap: fusion?.colormap ?? "soma-hotiron",
+                      colormap: fusion?.colormap ?? "soma-hot_iron",
                     }
                   : undefined,
               },
@@ -295,22 +286,38 @@ function PlanesSection({ state, rows, series, dispatch }: PanelProps) {
               />
               <output>{Math.round(fusion.opacity * 100)} %</output>
             </label>
-            <div className="maps">
-              {COLORMAPS.slice(1).map((c) => (
-                <button
-                  key={c.name}
-                  data-fusion={c.name}
-                  aria-pressed={fusion.colormap === c.name}
-                  onClick={() => dispatch({ do: "set", part: { fusion: { ...fusion, colormap: c.name } } })}
-                >
-                  <i style={{ background: gradient(c.name, "to right") }} />
-                  {c.label}
-                </button>
-              ))}
-            </div>
+            {over && <Threshold over={over} value={fusion.threshold} onChange={(threshold) => dispatch({ do: "set", part: { fusion: { ...fusion, threshold } } })} />}
+            <Palettes
+              mark="fusion"
+              colourOnly
+              value={fusion.colormap}
+              onChange={(colormap) => dispatch({ do: "set", part: { fusion: { ...fusion, colormap } } })}
+            />
           </>
         )}
       </section>
     </>
+  );
+}
+
+/** Values nearer to zero are clear: where a map has nothing to say. */
+function Threshold(props: { over: Series; value: number | undefined; onChange: (value: number | undefined) => void }) {
+  const { over, value, onChange } = props;
+  const { least, most } = thresholdsOf(over);
+  return (
+    <label className="slider">
+      <span className="dim">Clear below</span>
+      <input
+        type="range"
+        className={value === undefined ? "unset" : ""}
+        min={least}
+        max={most}
+        step={most / 200}
+        value={value ?? least}
+        aria-label="Fusion threshold"
+        onChange={(e) => onChange(Number(e.target.value) <= least ? undefined : Number(e.target.value))}
+      />
+      <output>{value === undefined ? "auto" : level(value)}</output>
+    </label>
   );
 }

@@ -108,7 +108,7 @@ function Planes(props: StageProps & { series: Series; over: Series | undefined }
   const fusion = useMemo<Fusion | undefined>(
     () =>
       over && over.volume.ok && choice
-        ? { series: over, opacity: choice.opacity, colormap: choice.colormap }
+        ? { series: over, opacity: choice.opacity, colormap: choice.colormap, threshold: choice.threshold }
         : undefined,
     [over, choice],
   );

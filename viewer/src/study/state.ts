@@ -19,7 +19,7 @@ export interface State {
   slab: Slab;
   thickness: number;
   crosshair: boolean;
-  fusion: { series: string; opacity: number; colormap: string } | undefined;
+  fusion: { series: string; opacity: number; colormap: string; threshold?: number | undefined } | undefined;
   preset: string;
   /** which time point, echo or b-value; all of them (stack) or the first (planes) if undefined */
   phase: number | undefined;

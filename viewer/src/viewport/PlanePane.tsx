@@ -20,6 +20,8 @@ export interface Fusion {
   series: Series;
   opacity: number;
   colormap: string;
+  /** values whose size is below are clear; undefined: the lowest of the window */
+  threshold: number | undefined;
 }
 
 const ORIENTATION: Record<Plane, Enums.OrientationAxis> = {
@@ -40,9 +42,8 @@ export function startWindow(series: Series): Types.VOIRange | undefined {
   return window ? voiRange(window.width, window.center) : undefined;
 }
 
-/** Parts of the second series' window that are clear, and that are as opaque as was asked for. */
+/** Part of the second series' window that is clear where no threshold was chosen. */
 const CLEAR = 0.04;
-const FULL = 0.25;
 
 interface VolumeActor {
   getMapper: () => { getSampleDistance: () => number; setBlendMode: (mode: number) => void };
@@ -52,8 +53,9 @@ interface VolumeActor {
 /**
  * Lay the second volume over the first with just the opacity asked for. Composited along a ray it
  * would depend on slab and step; the largest value along the ray, drawn once with an opacity that is
- * meant for one step, does not. Values near the lower end of the window stay clear, so that the
- * first series is seen where the second has nothing to say.
+ * meant for one step, does not. Values nearer to zero than the threshold stay clear, on both sides of
+ * zero where the window has both (z maps): there the second series has nothing to say. NaN is drawn
+ * as zero, and clear.
  */
 function overlay(viewport: Types.IVolumeViewport, fusion: Fusion): void {
   const id = volumeId(fusion.series);
@@ -64,20 +66,36 @@ function overlay(viewport: Types.IVolumeViewport, fusion: Fusion): void {
   const mapper = actor.getMapper();
   actor.getProperty().setScalarOpacityUnitDistance(0, mapper.getSampleDistance());
   viewport.setBlendMode(Enums.BlendModes.MAXIMUM_INTENSITY_BLEND, [entry.uid]);
-  const at = (part: number) => range.lower + part * (range.upper - range.lower);
-  viewport.setProperties(
-    {
-      colormap: {
-        name: fusion.colormap,
-        opacity: [
-          { value: at(CLEAR), opacity: 0 },
-          { value: at(FULL), opacity: fusion.opacity },
-          { value: at(1), opacity: fusion.opacity },
-        ],
-      },
-    },
-    id,
-  );
+  viewport.setProperties({ colormap: { name: fusion.colormap, opacity: opacities(range, fusion) } }, id);
+}
+
+/** Where the second series is clear and where it is seen: an edge as steep as a value can be told. */
+export function opacities(
+  range: Types.VOIRange,
+  { opacity, threshold }: Pick<Fusion, "opacity" | "threshold">,
+): { value: number; opacity: number }[] {
+  const span = range.upper - range.lower;
+  const edge = span * 1e-3;
+  const signed = range.lower < 0;
+  const clear = threshold ?? (signed ? CLEAR * Math.max(range.upper, -range.lower) : range.lower + CLEAR * span);
+  const above = [
+    { value: clear - edge, opacity: 0 },
+    { value: clear, opacity },
+    { value: Math.max(range.upper, clear + edge), opacity },
+  ];
+  if (!signed) return above;
+  return [
+    { value: Math.min(range.lower, -clear - edge), opacity },
+    { value: -clear, opacity },
+    { value: -clear + edge, opacity: 0 },
+    ...above,
+  ];
+}
+
+/** The first threshold that is offered, and how far the slider goes. */
+export function thresholdsOf(series: Series): { least: number; most: number } {
+  const range = startWindow(series) ?? { lower: 0, upper: 1 };
+  return { least: 0, most: Math.max(Math.abs(range.lower), Math.abs(range.upper)) };
 }
 
 export function PlanePane(props: {

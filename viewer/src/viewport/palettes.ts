@@ -1,35 +1,40 @@
 /** Colour maps as control points, used for the picture and for its legend alike. */
 
+import { PALETTES, type Palette } from "./palettes.generated";
+
 export interface Colormap {
   name: string;
   label: string;
+  /** what a reader should know before trusting it */
+  warning: string;
   /** position in [0, 1], red, green, blue in [0, 1] */
   points: [number, number, number, number][];
 }
 
-const hex = (name: string, label: string, colours: string[]): Colormap => ({
-  name,
-  label,
-  points: colours.map((c, i) => [
-    i / (colours.length - 1),
-    parseInt(c.slice(0, 2), 16) / 255,
-    parseInt(c.slice(2, 4), 16) / 255,
-    parseInt(c.slice(4, 6), 16) / 255,
-  ]),
-});
+/** Shown before the others. */
+const FIRST = ["grey", "hot_iron", "pet", "viridis", "magma", "tide", "bone", "rainbow"];
 
-export const COLORMAPS: Colormap[] = [
-  hex("soma-grey", "Grey", ["000000", "ffffff"]),
-  hex("soma-hotiron", "Hot iron", ["000000", "800000", "ff0000", "ff8000", "ffff80", "ffffff"]),
-  hex("soma-pet", "PET", ["000000", "1b1f6b", "0b6fa8", "17a96b", "d7d32b", "f27d16", "ffffff"]),
-  hex("soma-viridis", "Viridis", [
-    "440154", "482777", "3f4a8a", "31678e", "26838f", "1f9d8a", "6cce5a", "b6de2b", "fee825",
-  ]),
-  hex("soma-magma", "Magma", ["000004", "221150", "5f187f", "982d80", "d3436e", "f8765c", "febb81", "fcfdbf"]),
-  hex("soma-coolwarm", "Cool to warm", ["3b4cc0", "8db0fe", "dddddd", "f49a7b", "b40426"]),
-  hex("soma-rainbow", "Rainbow", ["00008f", "0000ff", "00ffff", "80ff80", "ffff00", "ff0000", "800000"]),
-  hex("soma-bone", "Bone", ["000000", "2d2d3f", "535975", "798b95", "a5b9bc", "d6dede", "ffffff"]),
-];
+/** A colour that holds until the next is two points. */
+function joined({ points, stepped }: Palette): Colormap["points"] {
+  return points.flatMap(([x, r, g, b], i) => {
+    const colour: [number, number, number] = [r / 255, g / 255, b / 255];
+    const next = points[i + 1];
+    return stepped && next
+      ? [[x, ...colour], [Math.max(x, next[0] - 1e-5), ...colour]]
+      : [[x, ...colour]];
+  });
+}
+
+const rank = (name: string) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+
+/** Those of the house, those that are looked for first in front. */
+export const COLORMAPS: Colormap[] = [...PALETTES]
+  .filter((p) => p.name !== "grey_inverted") // inverting is a tool of its own
+  .sort((p, q) => rank(p.name) - rank(q.name))
+  .map((p) => ({ name: `soma-${p.name}`, label: p.label, warning: p.warning, points: joined(p) }));
+
+/** How many are shown before one asks for more. */
+export const USUAL = FIRST.length;
 
 export function colormap(name: string): Colormap {
   return COLORMAPS.find((c) => c.name === name) ?? (COLORMAPS[0] as Colormap);

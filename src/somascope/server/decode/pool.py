@@ -221,7 +221,7 @@ class Decoders:
         process = _Process(popen, self._memory)
         assert popen.stdin is not None
         assert popen.stdout is not None
-        _widen(popen.stdout)
+        widen(popen.stdout)
         limits = {"memory": self._memory, "seconds": self._seconds}
         with contextlib.suppress(OSError):
             popen.stdin.write(json.dumps(limits).encode() + b"\n")
@@ -281,7 +281,7 @@ def environment() -> dict[str, str]:
     return {**kept, **one}
 
 
-def _widen(pipe: IO[bytes]) -> None:
+def widen(pipe: IO[bytes]) -> None:
     """A larger buffer of the pipe: fewer changes between the processes."""
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from somascope.jobs.local import WAITING
-from somascope.server.decode.pool import environment
+from somascope.server.decode.pool import environment, widen
 from somascope.server.decode.tasks import HEAD
 from somascope.server.live.pipe import merged
 
@@ -46,6 +46,8 @@ class Process:
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**environment(), **WAITING},
         )  # fmt: skip
+        assert self._popen.stdout is not None
+        widen(self._popen.stdout)
         self._first = first
         self._commands: dict[str, Any] = {}
         self._news = threading.Condition()

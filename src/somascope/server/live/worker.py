@@ -1,9 +1,10 @@
 """``python -m somascope.server.live.worker``: captures, runs the chain, gives the newest frame.
 
 Standard input brings commands, one line of JSON each, the first one what to play; standard output
-gives for each thing told a head of 16 bytes (how many of JSON, how many of data) and both. A frame
-is captured on the beat of the clock only if the browser has drawn an earlier one (a *credit*): if
-anything behind is slow, beats are left out, and no frame ever waits in a queue.
+gives for each thing told a head of 16 bytes (how many of JSON, how many of data) and both. With
+every beat of the clock a frame arrives, and takes the place of the one before. The newest is worked
+on when the browser has drawn an earlier one (a *credit*): if anything behind is slow, frames are
+left out, none waits in a queue, and none is older than a beat when it is begun.
 """
 
 from __future__ import annotations
@@ -108,11 +109,11 @@ class Player:
             self._warm |= new
         self.steps = steps
 
-    def frame(self, number: int) -> None:
-        """Capture, run, show, keep and send frame ``number``."""
+    def frame(self, number: int, *, age: float = 0.0) -> None:
+        """Run, show, keep and send frame ``number``, which arrived ``age`` seconds ago."""
         stages: dict[str, float] = {}
         raw = self.source.capture(number)
-        captured = time.time()
+        captured = time.time() - age
         value: Any = raw
         for name, stage in self.source.stages:
             began = time.perf_counter()
@@ -214,17 +215,16 @@ def play(player: Player, commands: Commands) -> None:
                 obey(player, command)
             continue
         now = time.perf_counter() - start
-        due = max(beat, int(np.ceil(now * rate)))
-        wait = due / rate - now
-        if wait > 0:
-            command = commands.take(wait)
+        newest = int(now * rate)
+        if newest < beat:  # what has arrived is done
+            command = commands.take(beat / rate - now)
             if command is not None:
                 obey(player, command)
-                continue
+            continue
         if beat:
-            player.skipped += due - beat
-        beat = due + 1
-        player.frame(due)
+            player.skipped += newest - beat
+        beat = newest + 1
+        player.frame(newest, age=now - newest / rate)
 
 
 def main() -> int:
