@@ -15,6 +15,7 @@ from somascope.process.entries import each_volume, is_colour, like
 from somascope.process.filters import smooth
 
 Order: TypeAlias = Literal["nearest", "linear", "cubic"]
+Kernel: TypeAlias = Literal["nearest", "linear", "cubic", "lanczos"]
 
 MAXIMUM_VOXELS = 4_000_000_000
 """A request beyond this is a mistake in the spacing, not a wish."""
@@ -41,10 +42,11 @@ def with_spacing(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
     return Grid((nz, ny, nx), affine, grid.frame_of_reference)
 
 
-def taps(position: Float, size: int, *, order: Order) -> tuple[Array, Float]:
+def taps(position: Float, size: int, *, order: Kernel) -> tuple[Array, Float]:
     """Samples ``(n, taps)`` and their weights that interpolate at fractional ``position`` ``(n,)``.
 
     ``cubic`` is the convolution of Keys (IEEE ASSP 29, 1981) with a = -1/2, exact for quadratics.
+    ``lanczos`` is the sinc under a wider one, three samples to either side, weights of sum 1.
     Beyond the outer voxel centres the outer value is repeated.
     """
     if order == "nearest":
@@ -56,6 +58,12 @@ def taps(position: Float, size: int, *, order: Order) -> tuple[Array, Float]:
         t = position - first
         index = first[:, None] + np.arange(2)
         weight = np.stack([1 - t, t], axis=1)
+    elif order == "lanczos":
+        first = np.floor(position).astype(np.int64)
+        index = first[:, None] + np.arange(-2, 4)
+        away = position[:, None] - index
+        weight = np.sinc(away) * np.sinc(away / 3)
+        weight /= weight.sum(axis=1, keepdims=True)
     else:
         first = np.floor(position).astype(np.int64)
         t = position - first
@@ -81,7 +89,7 @@ def resample(
         Param("Voxel edge: one number, or dz, dy, dx", unit="mm", minimum=0.01, maximum=1000.0),
     ] = (1.0,),
     order: Annotated[
-        Literal["nearest", "linear", "cubic"], Param("Interpolation between voxels")
+        Kernel, Param("Interpolation between voxels; cubic and lanczos overshoot at edges")
     ] = "linear",
     antialias: Annotated[
         bool, Param("Smooth first along axes that become coarser (not with nearest)")
