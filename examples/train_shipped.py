@@ -34,6 +34,11 @@ class Recipe:
     limits: tuple[str, ...] = ()
 
 
+VALIDATED = (
+    "The figures are of the validation part, which also decided when to stop, the temperature and "
+    "the conformal limit: expect less on new cases."
+)
+
 CODES = {
     "normal": Code("17621005", "SCT", "Normal"),
     "pneumonia": Code("233604007", "SCT", "Pneumonia"),
@@ -106,14 +111,14 @@ def main(
     make(
         dataset, path, budget_minutes=budget_minutes, modality=recipe.modality, name=name,
         licence=recipe.licence, training_data=recipe.data, codes=codes, seed=seed, steps=steps,
-        overwrite=True, keep_weights=False, progress=progress or Progress(),
+        overwrite=True, progress=progress or Progress(),
     )  # fmt: skip
     model = load(path)
     _, held = parted(dataset.cases)
     held = tuple(replace(c, split="val") for c in held)
     judged = evaluate(model, dataset.only(held), split="val", progress=progress or Progress())
     packed = package.read(path)
-    card = replace(packed.card, metrics=tuple(judged.metrics), limits=recipe.limits)
+    card = replace(packed.card, metrics=tuple(judged.metrics), limits=(*recipe.limits, VALIDATED))
     package.write(replace(packed, card=card), path, overwrite=True)
     for m in judged.metrics:
         print(f"{m.name:<28} {m.value:.4f} ({m.low:.4f} to {m.high:.4f}), {m.cases} cases")

@@ -129,6 +129,11 @@ def _weights(start: str | Path) -> dict[str, torch.Tensor]:
         raise Refused(f"{start}: {WEIGHTS} cannot be read ({error})") from error
 
 
+def _alike(modality: str) -> tuple[str, ...]:
+    """The modalities of such images: a radiograph comes as DX or as CR."""
+    return {"OT": (), "DX": ("DX", "CR"), "CR": ("CR", "DX")}.get(modality, (modality,))
+
+
 def described(
     chosen: Plan,
     *,
@@ -150,7 +155,7 @@ def described(
     return NetworkCard(
         name=name, version=version, task=chosen.task,
         summary=f"{verb} {', '.join(chosen.classes) or 'pairs'} (trained on {chosen.dataset})",
-        modalities=() if chosen.modality == "OT" else (chosen.modality,),
+        modalities=_alike(chosen.modality),
         dimensions=chosen.dimensions, spacing_mm=spacing,
         licence=licence or "as the training data",
         training_data=training_data or f"{chosen.dataset}, {cases} cases",

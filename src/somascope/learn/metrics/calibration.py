@@ -7,7 +7,7 @@ import numpy as np
 from somascope.core.grid import Array, Float
 from somascope.learn.metrics.ranking import roc
 
-MISCOVERAGE = 0.1
+MISCOVERAGE = 0.05
 
 
 def temperature(logits: Float, truth: Array, *, weights: Array | None = None) -> float:
@@ -66,7 +66,7 @@ def conformal(p: Float, truth: Array, *, miscoverage: float = MISCOVERAGE) -> fl
 
 
 def prediction_sets(p: Float, least: float) -> Array:
-    """Which classes ``(n, k)`` are in each set."""
+    """Which classes ``(n, k)`` are in each set. An empty set says: like nothing seen before."""
     return p >= least - 1e-12
 
 
