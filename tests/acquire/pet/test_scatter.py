@@ -8,17 +8,26 @@ from scipy.integrate import quad
 
 from somascope.acquire.pet import coarse, compton, montecarlo
 from somascope.acquire.pet.attenuation import survival
+from somascope.acquire.pet.events import crystals_of, list_events
+from somascope.acquire.pet.listmode import ListModeScan
+from somascope.acquire.pet.listmode_osem import listmode_osem
+from somascope.acquire.pet.model import background, factors
+from somascope.acquire.pet.randoms import from_singles, randoms
+from somascope.acquire.pet.realism import added
 from somascope.acquire.pet.scanner import TINY, Scanner
 from somascope.acquire.pet.scatter import (
+    in_time,
+    joined,
     scatter,
     scatter_points,
     single_scatter,
     tail_scale,
     thinned_grid,
 )
+from somascope.acquire.pet.simulate import measure
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core import Acquisition, Grid, Image
-from somascope.core.errors import ParameterError
+from somascope.core.errors import GeometryError, ParameterError
 from somascope.testing import check_operation
 
 SCANNER = Scanner(name="S", rings=12, crystals=128, radius=150.0, ring_spacing=10.0, radial_bins=95)
@@ -118,6 +127,62 @@ def test_photons_followed_count_the_true_pairs_of_the_model(followed):
     tilted = float((lines * slant[:, :, None]).sum(dtype=np.float64)) * per_pair(made, activity)
     assert counted == pytest.approx(tilted, rel=0.02)
     assert counted < expected
+
+
+TIMED = replace(SCANNER, tof_bins=9, tof_bin_ps=250.0, tof_resolution_ps=300.0)
+
+
+def test_scatter_by_time_of_flight_against_photons_followed():
+    """Every bin's share of single scatter, at all lines, beside the body, and on the hot side."""
+    activity, mu = disk(30.0, x=45.0) * 1000.0, disk(70.0) * 0.0096
+    at = coarse.nodes(TIMED, rings=2, crystals=32)
+    model = single_scatter(activity, mu, GRID, at, centre=(0, 0, 0), spacing=16.0)
+    assert model.shape == (9, *at.shape)
+    np.testing.assert_allclose(model, model[::-1].transpose(0, 3, 4, 1, 2), rtol=1e-5)
+    plain = coarse.nodes(SCANNER, rings=2, crystals=32)
+    whole = single_scatter(activity, mu, GRID, plain, centre=(0, 0, 0), spacing=16.0)
+    assert model.sum() == pytest.approx(whole.sum(), rel=0.01)
+    made = montecarlo.follow(activity, mu, GRID, at, centre=(0, 0, 0), pairs=3_000_000, seed=3)
+    counted = made.single / np.float32(made.per_line)
+    assert counted.shape == model.shape
+    c = at.shape[1]
+    first, second = np.arange(c)[:, None], np.arange(c)
+    # Opposite pairs, the first detector on the hot side (L > 0 is a quarter turn) or opposite.
+    apart = np.abs((first - second) % c - c // 2)
+    regions = {
+        "all": apart < c, "beside": (apart > 5) & (apart < 9),
+        "from the hot side": (apart < 3) & (np.abs(first - c // 4) < 4),
+    }  # fmt: skip
+    for name, region in regions.items():
+        found = model.sum(axis=(1, 3))[:, region].sum(axis=1)
+        truth = counted.sum(axis=(1, 3))[:, region].sum(axis=1)
+        assert found.sum() == pytest.approx(truth.sum(), rel=0.08), name
+        np.testing.assert_allclose(
+            found / found.sum(), truth / truth.sum(), atol=0.012, err_msg=name
+        )
+    hot = counted.sum(axis=(1, 3))[:, regions["from the hot side"]].sum(axis=1)
+    assert hot[:4].sum() > 3 * hot[5:].sum(), "the hot side is near the first detector"
+    multiple = made.multiple.sum(axis=(1, 2, 3, 4))
+    shared = in_time(model, made.multiple.sum(axis=0)).sum(axis=(1, 2, 3, 4))
+    np.testing.assert_allclose(shared / shared.sum(), multiple / multiple.sum(), atol=0.04)
+
+
+def test_trues_of_photons_followed_arrive_when_the_projector_says():
+    activity, mu = disk(20.0, x=40.0, y=-10.0) * 1000.0, disk(70.0) * 0.0096
+    at = coarse.nodes(TIMED, rings=1, crystals=32)
+    made = montecarlo.follow(activity, mu, GRID, at, centre=(0, 0, 0), pairs=400_000, seed=5)
+    scan = SinogramScan(grid=GRID, scanner=TIMED, max_ring_difference=0)
+    survived = np.exp(-SinogramScan(grid=GRID, scanner=SCANNER, max_ring_difference=0).forward(mu))
+    lines = (scan.forward(activity) * survived).sum(axis=(1, 3))  # (tof, angle)
+    # Views whose first crystal is among those of a node of a quarter turn: L > 0.
+    first = np.argmin(np.abs(np.arange(scan.range[2]) - SCANNER.crystals // 4))
+    near = lines[:, first - 3 : first + 4].sum(axis=1)
+    c = at.shape[1]
+    pairs = made.trues.sum(axis=(1, 3))
+    quarter = pairs[:, [c // 4 - 1, c // 4, c // 4 + 1], :].sum(axis=(1, 2))
+    means = [np.sum(np.arange(9) * p) / p.sum() for p in (near, quarter)]
+    assert means[0] == pytest.approx(means[1], abs=0.3)
+    assert means[0] < 3.5, "towards the first crystal"
 
 
 def test_spreading_keeps_a_smooth_table():
@@ -225,6 +290,94 @@ def test_no_body_no_scatter(scanned):
     assert not done.calibration["scatter"].any()
 
 
+@pytest.fixture(scope="module")
+def timed():
+    """A body with everything in it, seen with time of flight: expected counts."""
+    scan = SinogramScan(grid=GRID, scanner=TIMED, max_ring_difference=2)
+    activity, mu = disk(45.0, x=15.0) * 5000.0, disk(60.0) * 0.096
+    image = Image(mu, GRID, "CT", "/cm")
+    facts = {"ActualFrameDuration": 600000.0}
+    calibration = {
+        "sensitivity": np.array(TIMED.sensitivity), "attenuation": survival(scan, image)
+    }  # fmt: skip
+    calibration = added(
+        scan, activity, image, calibration=calibration, attributes=facts, kind="single",
+        uneven=0.1, dead=0.0, randoms=0.2, seed=2,
+    )  # fmt: skip
+    return scan, activity, image, calibration, facts
+
+
+def test_the_estimate_of_a_sinogram_with_time_of_flight(timed):
+    scan, activity, image, calibration, facts = timed
+    counts, known = measure(
+        scan, activity, calibration=calibration, attributes=facts, randoms=0.2, seed=None
+    )
+    made = Acquisition(counts, scan, "PT", unit="{counts}", calibration=known, attributes=facts)
+    found = scatter(made, image, multiple=False).calibration["scatter"]
+    truth = known["scatter"]
+    assert found.shape == truth.shape == scan.range
+    assert found.sum() == pytest.approx(truth.sum(), rel=0.06)
+    share = [t.sum(axis=(1, 2, 3)) / t.sum() for t in (found, truth)]
+    np.testing.assert_allclose(*share, atol=0.01)
+    flat = joined(made)
+    assert flat.samples.sum() == pytest.approx(counts.sum(), rel=1e-5)
+    chance = np.broadcast_to(known["randoms"], scan.range)
+    assert flat.calibration["randoms"].sum() == pytest.approx(chance.sum(), rel=1e-4)
+
+
+def test_scatter_of_events_is_that_of_their_bins(timed):
+    scan = timed[0]
+    at = coarse.nodes(TIMED)
+    table = np.random.default_rng(0).random((9, *at.shape), np.float32)
+    table = table + table[::-1].transpose(0, 3, 4, 1, 2)
+    flat = np.random.default_rng(1).integers(0, np.prod(scan.range), 500)
+    crystals, tof = crystals_of(scan, flat)
+    whole = coarse.spread(table, at, scan).reshape(-1)[flat]
+    np.testing.assert_allclose(coarse.at_events(table, at, crystals, tof), whole, atol=2e-4)
+    # The other way round it is the same event.
+    again = coarse.at_events(table, at, crystals[:, ::-1], (8 - tof).astype(np.int16))
+    np.testing.assert_allclose(again, whole, atol=2e-4)
+
+
+def test_activity_from_events_with_scatter_randoms_and_efficiencies(timed):
+    """List mode with everything in it, corrected from what a scanner knows: within 3 per cent."""
+    scan, activity, image, calibration, facts = timed
+    seconds, singles = 3.0, np.full((TIMED.rings, TIMED.crystals), 6000.0)
+    chance = from_singles(scan, singles, seconds=seconds)
+    short = calibration["scatter"] * np.float32(seconds / 600)
+    known = {**calibration, "randoms": chance, "scatter": short}
+    facts = {**facts, "ActualFrameDuration": 1000 * seconds}
+    plain = Acquisition(
+        np.zeros(scan.range, np.float32), scan, "PT", unit="{counts}", calibration=known,
+        attributes=facts,
+    )  # fmt: skip
+    mean = scan.forward(activity) * factors(plain) + background(plain)
+    counts = np.random.default_rng(6).poisson(mean).astype(np.float32)
+    events = list_events(replace(plain, samples=counts))
+    scanned = {
+        k: v for k, v in events.calibration.items() if k not in ("scatter", "randoms")
+    }  # fmt: skip
+    seen = replace(events, calibration={**scanned, "singles": singles})
+    corrected = scatter(randoms(seen, method="singles"), image, multiple=False)
+    parts = corrected.calibration
+    assert parts["scatter"].shape == parts["randoms"].shape == events.samples.shape
+    np.testing.assert_allclose(parts["randoms"], events.calibration["randoms"], rtol=1e-4)
+    truth = events.calibration["scatter"]
+    assert parts["scatter"].sum() == pytest.approx(truth.sum(), rel=0.06)
+    assert np.corrcoef(parts["scatter"], truth)[0, 1] > 0.97
+    middle = (disk(30.0, x=15.0) > 0.99) & (np.arange(GRID.shape[0]) % 9 > 2)[:, None, None]
+
+    def level(acquisition):
+        image = listmode_osem(acquisition, iterations=6, subsets=4)
+        return float(image.data[middle].mean()) / 5000
+
+    assert level(corrected) == pytest.approx(1.0, abs=0.03)
+    without = {k: v for k, v in parts.items() if k != "scatter"}
+    assert level(replace(corrected, calibration=without)) > 1.08
+    with pytest.raises(ParameterError, match="singles"):
+        scatter(events, image)
+
+
 def test_thinned_grids_keep_their_middle():
     fine = Grid.from_spacing((30, 100, 100), (2.0, 2.0, 2.0), origin=(-99, -99, -29))
     made = thinned_grid(fine, voxel=8.0)
@@ -234,9 +387,12 @@ def test_thinned_grids_keep_their_middle():
 
 
 def test_refusals():
-    scan = SinogramScan(grid=GRID, scanner=TINY)
-    acquisition = Acquisition(np.zeros(scan.range, np.float32), scan, "PT", unit="{counts}")
-    with pytest.raises(ParameterError, match="9 TOF bins"):
+    crystals = np.array([[0, 1]])
+    odd = ListModeScan(
+        grid=GRID, scanner=TINY.without_tof(), crystals=crystals, positions=np.eye(3) * 99
+    )
+    acquisition = Acquisition(np.ones(1, np.float32), odd, "PT", unit="{counts}")
+    with pytest.raises(GeometryError, match="cylinder"):
         scatter(acquisition, Image(np.zeros(GRID.shape), GRID, "CT", "/cm"))
     at = coarse.nodes(SCANNER)
     nothing = np.zeros(GRID.shape)

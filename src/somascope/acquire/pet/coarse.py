@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
+from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet.scanner import Scanner
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core.grid import Array, Float
@@ -61,9 +63,11 @@ def nodes(scanner: Scanner, *, rings: int | None = None, crystals: int | None = 
 def spread(table: Array, at: Nodes, scan: SinogramScan) -> Array:
     """Values per crystal pair at every line of a sinogram, float32 ``(plane, angle, radial)``.
 
-    ``table`` has the shape of ``at``, symmetric under exchange of the two detectors. Nothing
-    becomes negative.
+    ``table`` has the shape of ``at``, symmetric under exchange of the two detectors; one with a
+    leading axis of TOF bins gives ``(tof, plane, angle, radial)``. Nothing becomes negative.
     """
+    if table.ndim == 5:
+        return np.stack([spread(part, at, scan) for part in table])
     r, c, _, _ = at.shape
     first, second = scan.crystals()
     half = np.arange(2 * at.scanner.crystals) / 2.0
@@ -79,6 +83,52 @@ def spread(table: Array, at: Nodes, scan: SinogramScan) -> Array:
     weights = along[:, 0, :, None] * along[:, 1, None, :]
     planes = weights.reshape(len(weights), -1).astype(np.float32) @ lines
     return np.maximum(planes.reshape(-1, *one.shape), 0.0)
+
+
+def at_events(table: Array, at: Nodes, crystals: Array, bins: Array | None) -> Array:
+    """As `spread`, at single crystal pairs ``(n, 2)`` in their TOF bins, float32 ``(n,)``.
+
+    Crystals are numbered ring by ring. ``table`` is ``(tof, *at.shape)``, or `Nodes.shape` where
+    ``bins`` is None.
+    """
+    r, c, _, _ = at.shape
+    n = at.scanner.crystals
+    around = _periodic(np.arange(n) * (c / n), c)
+    near = np.argsort(-np.abs(around), axis=1, kind="stable")[:, :4].astype(np.int32)
+    along = _along(at.rings, np.arange(float(at.scanner.rings))).astype(np.float32)
+    flat = np.ascontiguousarray(table, np.float32).reshape(-1, r, c, r, c)
+    which = np.zeros(1, np.int16) if bins is None else bins
+    out = np.empty(len(crystals), np.float32)
+    in_chunks(
+        _read, len(crystals), flat, np.asarray(crystals, np.int32), which, n, near,
+        np.take_along_axis(around, near, axis=1), along, out,
+    )  # fmt: skip
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _read(
+    start: int, stop: int, table: Array, crystals: Array, bins: Array, count: int, near: Array,
+    weights: Array, along: Array, out: Array,
+) -> None:  # fmt: skip
+    rings = table.shape[1]
+    for e in range(start, stop):
+        part = table[bins[e] if len(bins) == len(out) else 0]
+        one, two = crystals[e, 0] % count, crystals[e, 1] % count
+        first, second = along[crystals[e, 0] // count], along[crystals[e, 1] // count]
+        total = np.float32(0)
+        for a in range(rings):
+            for b in range(rings):
+                ring = first[a] * second[b]
+                if ring == 0:
+                    continue
+                inner = np.float32(0)
+                for p in range(4):
+                    row = part[a, near[one, p], b]
+                    for q in range(4):
+                        inner += weights[one, p] * weights[two, q] * row[near[two, q]]
+                total += ring * inner
+        out[e] = max(total, np.float32(0))
 
 
 def _periodic(position: Float, count: int) -> Array:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from somascope.acquire.chunks import in_chunks
-from somascope.acquire.pet import compton
+from somascope.acquire.pet import compton, tof
 from somascope.acquire.pet.coarse import Nodes
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Grid
@@ -22,11 +22,16 @@ from somascope.core.grid import Array, Grid
 PIECES = 32
 """Independent streams of random numbers: the same counts however many threads there are."""
 _ENERGIES = 1024
+_MOST = 1 << 29
+"""Bytes of the sums; fewer streams have one of their own where they were more."""
 
 
 @dataclass(frozen=True, eq=False)
 class Counted:
     """Coincidences per crystal pair between cells, float32, as `Nodes.shape`, symmetric.
+
+    With a leading axis of TOF bins where the scanner has them; there the other end of the pair
+    sees the bins in reverse.
 
     ``trues``, ``single`` (one photon scattered once) and ``multiple`` (all else) are counts of
     ``pairs`` emitted pairs, ``per_line`` of which an ideal crystal pair counts per line integral of
@@ -109,15 +114,16 @@ def _turn(state: Array, direction: Array, energy: float) -> float:
 def _follow(
     state: Array, place: Array, direction: Array, inverse: Array, mu: Array, most: float,
     ratios: Array, least: float,
-) -> tuple[float, int]:  # fmt: skip
-    """Energy and number of scatters of a photon that leaves the volume; energy 0 if it is lost."""
-    energy, count = 1.0, 0
+) -> tuple[float, int, float]:  # fmt: skip
+    """Energy, number of scatters and way (mm) of a photon that leaves the volume; 0 if lost."""
+    energy, count, way = 1.0, 0, 0.0
     nz, ny, nx = mu.shape
     while True:
         ratio = ratios[int(energy * (len(ratios) - 1) + 0.5)]
         step = -np.log(_uniform(state)) / (most * ratio)
         for k in range(3):
             place[k] += direction[k] * step
+        way += step
         z = int(np.floor(inverse[0, 0] * place[0] + inverse[0, 1] * place[1]
                          + inverse[0, 2] * place[2] + inverse[0, 3] + 0.5))  # fmt: skip
         y = int(np.floor(inverse[1, 0] * place[0] + inverse[1, 1] * place[1]
@@ -125,48 +131,60 @@ def _follow(
         x = int(np.floor(inverse[2, 0] * place[0] + inverse[2, 1] * place[1]
                          + inverse[2, 2] * place[2] + inverse[2, 3] + 0.5))  # fmt: skip
         if z < 0 or y < 0 or x < 0 or z >= nz or y >= ny or x >= nx:
-            return energy, count
+            return energy, count, way
         if _uniform(state) * most < mu[z, y, x]:
             energy = _turn(state, direction, energy)
             count += 1
             if energy < least:
-                return 0.0, count
+                return 0.0, count, way
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cell(
     place: Array, direction: Array, radius: float, half: float, rings: int, crystals: int
-) -> int:
-    """Number of the cell where a photon crosses the cylinder from inside; -1 beyond its ends."""
+) -> tuple[int, float]:
+    """Number of the cell where a photon crosses the cylinder from inside, and how far that is.
+
+    -1 beyond its ends.
+    """
     a = direction[0] ** 2 + direction[1] ** 2
     if a < 1e-12:
-        return -1
+        return -1, 0.0
     b = place[0] * direction[0] + place[1] * direction[1]
     c = place[0] ** 2 + place[1] ** 2 - radius * radius
     root = b * b - a * c
     if root < 0:
-        return -1
+        return -1, 0.0
     t = (-b + np.sqrt(root)) / a  # negative where the last step went beyond the crystals
     z = place[2] + t * direction[2]
     if abs(z) >= half:
-        return -1
+        return -1, 0.0
     psi = np.arctan2(place[0] + t * direction[0], -(place[1] + t * direction[1]))
     around = int(np.floor(psi / (2 * np.pi) * crystals + 0.5)) % crystals
     along = min(int((z + half) / (2 * half) * rings), rings - 1)
-    return along * crystals + around
+    return along * crystals + around, t
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _run(
     start: int, stop: int, counts: Array, seeds: Array, cumulative: Array, affine: Array,
     inverse: Array, mu: Array, most: float, ratios: Array, accept: Array, least: float,
-    radius: float, half: float, rings: int, crystals: int, out: Array,
+    radius: float, half: float, rings: int, crystals: int, centres: Array, reach: float,
+    kernel: Array, out: Array,
 ) -> None:  # fmt: skip
+    """Sums ``start`` to ``stop`` of ``out`` ``(sums, kinds, bins, cells, cells)``.
+
+    Stream ``p`` goes into sum ``p mod sums``.
+    """
     _, ny, nx = mu.shape
     state = np.empty(1, np.uint64)
     first, second = np.empty(3), np.empty(3)
     one, two = np.empty(3), np.empty(3)
-    for piece in range(start, stop):
+    sums, _, bins, _, _ = out.shape
+    top = len(kernel) - 2
+    for task in range((stop - start) * (len(counts) // sums)):
+        into = start + task % (stop - start)
+        piece = into + sums * (task // (stop - start))
         state[0] = seeds[piece]
         for _ in range(counts[piece]):
             voxel = np.searchsorted(cumulative, _uniform(state) * cumulative[-1], side="right")
@@ -180,21 +198,32 @@ def _run(
             _direction(state, one)
             for k in range(3):
                 two[k] = -one[k]
-            e1, n1 = _follow(state, first, one, inverse, mu, most, ratios, least)
+            e1, n1, way1 = _follow(state, first, one, inverse, mu, most, ratios, least)
             if e1 == 0 or _uniform(state) >= accept[int(e1 * (len(accept) - 1) + 0.5)]:
                 continue
-            a = _cell(first, one, radius, half, rings, crystals)
+            a, more = _cell(first, one, radius, half, rings, crystals)
             if a < 0:
                 continue
-            e2, n2 = _follow(state, second, two, inverse, mu, most, ratios, least)
+            e2, n2, way2 = _follow(state, second, two, inverse, mu, most, ratios, least)
             if e2 == 0 or _uniform(state) >= accept[int(e2 * (len(accept) - 1) + 0.5)]:
                 continue
-            b = _cell(second, two, radius, half, rings, crystals)
+            way1 += more
+            b, more = _cell(second, two, radius, half, rings, crystals)
             if b < 0:
                 continue
             kind = min(n1 + n2, 2)
-            out[piece, kind, a, b] += 1
-            out[piece, kind, b, a] += 1
+            if bins == 1:
+                out[into, kind, 0, a, b] += 1
+                out[into, kind, 0, b, a] += 1
+                continue
+            offset = 0.5 * (way1 - way2 - more)
+            for k in range(bins):
+                u = abs(offset - centres[k]) / reach * top
+                if u < top:
+                    m = int(u)
+                    w = kernel[m] + (u - m) * (kernel[m + 1] - kernel[m])
+                    out[into, kind, k, a, b] += w
+                    out[into, kind, bins - 1 - k, b, a] += w
 
 
 def follow(
@@ -210,7 +239,8 @@ def follow(
     """Emit ``pairs`` photon pairs where ``activity`` is, and count coincidences by cells of ``at``.
 
     ``activity`` (any unit) and ``mu`` (1/mm) are ``(nz, ny, nx)`` on ``grid``, which is the world:
-    nothing absorbs outside it. The nodes are those of `coarse.nodes`, centres of equal cells.
+    nothing absorbs outside it. The nodes are those of `coarse.nodes`, centres of equal cells. If
+    their scanner has TOF, so have the tables: ``(tof, *at.shape)``.
 
     Raises
     ------
@@ -233,15 +263,22 @@ def follow(
     each = np.full(PIECES, pairs // PIECES)
     each[: pairs % PIECES] += 1
     seeds = np.random.SeedSequence(seed).generate_state(PIECES, np.uint64) | np.uint64(1)
-    size = rings * crystals
-    out = np.zeros((PIECES, 3, size, size), np.float32)
+    size, bins = rings * crystals, at.scanner.tof_bins
+    sums = PIECES
+    while sums > 1 and 12 * sums * bins * size * size > _MOST:
+        sums //= 2
+    out = np.zeros((sums, 3, bins, size, size), np.float32)
+    timed = bins > 1
     in_chunks(
-        _run, PIECES, each, seeds, np.cumsum(values), shifted, np.linalg.inv(shifted),
+        _run, sums, each, seeds, np.cumsum(values), shifted, np.linalg.inv(shifted),
         np.ascontiguousarray(mu, np.float32), max(float(np.max(mu)), 1e-6), ratios, accept, least,
-        at.scanner.effective_radius, at.scanner.axial_length / 2, rings, crystals, out,
+        at.scanner.effective_radius, at.scanner.axial_length / 2, rings, crystals,
+        tof.centres(at.scanner) if timed else np.zeros(1, np.float32),
+        tof.reach(at.scanner) if timed else 1.0,
+        tof.table(at.scanner) if timed else np.zeros(2, np.float32), out,
     )  # fmt: skip
     total = out.sum(axis=0, dtype=np.float64) / at.cell**2
-    total = total.astype(np.float32).reshape(3, *at.shape)
+    total = total.astype(np.float32).reshape(3, *((bins,) if timed else ()), *at.shape)
     # Becquerels if the activity is in Bq/ml; another unit goes through to the line integrals alike.
     per_line = at.scanner.sensitivity * pairs / (values.sum() * grid.voxel_volume * 1e-3)
     return Counted(total[0], total[1], total[2], pairs, float(per_line))

@@ -14,10 +14,10 @@ from somascope.acquire.pet.coarse import nodes, spread
 from somascope.acquire.pet.decay import live_fraction
 from somascope.acquire.pet.efficiency import Pairs
 from somascope.acquire.pet.model import factors, scale
-from somascope.acquire.pet.scatter import single_scatter, thinned_grid
+from somascope.acquire.pet.scatter import in_time, single_scatter, thinned_grid
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core import Acquisition, Image
-from somascope.core.errors import GeometryError, ParameterError
+from somascope.core.errors import GeometryError
 from somascope.core.grid import Array
 
 FOLLOWED = 6_000_000
@@ -49,32 +49,27 @@ def scattered(
     kind: Literal["single", "photons"],
     seed: int,
 ) -> Array:
-    """Scatter per crystal pair in the unit of ``A x``, float32 ``(plane, angle, radial)``.
+    """Scatter per crystal pair in the unit of ``A x``, float32 ``([tof,] plane, angle, radial)``.
 
     ``single`` as `scatter.single_scatter` computes it; ``photons`` of every order, from photons
-    followed one by one, smoothed.
-
-    Raises
-    ------
-    ParameterError
-        A scan with TOF bins.
+    followed one by one, smoothed, and over TOF bins like single scatter.
     """
-    if scan.scanner.tof_bins > 1:
-        raise ParameterError(
-            f"scatter is simulated without TOF; the scan has {scan.scanner.tof_bins} TOF bins"
-        )
     wide = thinned_grid(covering(scan.grid, mu.grid), voxel=6.0)
     spot = resample_to(Image(activity, scan.grid), wide).data
     absorbing = np.asarray(mu_on(wide, mu).data * np.float32(0.1), np.float32)
     at = nodes(scan.scanner)
-    if kind == "single":
+    timed = scan.scanner.tof_bins > 1
+    table = np.zeros(0, np.float32)
+    if timed or kind == "single":
         table = single_scatter(spot, absorbing, wide, at, centre=scan.centre)
-    else:
+    if kind == "photons":
         made = montecarlo.follow(
-            spot, absorbing, wide, at, centre=scan.centre, pairs=FOLLOWED, seed=seed
-        )
+            spot, absorbing, wide, replace(at, scanner=scan.scanner.without_tof()),
+            centre=scan.centre, pairs=FOLLOWED, seed=seed,
+        )  # fmt: skip
         both = (made.single + made.multiple) / np.float32(made.per_line)
-        table = montecarlo.smoothed(both, across=0.35)
+        both = montecarlo.smoothed(both, across=0.35)
+        table = in_time(table, both) if timed else both
     return spread(table, at, scan)
 
 

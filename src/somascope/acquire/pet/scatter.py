@@ -17,14 +17,18 @@ import numpy as np
 from somascope.acquire.chunks import in_chunks
 from somascope.acquire.likelihood import osem
 from somascope.acquire.mumap import resample_to
-from somascope.acquire.pet import compton, montecarlo, scatter_kernels
+from somascope.acquire.pet import compton, montecarlo, scatter_kernels, tof
 from somascope.acquire.pet.attenuation import covering, mu_on, survival
-from somascope.acquire.pet.coarse import Nodes, nodes, spread
-from somascope.acquire.pet.model import calibration, scale, sinogram_of
+from somascope.acquire.pet.coarse import Nodes, at_events, nodes, spread
+from somascope.acquire.pet.events import bins_of
+from somascope.acquire.pet.listmode import ListModeScan
+from somascope.acquire.pet.model import calibration, scale, scan_of, sinogram_of
+from somascope.acquire.pet.randoms import from_singles
+from somascope.acquire.pet.scanner import Scanner
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.acquire.pet.system import prepare
 from somascope.core import QUIET, Acquisition, Grid, Image, Param, Progress, operation
-from somascope.core.errors import ParameterError
+from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
 
 POINTS_MM = 26.0
@@ -80,33 +84,60 @@ def single_scatter(
 
     In the unit of line integrals: (unit of ``activity``) times mm, so that the factors of the model
     make counts of it as they do of ``A x``, attenuation excepted. ``activity`` and ``mu`` (1/mm)
-    are ``(nz, ny, nx)`` on ``grid``.
+    are ``(nz, ny, nx)`` on ``grid``. For nodes of a scanner with TOF: ``(tof, *at.shape)``, the
+    bins as the first detector of a pair sees them (Werner, Surti and Karp, IEEE NSS MIC 2006).
     """
     points, weights = scatter_points(mu, grid, spacing=spacing)
-    shape = at.shape
+    scanner = at.scanner
+    shape = at.shape if scanner.tof_bins == 1 else (scanner.tof_bins, *at.shape)
     if not len(points) or not np.any(activity):
         return np.zeros(shape, np.float32)
     places, normals = at.positions()
     places = places + np.asarray(centre)
     ends = grid.to_index(places)
-    absorbed = np.zeros((len(places), len(points)), np.float32)
-    emitted = np.zeros_like(absorbed)
     pitch = np.array(grid.spacing, np.float32)
-    in_chunks(
-        scatter_kernels.rays, len(places), points.astype(np.float32), ends.astype(np.float32),
-        np.ascontiguousarray(mu, np.float32), np.ascontiguousarray(activity, np.float32), pitch,
-        float(pitch.min()), absorbed, emitted,
+    step = float(pitch.min())
+    absorbed = np.zeros((len(places), len(points)), np.float32)
+    rays = (
+        points.astype(np.float32), ends.astype(np.float32), np.ascontiguousarray(mu, np.float32),
+        np.ascontiguousarray(activity, np.float32), pitch, step,
     )  # fmt: skip
-    out = np.zeros((len(places), len(places)), np.float32)
-    world = grid.to_world(points)
-    in_chunks(
-        scatter_kernels.pairs, len(places), world.astype(np.float32), weights.astype(np.float32),
-        places.astype(np.float32), normals.astype(np.float32), absorbed, emitted,
-        compton.table(at.scanner), np.float32(compton.least_cosine(at.scanner)), out,
+    lines = (
+        grid.to_world(points).astype(np.float32), weights.astype(np.float32),
+        places.astype(np.float32), normals.astype(np.float32), absorbed,
     )  # fmt: skip
+    worth, least = compton.table(scanner), np.float32(compton.least_cosine(scanner))
+    if scanner.tof_bins == 1:
+        emitted = np.zeros_like(absorbed)
+        out = np.zeros((len(places), len(places)), np.float32)
+        in_chunks(scatter_kernels.rays, len(places), *rays, absorbed, emitted)
+        in_chunks(scatter_kernels.pairs, len(places), *lines, emitted, worth, least, out)
+    else:
+        width, kernel = _pieces(scanner, step)
+        reach = float(np.linalg.norm(np.array(grid.shape) * pitch))
+        emitted = np.zeros((*absorbed.shape, int(reach / width) + 1), np.float32)
+        lengths = np.zeros(absorbed.shape, np.int32)
+        out = np.zeros((scanner.tof_bins, len(places), len(places)), np.float32)
+        in_chunks(scatter_kernels.profiles, len(places), *rays, width, absorbed, emitted, lengths)
+        in_chunks(
+            scatter_kernels.pairs_in_time, len(places), *lines, emitted, lengths, width, worth,
+            least, kernel, out,
+        )  # fmt: skip
     # A pair facing each other across the ring is worth 1 per mm: F^2 / (2 pi (2r)^2) is taken out.
-    out *= np.float32((2 * at.scanner.effective_radius) ** 2)
+    out *= np.float32((2 * scanner.effective_radius) ** 2)
     return out.reshape(shape)
+
+
+def _pieces(scanner: Scanner, step: float) -> tuple[float, Array]:
+    """Length of the pieces in which offsets are counted, and what each gives to each TOF bin."""
+    width = max(step, tof.sigma(scanner) / 3)
+    most = float(tof.centres(scanner).max()) + tof.reach(scanner)
+    half = int(np.ceil(max(most, 2 * scanner.effective_radius) / width))
+    offsets = np.arange(-half, half + 1) * width
+    away = np.abs(offsets - tof.centres(scanner)[:, None]) / tof.reach(scanner)
+    known = tof.table(scanner)
+    kernel = np.interp(away * (len(known) - 2), np.arange(len(known)), known, right=0.0)
+    return width, kernel.astype(np.float32)
 
 
 def multiple_scatter(
@@ -117,6 +148,16 @@ def multiple_scatter(
         np.maximum(activity, 0), mu, grid, at, centre=centre, pairs=_FOLLOWED, seed=1
     )
     return montecarlo.smoothed(made.multiple, across=1.2) / np.float32(made.per_line)
+
+
+def in_time(single: Array, table: Array) -> Array:
+    """``table`` of all scatter, `Nodes.shape`, shared out over TOF bins as ``single`` is.
+
+    What is scattered more often arrives a little later than what is scattered once.
+    """
+    total = single.sum(axis=0)
+    share = np.divide(single, total, out=np.full_like(single, 1 / len(single)), where=total > 0)
+    return share * table
 
 
 def tail_scale(acquisition: Acquisition, modelled: Array, survived: Array) -> float:
@@ -162,6 +203,77 @@ def thinned(acquisition: Acquisition) -> Acquisition:
     return replace(acquisition, samples=taken(acquisition.samples), operator=part, calibration=kept)
 
 
+def joined(acquisition: Acquisition) -> Acquisition:
+    """A sinogram with its TOF bins added up."""
+    scan = sinogram_of(acquisition, operation_name="acquire.pet.scatter")
+    if scan.scanner.tof_bins == 1:
+        return acquisition
+    kept = dict(acquisition.calibration)
+    for name in ("normalisation", "attenuation", "randoms"):
+        array = calibration(acquisition, name)
+        if array is not None and name == "randoms":
+            kept[name] = np.broadcast_to(array, scan.range).sum(axis=0)
+        elif array is not None and array.ndim == 4:
+            kept[name] = array.mean(axis=0)
+    return replace(
+        acquisition, samples=np.asarray(acquisition.samples, np.float32).sum(axis=0),
+        operator=scan.with_changes(scanner=scan.scanner.without_tof()), calibration=kept,
+    )  # fmt: skip
+
+
+def sorted_events(acquisition: Acquisition) -> Acquisition:
+    """The events of nearly direct lines as a sinogram, its crystals all alike.
+
+    Events come from a line in proportion to its efficiency, so the mean over all lines is the
+    harmonic mean over events; it takes the place of the efficiencies of lines without an event.
+
+    Raises
+    ------
+    GeometryError
+        Crystals that lie on no cylinder.
+    ParameterError
+        Randoms of the events alone: what is expected in the other lines is not known.
+    """
+    scan = acquisition.operator
+    assert isinstance(scan, ListModeScan)
+    if scan.positions is not None:
+        raise GeometryError(
+            "acquire.pet.scatter: these crystals do not lie on a cylinder, for which alone "
+            "scatter is estimated"
+        )
+    scanner, timed = scan.scanner.without_tof(), scan.scanner
+    if timed.tof_bins > 1:  # their bins are the window
+        scanner = replace(scanner, window_ns=timed.tof_bins * timed.tof_bin_ps * 1e-3)
+    target = SinogramScan(
+        grid=scan.grid, scanner=scanner, centre=scan.centre,
+        max_ring_difference=min(1, scanner.rings - 1),
+    )  # fmt: skip
+    flat = bins_of(target, scan.crystals, None)
+    weights = np.asarray(acquisition.samples, np.float64)
+    inside = flat >= 0
+    counts = np.bincount(flat[inside], weights[inside], minlength=int(np.prod(target.range)))
+    kept = {
+        k: v for k, v in acquisition.calibration.items()
+        if k in ("sensitivity", "decay", "live_time")
+    }  # fmt: skip
+    efficiency = calibration(acquisition, "normalisation")
+    if efficiency is not None and (efficiency > 0).any():
+        mean = 1 / float((1 / efficiency[efficiency > 0]).mean(dtype=np.float64))
+        kept["normalisation"] = np.full((1, 1, 1), mean, np.float32)
+    if "singles" in acquisition.calibration:
+        seconds = float(acquisition.attributes.get("ActualFrameDuration") or 0) * 1e-3
+        kept["randoms"] = from_singles(target, acquisition.calibration["singles"], seconds=seconds)
+    elif "randoms" in acquisition.calibration:
+        raise ParameterError(
+            "acquire.pet.scatter: the events have randoms, but not the singles rates they come "
+            "from; add calibration['singles'] (acquire.pet.randoms uses them too)"
+        )
+    return replace(
+        acquisition, samples=counts.reshape(target.range).astype(np.float32), operator=target,
+        calibration=kept,
+    )  # fmt: skip
+
+
 @operation("acquire.pet.scatter")
 def scatter(
     acquisition: Acquisition,
@@ -190,47 +302,54 @@ def scatter(
     mu-map) towards all pairs of a thinned scanner, the result is interpolated to all lines and
     scaled to the counts beside the body; then again with the image corrected for it. Attenuation is
     taken from the acquisition, or from the CT where it has none. The counts stay as measured; the
-    estimate goes into ``calibration["scatter"]`` and replaces what was there. Without TOF.
+    estimate goes into ``calibration["scatter"]`` and replaces what was there. Time of flight: of
+    every bin, by the ways of both photons. Events of a list are sorted for the estimate; each gets
+    what is expected in its line and bin (its randoms have to come from singles rates).
     """
-    scan = sinogram_of(acquisition, operation_name="acquire.pet.scatter")
-    if scan.scanner.tof_bins > 1:
-        raise ParameterError(
-            f"acquire.pet.scatter: the sinogram has {scan.scanner.tof_bins} TOF bins; scatter is "
-            "estimated without TOF here, join the bins first"
-        )
-    voxel = max(8.0, scan.scanner.effective_radius / 40)
-    grid = thinned_grid(scan.grid, voxel=voxel)
-    wide = thinned_grid(covering(scan.grid, ct.grid), voxel=voxel)
-    mu = mu_on(wide, ct).data * np.float32(0.1)
-    survived = calibration(acquisition, "attenuation")
-    if survived is None:
-        survived = survival(scan, ct)
+    name = "acquire.pet.scatter"
+    scan = scan_of(acquisition, operation_name=name)
     before = {k: v for k, v in acquisition.calibration.items() if k != "scatter"}
-    whole = replace(acquisition, calibration={**before, "attenuation": survived})
+    bare = replace(acquisition, calibration=before)
+    listed = isinstance(scan, ListModeScan)
+    whole = sorted_events(bare) if listed else joined(bare)
+    flat = sinogram_of(whole, operation_name=name)
+    survived = calibration(whole, "attenuation")
+    if survived is None:
+        survived = survival(flat, ct)
+    whole = replace(whole, calibration={**whole.calibration, "attenuation": survived})
+    voxel = max(8.0, flat.scanner.effective_radius / 40)
+    grid = thinned_grid(flat.grid, voxel=voxel)
+    wide = thinned_grid(covering(flat.grid, ct.grid), voxel=voxel)
+    mu = mu_on(wide, ct).data * np.float32(0.1)
     part = thinned(whole)
-    at = nodes(scan.scanner)
+    at = nodes(flat.scanner)
     found, factor = np.zeros(1, np.float32), 1.0
     table = np.zeros(at.shape, np.float32)
+    activity = np.zeros(wide.shape, np.float32)
     for k in range(passes):
-        progress(k / passes, f"scatter, pass {k + 1}")
+        progress(k / (passes + 1), f"scatter, pass {k + 1}")
         image = _coarse_image(part, grid, found * np.float32(factor))
-        spot = Image(image, grid)
-        activity = resample_to(spot, wide).data if wide != grid else image
-        table = single_scatter(activity, mu, wide, at, centre=scan.centre, spacing=points)
+        activity = resample_to(Image(image, grid), wide).data if wide != grid else image
+        table = single_scatter(activity, mu, wide, at, centre=flat.centre, spacing=points)
         if multiple and table.any():
-            table = table + multiple_scatter(activity, mu, wide, at, centre=scan.centre)
+            table = table + multiple_scatter(activity, mu, wide, at, centre=flat.centre)
         found = _counts(table, at, part)
         if level == "tails":
             factor = tail_scale(part, found, np.asarray(part.calibration["attenuation"]))
-    final = _counts(table, at, whole)
-    if level == "tails":
-        factor = tail_scale(whole, final, survived)
-    final *= np.float32(factor)
+    progress(passes / (passes + 1), "scatter in all lines")
+    if level == "tails" and not listed:
+        factor = tail_scale(whole, _counts(table, at, whole), survived)
+    if scan.scanner.tof_bins > 1:
+        timed = replace(at, scanner=scan.scanner)
+        single = single_scatter(activity, mu, wide, timed, centre=flat.centre, spacing=points)
+        table = in_time(single, table)
+    final = _counts(table, at, bare) * np.float32(factor)
     progress(1.0, "scattered")
-    randoms = calibration(acquisition, "randoms")
-    trues = float(acquisition.samples.sum(dtype=np.float64))
-    trues -= 0.0 if randoms is None else _total(randoms, scan.range)
-    share = _total(final, scan.range) / max(trues, 1e-30)
+    seen, scattered = (part, found * np.float32(factor)) if listed else (acquisition, final)
+    chance = calibration(seen, "randoms")
+    trues = float(seen.samples.sum(dtype=np.float64))
+    trues -= 0.0 if chance is None else _total(chance, seen.samples.shape)
+    share = _total(scattered, seen.samples.shape) / max(trues, 1e-30)
     return replace(
         acquisition,
         calibration={**acquisition.calibration, "scatter": final},
@@ -247,10 +366,14 @@ def _total(array: Array, shape: tuple[int, ...]) -> float:
 
 
 def _counts(table: Array, at: Nodes, acquisition: Acquisition) -> Array:
-    """Expected scatter counts in the bins of a sinogram."""
+    """Expected scatter counts in the bins of a sinogram, or in those of events."""
     scan = acquisition.operator
-    assert isinstance(scan, SinogramScan)  # `sinogram_of` has seen it
-    found = spread(table, at, scan) * np.float32(scale(acquisition)) * scan.multiplicity
+    if isinstance(scan, ListModeScan):
+        bins = scan.tof if table.ndim == 5 else None
+        found = at_events(table, at, scan.crystals, bins) * np.float32(scale(acquisition))
+    else:
+        assert isinstance(scan, SinogramScan)  # `scan_of` has seen it
+        found = spread(table, at, scan) * np.float32(scale(acquisition)) * scan.multiplicity
     efficiency = calibration(acquisition, "normalisation")
     return found if efficiency is None else found * efficiency
 
