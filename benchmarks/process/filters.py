@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.turns import compared
+from benchmarks.process.bounds import compared
 
 Array = np.ndarray
 Lines = Iterator[dict[str, Any]]
@@ -26,12 +26,12 @@ def volume(slices: int, *, small: bool, dtype: type = np.float32, seed: int = 0)
     return (300 + waves + noise).astype(dtype)
 
 
-def _case(of: Array, text: str) -> str:
+def case(of: Array, text: str) -> str:
     nz, ny, nx = of.shape
     return f"{nx} x {ny} x {nz} {of.dtype}, {text}"
 
 
-def _apart(truth: Array, border: int = 0) -> Callable[[Array], float]:
+def apart(truth: Array, border: int = 0) -> Callable[[Array], float]:
     """Root mean square difference from ``truth``, as a share of its spread."""
     inner = tuple(slice(border, n - border or None) if n > 2 * border else slice(None)
                   for n in truth.shape)  # fmt: skip
@@ -48,6 +48,7 @@ def gaussian(*, small: bool = False) -> Lines:
     """Against the sampled Gaussian in double precision."""
     import SimpleITK
 
+    from benchmarks.process import planes
     from somascope.process.filters import smooth
 
     for dtype in (np.int16, np.float32):
@@ -62,17 +63,19 @@ def gaussian(*, small: bool = False) -> Lines:
         }
         for package, peer in peers.items():
             yield compared(
-                "process.gaussian", _case(v, "sigma 2"),
-                ours=lambda v=v: smooth(v.astype(np.float32, copy=False), (2.0, 2.0, 2.0)),
-                peer=peer, package=package, quality=_apart(truth), metric="relative RMS error",
+                "process.gaussian", case(v, "sigma 2"),
+                ours=lambda v=v: smooth(v, (2.0, 2.0, 2.0)), given=v.nbytes,
+                peer=peer, package=package, quality=apart(truth), metric="relative RMS error",
                 rounds=1 if small else 5,
             )  # fmt: skip
+    yield from planes.gaussian(small=small)
 
 
 def bilateral(*, small: bool = False) -> Lines:
     """Of the reach that SimpleITK gives its own window; the truth is a part done by hand."""
     import SimpleITK
 
+    from benchmarks.process import planes
     from somascope.process.denoise import bilateral as filtered
 
     v = volume(10, small=small)
@@ -81,12 +84,13 @@ def bilateral(*, small: bool = False) -> Lines:
     z, y, x = (n // 2 for n in v.shape)
     exact = _by_hand(v, (z, y, x), 1.5, 100.0)
     yield compared(
-        "process.bilateral", _case(v, "sigma 1.5 and 100"),
-        ours=lambda: filtered(v, space=(1.5, 1.5, 1.5), value=100.0),
+        "process.bilateral", case(v, "sigma 1.5 and 100"),
+        given=v.nbytes, ours=lambda: filtered(v, space=(1.5, 1.5, 1.5), value=100.0),
         peer=lambda: SimpleITK.GetArrayFromImage(SimpleITK.Bilateral(given, 1.5, 100.0, 200)),
         package="SimpleITK", quality=lambda found: abs(float(found[z, y, x]) - exact),
         metric="error of the middle voxel, of 300", rounds=1,
     )  # fmt: skip
+    yield from planes.bilateral(small=small)
 
 
 def _by_hand(v: Array, at: tuple[int, int, int], space: float, value: float) -> float:
@@ -99,9 +103,14 @@ def _by_hand(v: Array, at: tuple[int, int, int], space: float, value: float) -> 
 
 
 def clahe(*, small: bool = False) -> Lines:
-    """In three dimensions; quality is how evenly the brightness is spread, 0 is even."""
+    """In three dimensions; quality is how evenly the brightness is spread, 0 is even.
+
+    SimpleITK's has no tiles but a window of 11^3 about each voxel, and takes minutes.
+    """
+    import SimpleITK
     from skimage.exposure import equalize_adapthist
 
+    from benchmarks.process import planes
     from somascope.process.equalise import equalise
 
     v = volume(100, small=small)
@@ -112,8 +121,21 @@ def clahe(*, small: bool = False) -> Lines:
         counts = np.histogram(found, 32, (float(found.min()), float(found.max())))[0]
         return float(counts.std() / counts.mean())
 
+    few = np.ascontiguousarray(v[: 6 if small else 10])
+    given = SimpleITK.GetImageFromArray(few)
     yield compared(
-        "process.clahe", _case(v, "8 x 8 x 8 tiles"),
+        "process.clahe", case(few, "8 x 8 x 1 tiles"), given=few.nbytes,
+        ours=lambda: equalise(
+            few, (float(few.shape[0]), float(tile[1]), float(tile[2])), limit=2.5, low=0.0,
+            high=1.0, bins=256,
+        ),
+        peer=lambda: SimpleITK.GetArrayFromImage(
+            SimpleITK.AdaptiveHistogramEqualization(given, [5, 5, 5], 0.3, 0.3)
+        ),
+        package="SimpleITK", quality=uneven, metric="unevenness of brightness", rounds=1,
+    )  # fmt: skip
+    yield compared(
+        "process.clahe", case(v, "8 x 8 x 8 tiles"), given=v.nbytes,
         ours=lambda: equalise(
             v, (float(tile[0]), float(tile[1]), float(tile[2])), limit=2.5, low=0.0, high=1.0,
             bins=256,
@@ -122,12 +144,14 @@ def clahe(*, small: bool = False) -> Lines:
         package="scikit-image", quality=uneven, metric="unevenness of brightness",
         rounds=1 if small else 3,
     )  # fmt: skip
+    yield from planes.clahe(small=small)
 
 
 def nlm(*, small: bool = False) -> Lines:
     """Quality is the noise left (40 before), against the volume without noise."""
     from skimage.restoration import denoise_nl_means
 
+    from benchmarks.process import planes
     from somascope.process.denoise import nonlocal_means
 
     v = volume(20, small=small)
@@ -136,7 +160,7 @@ def nlm(*, small: bool = False) -> Lines:
     ).astype(np.float32)
     settings: dict[str, Any] = {"h": 32.0, "sigma": 40.0}
     yield compared(
-        "process.nlm", _case(v, "search 5^3, patch 3^3"),
+        "process.nlm", case(v, "search 5^3, patch 3^3"), given=v.nbytes,
         ours=lambda: nonlocal_means(v, search=(2, 2, 2), patch=(1, 1, 1), **settings),
         peer=lambda: denoise_nl_means(
             v, patch_size=3, patch_distance=2, fast_mode=True, preserve_range=True, **settings
@@ -144,6 +168,7 @@ def nlm(*, small: bool = False) -> Lines:
         package="scikit-image", quality=lambda found: float((found - rng_free)[3:-3].std()),
         metric="noise left, of 40", rounds=1,
     )  # fmt: skip
+    yield from planes.nlm(small=small)
 
 
 def frangi(*, small: bool = False) -> Lines:
@@ -160,7 +185,7 @@ def frangi(*, small: bool = False) -> Lines:
         return float(np.corrcoef(found[inner].ravel(), truth[inner].ravel())[0, 1])
 
     yield compared(
-        "process.frangi", _case(v, "scales 1 and 2"),
+        "process.frangi", case(v, "scales 1 and 2"), given=v.nbytes,
         ours=lambda: tubes(v, (1.0, 1.0, 1.0), scales=(1.0, 2.0), measure="frangi"),
         peer=lambda: peers(v, sigmas=[1.0, 2.0], black_ridges=False),
         package="scikit-image", quality=alike, metric="correlation with double precision",
@@ -168,7 +193,7 @@ def frangi(*, small: bool = False) -> Lines:
     )  # fmt: skip
 
 
-def _body(*, small: bool) -> Array:
+def body(*, small: bool) -> Array:
     v = ndimage.gaussian_filter(volume(100, small=small), 1.0)
     return v > 330
 
@@ -177,40 +202,47 @@ def distance(*, small: bool = False) -> Lines:
     """Quality is the greatest error in mm against SciPy's double precision."""
     import SimpleITK
 
+    from benchmarks.process import planes
     from somascope.process.distance import distance as measured
 
-    mask = _body(small=small)
+    # Of SimpleITK's maps the signed Maurer one alone is exact, minds the spacing and runs on all
+    # cores; Danielsson's approximates and is slower.
     spacing = (2.0, 0.7, 0.7)
-    truth = ndimage.distance_transform_edt(mask, spacing)
-    given = SimpleITK.GetImageFromArray((~mask).astype(np.uint8))
-    given.SetSpacing(spacing[::-1])
+    z, y, x = (np.linspace(-1, 1, n) for n in body(small=small).shape)
+    solid = (x / 0.8) ** 2 + ((y / 0.9) ** 2)[:, None] + (z**2 / 1.5)[:, None, None] < 1
+    for text, mask in (("thin parts", body(small=small)), ("one large body", solid)):
+        truth = ndimage.distance_transform_edt(mask, spacing)
+        given = SimpleITK.GetImageFromArray((~mask).astype(np.uint8))
+        given.SetSpacing(spacing[::-1])
 
-    def itk() -> Array:
-        # To the nearest voxel outside: the map of the outside, beyond its border.
-        found = SimpleITK.SignedMaurerDistanceMap(
-            given, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
-        )
-        return np.maximum(SimpleITK.GetArrayFromImage(found), 0)
+        def itk(given: Any = given) -> Array:
+            # To the nearest voxel outside: the map of the outside, beyond its border.
+            found = SimpleITK.SignedMaurerDistanceMap(
+                given, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
+            )
+            return np.maximum(SimpleITK.GetArrayFromImage(found), 0)
 
-    for package, peer in (
-        ("scipy", lambda: ndimage.distance_transform_edt(mask, spacing)),
-        ("SimpleITK", itk),
-    ):
-        yield compared(
-            "process.distance", _case(mask, "2 x 0.7 x 0.7 mm"),
-            ours=lambda: measured(mask, spacing), peer=peer, package=package,
-            quality=lambda found: float(np.abs(found - truth).max()),
-            metric="greatest error, mm", rounds=1 if small else 2,
-        )  # fmt: skip
+        for package, peer in (
+            ("scipy", lambda mask=mask: ndimage.distance_transform_edt(mask, spacing)),
+            ("SimpleITK", itk),
+        ):
+            yield compared(
+                "process.distance", case(mask, f"2 x 0.7 x 0.7 mm, {text}"), given=mask.nbytes,
+                ours=lambda mask=mask: measured(mask, spacing), peer=peer, package=package,
+                quality=lambda found, truth=truth: float(np.abs(found - truth).max()),
+                metric="greatest error, mm", rounds=1 if small else 2,
+            )  # fmt: skip
+    yield from planes.distance(small=small)
 
 
 def components(*, small: bool = False) -> Lines:
     """Quality is the difference in the number of components."""
     import SimpleITK
 
+    from benchmarks.process import planes
     from somascope.process.components import label
 
-    mask = _body(small=small) ^ (volume(100, small=small, seed=3) > 580)
+    mask = body(small=small) ^ (volume(100, small=small, seed=3) > 580)
     count = int(ndimage.label(mask, np.ones((3, 3, 3)))[1])
     given = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
     for package, peer in (
@@ -219,15 +251,17 @@ def components(*, small: bool = False) -> Lines:
             SimpleITK.ConnectedComponent(given, True))),
     ):  # fmt: skip
         yield compared(
-            "process.components", _case(mask, "26 neighbours"),
+            "process.components", case(mask, "26 neighbours"), given=mask.nbytes,
             ours=lambda: label(mask)[0], peer=peer, package=package,
             quality=lambda found: abs(float(found.max()) - count),
             metric="components too many or few", rounds=1 if small else 3,
         )  # fmt: skip
+    yield from planes.components(small=small)
 
 
 def histogram(*, small: bool = False) -> Lines:
     """Quality is the number of values counted in another bin than by NumPy."""
+    from benchmarks.process import planes
     from somascope.process.histogram import of_values
 
     for dtype in (np.int16, np.float32):
@@ -241,7 +275,7 @@ def histogram(*, small: bool = False) -> Lines:
                 ("numpy", lambda v=flat, b=bins, lo=low, hi=high: np.histogram(v, b, (lo, hi))[0]),
             ):
                 yield compared(
-                    "process.histogram", _case(v, f"{bins} bins"),
+                    "process.histogram", case(v, f"{bins} bins"), given=v.nbytes,
                     ours=lambda v=flat, b=bins, lo=low, hi=high: of_values(
                         v, bins=b, lower=lo, upper=hi
                     ).counts,
@@ -249,12 +283,14 @@ def histogram(*, small: bool = False) -> Lines:
                     quality=lambda found, t=truth: float(np.abs(found - t).sum() / 2),
                     metric="values in another bin", rounds=1 if small else 5,
                 )  # fmt: skip
+    yield from planes.histogram(small=small)
 
 
 def resample(*, small: bool = False) -> Lines:
     """Voxels of 1 to 1.5, without smoothing; quality against the peer in double precision."""
     import SimpleITK
 
+    from benchmarks.process import planes
     from somascope.core import Grid, Image
     from somascope.process.resample import resample as changed
 
@@ -284,11 +320,12 @@ def resample(*, small: bool = False) -> Lines:
     )
     for package, peer in (("scipy", scipy_), ("SimpleITK", itk)):
         yield compared(
-            "process.resample", _case(v, "linear, 1.5 voxels"),
+            "process.resample", case(v, "linear, 1.5 voxels"), given=v.nbytes,
             ours=lambda: changed(image, spacing=(1.5,), order="linear", antialias=False).data,
-            peer=peer, package=package, quality=_apart(truth, 2), metric="relative RMS error",
+            peer=peer, package=package, quality=apart(truth, 2), metric="relative RMS error",
             rounds=1 if small else 5,
         )  # fmt: skip
+    yield from planes.resample(small=small)
 
 
 def n4(*, small: bool = False) -> Lines:
@@ -324,7 +361,7 @@ def n4(*, small: bool = False) -> Lines:
         return float(left.std() / left.mean())
 
     yield compared(
-        "process.n4", _case(shaded, "found at 4 mm"),
+        "process.n4", case(shaded, "found at 4 mm"), given=shaded.nbytes,
         ours=lambda: corrected(image).data, peer=itk, package="SimpleITK", quality=uneven,
         metric="shading left", rounds=1,
     )  # fmt: skip
