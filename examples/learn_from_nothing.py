@@ -97,7 +97,7 @@ def main(out: Path, *, steps: int = 300, count: int = 240) -> dict[str, float]:
         dataset = open_dataset(data_set(work / "lumps", count=count), "classify")
         plan = planned(dataset, budget_minutes=5, machine=Machine(2, "", 8.0))
         network = {"kind": "lenet", "inputs": 1, "outputs": 2, "size": 28}
-        plan = replace(plan, network=network, batch=32)
+        plan = replace(plan, network=network, batch=32, rate=3e-3)
         _, trained = make(dataset, work / "model", chosen=plan, steps=steps)
         model = load(work / "model")
         judged = evaluate(model, dataset, split="test", draws=200)
