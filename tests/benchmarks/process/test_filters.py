@@ -5,7 +5,9 @@ import pytest
 from benchmarks.__main__ import NAMES, lines
 
 LESS_IS_BETTER = (
-    "bilateral", "components", "distance", "gaussian", "histogram", "n4", "nlm", "resample",
+    "bilateral", "components", "diffusion", "distance", "gaussian", "gradient", "histogram", "n4",
+    "nlm", "resample", "richardson_lucy", "thin_slices", "tv", "unsharp", "watershed", "wavelet",
+    "wiener",
 )  # fmt: skip
 
 
