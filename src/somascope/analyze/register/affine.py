@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from somascope.acquire.chunks import in_chunks
 from somascope.analyze.register import affine_kernels as kernels
 from somascope.analyze.register.levels import at, centre
 from somascope.core.grid import Array, Float, Grid
@@ -21,6 +22,10 @@ from somascope.core.progress import QUIET, Progress
 
 Kind: TypeAlias = Literal["rigid", "similarity", "affine"]
 PARTS = 16
+LEAST = 0.25
+"""Share of the points that must lie in the moving image for a map to be considered."""
+
+_NONE = np.zeros((kernels.BINS, kernels.BINS))
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,6 @@ def linear(
     extent = float(np.max(np.asarray(fixed[1].shape) * fixed[1].spacing))
     coarse = max(extent / 24, fine)
     first = stage(fixed, moving, coarse, weight=weight)
-    flat = 1 in fixed[1].shape
     if start is not None:
         candidates = [np.asarray(start, np.float64)]
     else:
@@ -172,78 +176,119 @@ def linear(
                 m[:3, :3] = turn
                 m[:3, 3] = to - turn @ from_
                 candidates.append(m)
-    starts = np.stack([first.into(m) for m in candidates])
-    out, scores = np.empty_like(starts), np.empty(len(starts))
-    kernels.many(
-        first.f, first.points, first.volume, starts, first.radius, basis("rigid", fixed[1]),
-        True, mutual, 16, 0.2, out, scores,
-    )  # fmt: skip
+    ranked = _many(first, candidates, basis("rigid", fixed[1]), mutual=mutual, rigid=True)
     progress(0.4, "coarse search")
-    order = np.argsort(-scores)[:4]
     if kind != "rigid":
-        starts = np.ascontiguousarray(out[order])
-        out, scores = np.empty_like(starts), np.empty(len(starts))
-        kernels.many(
-            first.f, first.points, first.volume, starts, first.radius, basis(kind, fixed[1]),
-            kind == "similarity", mutual, 16, 0.2, out, scores,
+        ranked = _many(
+            first, [m for _, m in ranked[:4]], basis(kind, fixed[1]), mutual=mutual,
+            rigid=kind != "affine",
         )  # fmt: skip
-        order = np.argsort(-scores)
-    best, score = first.back(out[order[0]]), float(scores[order[0]])
+    score, best = ranked[0]
     edges = [e for e in (coarse / 2, coarse / 4, coarse / 8) if e > fine * 1.3]
     edges.append(fine)
     for k, edge in enumerate(edges):
         progress(0.5 + 0.5 * k / len(edges), f"{edge:.2g} mm")
         best, score = _refine(
-            stage(fixed, moving, edge, weight=weight),
-            best,
-            basis(kind, fixed[1]),
-            kind != "affine",
-            mutual,
-            8 if k < len(edges) - 1 or not flat else 20,
-        )
+            stage(fixed, moving, edge, weight=weight), best, basis(kind, fixed[1]),
+            mutual=mutual, rigid=kind != "affine", steps=8 if k < len(edges) - 1 else 12,
+        )  # fmt: skip
     return Linear(best, score, mutual)
 
 
+def _many(
+    here: _Stage, starts: list[Float], directions: Float, *, mutual: bool, rigid: bool
+) -> list[tuple[float, Float]]:
+    """Descend from every start; scores and world matrices, the best first."""
+    found: list[tuple[float, Float] | None] = [None] * len(starts)
+
+    def some(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            b, score = _descend(
+                here, here.into(starts[k]), directions, mutual=mutual, rigid=rigid, steps=14,
+                parts=1, still=0.05,
+            )  # fmt: skip
+            found[k] = score, here.back(b)
+
+    in_chunks(some, len(starts))
+    return sorted((f for f in found if f is not None), key=lambda f: -f[0])
+
+
 def _refine(
-    here: _Stage, matrix: Float, directions: Float, rigid: bool, mutual: bool, steps: int
+    here: _Stage, matrix: Float, directions: Float, *, mutual: bool, rigid: bool, steps: int
 ) -> tuple[Float, float]:
-    b = here.into(matrix)
-    best, best_score, damping = b, -np.inf, 1e-3
-    kept: Array | None = None
-    scores = np.zeros((kernels.BINS, kernels.BINS))
+    b, score = _descend(
+        here, here.into(matrix), directions, mutual=mutual, rigid=rigid, steps=steps, parts=PARTS,
+        still=1e-3,
+    )  # fmt: skip
+    return here.back(b), score
+
+
+def _descend(
+    here: _Stage, b: Float, directions: Float, *, mutual: bool, rigid: bool, steps: int,
+    parts: int, still: float,
+) -> tuple[Float, float]:  # fmt: skip
+    """Levenberg-Marquardt from ``b``; the best map and its score (greater is better)."""
+    best, best_score, damping = b, -np.inf, 1e-2
+    kept: Float | None = None
+    scores = _NONE
     for _ in range(steps):
-        sums = np.zeros((PARTS, 15, 15))
         if mutual:
-            score, scores = measured(here, b)
-            better = score > best_score
-            if better:
-                kernels.equations(
-                    here.f, here.points, here.volume, b, here.radius, scores, True, sums
-                )
+            score, scores = measured(here, b, parts=parts)
+            sums = kept if score <= best_score else _equations(here, b, scores, True, parts)
         else:
-            kernels.equations(here.f, here.points, here.volume, b, here.radius, scores, False, sums)
-            score = float(kernels.correlation(sums.sum(axis=0)))
-            better = score > best_score
-        if better:
+            sums = _equations(here, b, scores, False, parts)
+            score = kernels.correlation(sums)
+            if sums[13, 13] < LEAST * len(here.f):
+                score = -np.inf
+        if score > best_score:
             gain = score - best_score
-            best, best_score, kept = b, score, sums.sum(axis=0)
+            best, best_score, kept = b, score, sums
             damping = max(damping * 0.3, 1e-4)
             if gain < 1e-6:
                 break
         else:
-            damping = max(damping * 10, 0.01)
-        assert kept is not None
-        step = kernels.solve(kept, directions, mutual, damping)
-        if float(np.sqrt((step**2).sum())) < 1e-3:
+            damping = max(damping * 10, 0.1)
+        if kept is None or damping > 1e3:
             break
-        b = kernels.advanced(best, step, here.radius, rigid, 1.0)
-    return here.back(best), best_score
+        step = kernels.solve(kept, directions, mutual=mutual, damping=damping)
+        size = float(np.sqrt((step**2).sum()))
+        if not size > still:
+            break
+        b = kernels.advanced(best, step, here.radius, rigid=rigid, scale=min(1.0, 15.0 / size))
+    return best, best_score
 
 
-def measured(here: _Stage, b: Float) -> tuple[float, Float]:
+def _equations(here: _Stage, b: Float, scores: Float, mutual: bool, parts: int) -> Float:  # noqa: FBT001
+    """The normal equations, summed in a fixed order."""
+    sums = np.zeros((parts, 15, 15))
+    n = len(here.f)
+
+    def some(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            kernels.equations(
+                here.f, here.points, here.volume, b, here.radius, scores, mutual,
+                n * k // parts, n * (k + 1) // parts, sums[k],
+            )  # fmt: skip
+
+    some(0, 1) if parts == 1 else in_chunks(some, parts)
+    return sums.sum(axis=0)
+
+
+def measured(here: _Stage, b: Float, *, parts: int = PARTS) -> tuple[float, Float]:
     """Normalised mutual information (0: none), and the table of scores."""
-    tables = np.zeros((PARTS, kernels.BINS, kernels.BINS))
-    inside = np.zeros(PARTS)
-    kernels.joint(here.f, here.points, here.volume, b, tables, inside)
+    tables = np.zeros((parts, kernels.BINS, kernels.BINS))
+    inside = np.zeros(parts)
+    n = len(here.f)
+
+    def some(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            inside[k] = kernels.joint(
+                here.f, here.points, here.volume, b, n * k // parts, n * (k + 1) // parts,
+                tables[k],
+            )  # fmt: skip
+
+    some(0, 1) if parts == 1 else in_chunks(some, parts)
+    if inside.sum() < LEAST * n:
+        return -np.inf, _NONE
     p = kernels.density(tables.sum(axis=0))
-    return float(kernels.information(p)[1]), kernels.score_table(p)
+    return kernels.information(p)[1], kernels.score_table(p)

@@ -56,7 +56,7 @@ class Level:
 def descend(
     level: Level, v: Array, cell: Array, matrix: Float, how: Dense, *, iterations: int,
 ) -> Array:  # fmt: skip
-    """Improve the velocity ``v`` ``(lz, ly, lx, 3)`` (mm, new array) at one level.
+    """Improve the velocity ``v`` ``(3, lz, ly, lx)`` (mm, new array) at one level.
 
     ``matrix`` is the 4x4 affine part from the fixed to the moving frame.
     """
@@ -64,14 +64,14 @@ def descend(
     distance = spacing * cell
     per_mm = (1.0 / spacing).astype(np.float32)
     volume = float(np.prod([c for c, n in zip(cell, level.fixed.shape, strict=True) if n > 1]))
-    prior = Smoothness(v.shape[:3], distance, how.membrane * volume, how.bending * volume)
+    prior = Smoothness(v.shape[1:], distance, how.membrane * volume, how.bending * volume)
     into = (np.linalg.inv(level.moving_grid.affine) @ matrix @ level.fixed_grid.affine)[:3]
     into = np.ascontiguousarray(into, np.float32)
     own = np.eye(4, dtype=np.float32)[:3]
-    shape = v.shape[:3]
+    shape = v.shape[1:]
     f, m = np.empty_like(level.fixed), np.empty_like(level.fixed)
     sums = np.empty((6, *shape), np.float32)
-    blocks, right = np.empty((*shape, 6), np.float32), np.empty((*shape, 3), np.float32)
+    blocks, right = np.empty((6, *shape), np.float32), np.empty((3, *shape), np.float32)
     cost = np.empty(shape[:2])
     sigma = [how.window / c if n > 1 else 0.0 for c, n in zip(cell, shape, strict=True)]
     limit = 0.5 * float(distance[np.array(shape) > 1].min()) if max(shape) > 1 else 0.0
@@ -92,7 +92,7 @@ def descend(
         if size > limit > 0:
             step *= np.float32(limit / size)
         v = v + step
-        moved = float(np.sqrt((step**2).sum(axis=-1).mean()))
+        moved = float(np.sqrt((step**2).sum(axis=0).mean()))
         if moved < 0.01 * float(spacing.min()) or moved > 2.0 * last:
             break
         last = min(last, moved)
@@ -101,18 +101,13 @@ def descend(
 
 def _fit(sums: Array, sigma: list[float], floor: float) -> Array:
     """Slope, level and weight of ``m ~ slope f + level`` in each node's window."""
-    w, f, m, ff, mm, fm = (smooth(s, (sigma[0], sigma[1], sigma[2])) for s in sums)
-    n = np.maximum(w, 1e-6)
-    f, m = f / n, m / n
-    ff = np.maximum(ff / n - f * f, 0)
-    mm = np.maximum(mm / n - m * m, 0)
-    fm = fm / n - f * m
-    typical = float(np.mean(ff[w > 0])) if (w > 0).any() else 1.0
-    other = float(np.mean(mm[w > 0])) if (w > 0).any() else 1.0
-    slope = fm / (ff + 1e-3 * typical + 1e-12)
-    rest = np.maximum(mm - slope * fm, 0)
-    weight = np.where(w > 1e-3, 1.0 / (rest + floor * floor * other + 1e-12), 0.0)
-    return np.stack([slope, m - slope * f, weight]).astype(np.float32)
+    calm = np.empty_like(sums)
+    for k in range(6):
+        calm[k] = smooth(sums[k], (sigma[0], sigma[1], sigma[2]))
+    out = np.empty((3, *sums.shape[1:]), np.float32)
+    # How much there is to explain: the mean local variance of either image.
+    kernels.fitted(calm, np.float32(floor * floor), out)
+    return out
 
 
 def finer(v: Array, cell: Array, old: Grid, grid: Grid, new_cell: Array) -> Array:
@@ -128,16 +123,16 @@ def finer(v: Array, cell: Array, old: Grid, grid: Grid, new_cell: Array) -> Arra
         there = mm / old.spacing[a] + (old.shape[a] - 1) / 2
         axes.append((there - (cell[a] - 1) / 2) / cell[a])
     at = np.stack(np.meshgrid(*axes, indexing="ij"))
-    out = np.empty((*shape, 3), np.float32)
+    out = np.empty((3, *shape), np.float32)
     for i in range(3):
-        out[..., i] = map_coordinates(v[..., i], at, order=3, mode="nearest")
+        out[i] = map_coordinates(v[i], at, order=3, mode="nearest")
     return out
 
 
 def dense(
     levels: list[Level], matrix: Float, how: Dense, *, progress: Progress = QUIET
 ) -> tuple[Array, Array, Grid]:
-    """Velocity ``(lz, ly, lx, 3)`` in mm, its cell and the grid of the finest level."""
+    """Velocity ``(3, lz, ly, lx)`` in mm, its cell and the grid of the finest level."""
     v: Array | None = None
     cell = np.ones(3, np.int64)
     grid = levels[0].fixed_grid
@@ -145,7 +140,7 @@ def dense(
         progress(k / len(levels), f"level {k + 1} of {len(levels)}")
         new = np.array([min(how.cells[k], n) for n in level.fixed.shape], np.int64)
         v = (
-            np.zeros((*nodes(level.fixed.shape, new), 3), np.float32)
+            np.zeros((3, *nodes(level.fixed.shape, new)), np.float32)
             if v is None
             else finer(v, cell, grid, level.fixed_grid, new)
         )

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from somascope.analyze.register import field_kernels
-from somascope.analyze.register.affine import Kind, linear
-from somascope.analyze.register.dense import Dense, dense
+from somascope.analyze.register import field_kernels, presets
+from somascope.analyze.register.affine import Linear, linear
+from somascope.analyze.register.dense import dense
+from somascope.analyze.register.evidence import judge
 from somascope.analyze.register.field import exponential
+from somascope.analyze.register.landmarks import fit
 from somascope.analyze.register.levels import displacement_world, levels, scaled
-from somascope.analyze.register.verdict import Registered, Verdict
-from somascope.core import QUIET, Grid, Image, Param, Progress, Warp, operation
+from somascope.analyze.register.presets import PRESETS, Name, Preset
+from somascope.analyze.register.verdict import Registered
+from somascope.core import QUIET, Grid, Image, Mask, Param, Progress, Warp, operation
 from somascope.core.errors import GeometryError, ParameterError
-from somascope.core.grid import Array
+from somascope.core.grid import Array, Float
 
-Preset = Literal["rigid", "affine", "deformable"]
+FEWEST = 8
+"""Voxels along an axis (other than the one of a slice) that a registration needs."""
 
 
 def register(
@@ -24,45 +30,97 @@ def register(
     moving: Image,
     preset: str | None = None,
     *,
+    mask: Mask | None = None,
+    landmarks: tuple[ArrayLike, ArrayLike] | None = None,
+    start: Warp | None = None,
     progress: Progress = QUIET,
 ) -> Registered:
-    """The warp from points of ``fixed`` to points of ``moving``, with its verdict."""
-    chosen = preset or "deformable"
-    if chosen not in ("rigid", "affine", "deformable"):
+    """The map from points of ``fixed`` to points of ``moving``, with its verdict.
+
+    Parameters
+    ----------
+    fixed, moving
+        Two volumes, or two slices; grids, spacings and frames of reference may differ.
+    preset
+        One of `presets.PRESETS`; by default chosen from what the images say about themselves.
+    mask
+        Voxels of the fixed image that count (any segment), on its grid.
+    landmarks
+        The same points ``(n, 3)`` in the fixed and the moving frame (LPS mm), three or more:
+        the search begins at their least-squares fit, and the verdict tells what is left.
+    start
+        An affine warp to begin at, instead of a search.
+
+    Raises
+    ------
+    GeometryError
+        The images cannot be registered: a slice with a volume, several volumes, too few voxels,
+        nothing to see, a mask off the grid.
+    ParameterError
+        No such preset; a complex image; landmarks that do not pair.
+    """
+    name = preset or presets.choose(fixed, moving)
+    if name not in PRESETS:
         raise ParameterError(
-            f"register: preset is {preset!r}; choose one of rigid, affine, deformable"
+            f"register: preset is {preset!r}; choose one of {', '.join(PRESETS)}, or none"
         )
     f, m = _volume(fixed, "fixed"), _volume(moving, "moving")
     if (1 in f.shape) != (1 in m.shape):
         raise GeometryError(
-            f"register: the fixed image is {f.shape} and the moving one {m.shape}; a slice and a "
-            "volume need the preset 'slice'"
+            f"register: the fixed image is {'x'.join(map(str, f.shape))} and the moving one "
+            f"{'x'.join(map(str, m.shape))}; two volumes or two slices are registered"
         )
-    kind: Kind = "rigid" if chosen == "rigid" else "affine"
+    weight = _weight(mask, fixed)
+    begin = _begin(start, landmarks)
+    chosen = PRESETS[name]
     one, two = (f, fixed.grid), (m, moving.grid)
-    edge = float(min(s for s, n in zip(fixed.grid.spacing, f.shape, strict=True) if n > 1))
-    mutual = fixed.modality != moving.modality
-    half = Progress(lambda p, t: progress(0.4 * p, t))
-    found = linear(one, two, kind=kind, mutual=mutual, fine=2 * edge, progress=half)
-    displacement = backward = grid = None
-    if chosen == "deformable":
-        how = Dense(
-            levels=(8 * edge, 4 * edge, 2 * edge, edge), cells=(1, 1, 1, 2),
-            iterations=(20, 15, 10, 5),
-        )  # fmt: skip
-        rest = Progress(lambda p, t: progress(0.4 + 0.5 * p, t))
-        v, cell, grid = dense(levels(one, two, how.levels), found.matrix, how, progress=rest)
-        displacement, backward = _fields(v, cell, grid, found.matrix)
-    progress(1.0, "registered")
-    return Registered(
-        matrix=found.matrix, grid=grid, displacement=displacement, backward=backward,
-        fixed_frame=fixed.grid.frame_of_reference, moving_frame=moving.grid.frame_of_reference,
-        provenance=fixed.provenance, attributes=dict(fixed.attributes), preset=chosen,
-        on=tuple(u for s in fixed.provenance.sources for u in s.uids), verdict=Verdict(),
+    found = _linear(
+        one, two, chosen, begin, weight, mutual=_mutual(chosen, fixed, moving),
+        progress=Progress(lambda p, t: progress(0.35 * p, t)),
+    )  # fmt: skip
+    made = Registered(
+        matrix=found.matrix, fixed_frame=fixed.grid.frame_of_reference,
+        moving_frame=moving.grid.frame_of_reference, provenance=fixed.provenance,
+        attributes=dict(fixed.attributes), preset=name,
+        on=tuple(u for s in fixed.provenance.sources for u in s.uids),
+    )  # fmt: skip
+    if chosen.dense:
+        how = presets.schedule(chosen, fixed.grid)
+        pyramid = levels(one, two, how.levels, blur=chosen.blur, weight=weight)
+        rest = Progress(lambda p, t: progress(0.35 + 0.5 * p, t))
+        v, cell, grid = dense(pyramid, found.matrix, how, progress=rest)
+        forward, backward = _fields(v, cell, grid, found.matrix)
+        made = replace(made, grid=grid, displacement=forward, backward=backward)
+    progress(0.9, "judging")
+    verdict = judge(fixed, moving, made, landmarks=landmarks)
+    progress(1.0, "trusted" if verdict.trusted else "do not trust")
+    return replace(made, verdict=verdict, confidence=verdict.confidence)
+
+
+def _linear(
+    one: tuple[Array, Grid], two: tuple[Array, Grid], chosen: Preset, begin: Float | None,
+    weight: Array | None, *, mutual: bool, progress: Progress,
+) -> Linear:  # fmt: skip
+    shape, spacing = np.asarray(one[1].shape), np.asarray(one[1].spacing)
+    edge = float(spacing[shape > 1].min())
+    across = float((shape * spacing).max()) / edge
+    # The dense part sees the finest voxels; a linear map is told well by half of them.
+    fine = edge * (2.0 if chosen.dense and across > 64 else 1.0)
+    fine = max(fine, float((shape * spacing).max()) / 160)
+    return linear(
+        one, two, kind=chosen.kind, mutual=mutual, reach=chosen.reach, start=begin,
+        weight=weight, fine=fine, progress=progress,
     )  # fmt: skip
 
 
-def _fields(v: Array, cell: Array, grid: Grid, matrix: Array) -> tuple[Array, Array]:
+def _mutual(chosen: Preset, fixed: Image, moving: Image) -> bool:
+    if chosen.mutual is not None:
+        return chosen.mutual
+    return presets.contrast(fixed) != presets.contrast(moving)
+
+
+def _fields(v: Array, cell: Array, grid: Grid, matrix: Float) -> tuple[Array, Array]:
+    """Displacements in L, P, S mm at every voxel: after the matrix, and of the inverse before."""
     distance = np.asarray(grid.spacing) * cell
     out: list[Array] = []
     for factor in (1.0, -1.0):
@@ -70,20 +128,50 @@ def _fields(v: Array, cell: Array, grid: Grid, matrix: Array) -> tuple[Array, Ar
         full = np.empty((*grid.shape, 3), np.float32)
         field_kernels.spread(u, cell, full)
         out.append(displacement_world(full, grid))
-    turned = np.tensordot(matrix[:3, :3].astype(np.float32), out[0], axes=1)
+    turned = np.tensordot(np.asarray(matrix[:3, :3], np.float32), out[0], axes=1)
     return np.ascontiguousarray(turned), out[1]
 
 
 def _volume(image: Image, what: str) -> Array:
     data = image.data
-    if data.ndim > 3 and data.shape[:-3] != (1,) * (data.ndim - 3):
+    if any(n > 1 for n in data.shape[:-3]):
         raise GeometryError(
-            f"register: the {what} image has the axes {image.axis_names}; choose one volume with "
-            f"image.at({image.axis_names[0]}=0)"
+            f"register: the {what} image has the axes {' '.join(image.axis_names)}; choose one "
+            f"volume with image.at({image.axis_names[0]}=0), or make a colour image grey"
         )
     if data.dtype.kind == "c":
         raise ParameterError(f"register: the {what} image is complex; take its magnitude")
-    return scaled(data.reshape(image.grid.shape))
+    shape = image.grid.shape
+    if sum(n == 1 for n in shape) > 1 or any(1 < n < FEWEST for n in shape):
+        raise GeometryError(
+            f"register: the {what} image is {'x'.join(map(str, shape))} voxels; at least "
+            f"{FEWEST} are needed along each axis, or one slice"
+        )
+    volume = scaled(data.reshape(shape))
+    if not float(volume.std()) > 1e-6:
+        raise GeometryError(f"register: the {what} image has one value everywhere; nothing to see")
+    return volume
+
+
+def _weight(mask: Mask | None, fixed: Image) -> Array | None:
+    if mask is None:
+        return None
+    if not mask.grid.allclose(fixed.grid, tolerance_mm=0.01):
+        raise GeometryError(
+            f"register: the mask lies on {mask.grid!r} and the fixed image on {fixed.grid!r}; "
+            "bring it there first (process.resample_to, or warp.apply with label=True)"
+        )
+    chosen = mask.data > 0
+    chosen = chosen.any(axis=0) if chosen.ndim == 4 else chosen
+    if not chosen.any():
+        raise GeometryError("register: the mask is empty; leave it out, or draw something")
+    return np.ascontiguousarray(chosen, np.float32)
+
+
+def _begin(start: Warp | None, landmarks: tuple[ArrayLike, ArrayLike] | None) -> Float | None:
+    if start is not None:
+        return np.asarray(start.matrix, np.float64)
+    return None if landmarks is None else fit(*landmarks, kind="rigid").matrix
 
 
 @operation("analyze.register")
@@ -92,10 +180,17 @@ def register_(
     moving: Image,
     *,
     preset: Annotated[
-        Literal["rigid", "affine", "deformable"] | None,
-        Param("What may move: chosen by content when none is given"),
+        Name | None,
+        Param("What may move, and what the images are; chosen by their content when not given"),
     ] = None,
     progress: Progress = QUIET,
 ) -> Warp:
-    """Register the second image to the first; the map is stored with its quality verdict."""
+    """Register the second image to the first; the map is kept with its quality verdict.
+
+    Two volumes ``(nz, ny, nx)``, or two slices, of any grids and contrasts: a linear map from many
+    starts, then (but with ``rigid`` and ``affine``) a smooth map that can be turned round.
+    """
     return register(fixed, moving, preset, progress=progress)
+
+
+assert set(get_args(Name)) == set(PRESETS), "each preset has its name in the form"

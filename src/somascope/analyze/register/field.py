@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from somascope.analyze.register import field_kernels as kernels
+from somascope.analyze.register import field_kernels, solver_kernels
 from somascope.core.grid import Array, Float
 
 
 def exponential(v: Array, distance: Float, *, factor: float = 1.0) -> Array:
-    """Displacement (mm) of ``exp(factor v)`` on ``v``'s lattice.
+    """Displacement (mm) of ``exp(factor v)`` on ``v``'s lattice, ``(lz, ly, lx, 3)``.
 
-    ``v`` is ``(lz, ly, lx, 3)`` float32 in mm, ``distance`` ``(3,)`` the mm between nodes.
+    ``v`` is ``(3, lz, ly, lx)`` float32 in mm, ``distance`` ``(3,)`` the mm between nodes.
     """
     per_mm = (1.0 / distance).astype(np.float32)
-    u = v * np.float32(factor)
+    u = np.moveaxis(v, 0, -1) * np.float32(factor)
+    u = np.ascontiguousarray(u)
     largest = float((np.abs(u) * per_mm).max()) if u.size else 0.0
-    squarings = max(int(np.ceil(np.log2(max(largest, 1e-12) / 0.25))), 0)
+    squarings = max(int(np.ceil(np.log2(max(largest, 1e-12) / 0.5))), 0)
     u *= np.float32(0.5**squarings)
     other = np.empty_like(u)
     for _ in range(squarings):
-        kernels.compose(u, u, per_mm, other)
+        field_kernels.compose(u, u, per_mm, other)
         u, other = other, u
     return u
 
@@ -36,7 +37,10 @@ def nodes(shape: tuple[int, ...], cell: Array) -> tuple[int, int, int]:
 
 
 class Smoothness:
-    """The prior ``membrane |grad v|^2 + bending |Laplace v|^2`` per node, free borders."""
+    """The prior ``membrane |grad v|^2 + bending |Laplace v|^2`` per node, free borders.
+
+    ``shape`` ``(lz, ly, lx)``, ``distance`` ``(3,)`` mm between nodes.
+    """
 
     def __init__(
         self, shape: tuple[int, int, int], distance: Float, membrane: float, bending: float
@@ -46,14 +50,14 @@ class Smoothness:
             [0.0 if n == 1 else 1.0 / d**2 for n, d in zip(shape, distance, strict=True)],
             np.float32,
         )
-        self._once = np.zeros((*shape, 3), np.float32)
-        self._twice = np.zeros((*shape, 3), np.float32)
+        self._once = np.zeros((3, *shape), np.float32)
+        self._twice = np.zeros((3, *shape), np.float32)
 
     def of(self, p: Array) -> tuple[Array, Array]:
         """Minus the Laplacian of ``p``, and the Laplacian of that (scratch, overwritten)."""
-        kernels.laplacian(p, self.scale, self._once)
+        solver_kernels.laplacian(p, self.scale, self._once)
         if self.bending:
-            kernels.laplacian(self._once, self.scale, self._twice)
+            solver_kernels.laplacian(self._once, self.scale, self._twice)
         return self._once, self._twice
 
     @property
@@ -70,31 +74,33 @@ class Smoothness:
 
 
 def solve(
-    matrix: Array, right: Array, prior: Smoothness, *, iterations: int, tolerance: float = 0.02
+    blocks: Array, right: Array, prior: Smoothness, *, iterations: int, tolerance: float = 0.02
 ) -> Array:
-    """``(matrix + prior) x = right`` by conjugate gradients, 3x3 blocks as preconditioner."""
-    inverse = np.empty_like(matrix)
-    kernels.invert_blocks(matrix, np.float32(prior.diagonal + 1e-6), inverse)
+    """``(blocks + prior) x = right`` by conjugate gradients, 3x3 blocks as preconditioner.
+
+    ``blocks`` ``(6, lz, ly, lx)``, ``right`` and the result ``(3, lz, ly, lx)``.
+    """
+    kernels = solver_kernels
+    inverse = np.empty_like(blocks)
+    kernels.invert_blocks(blocks, np.float32(prior.diagonal + 1e-6), inverse)
     x, r = np.zeros_like(right), right.copy()
-    z, q = np.empty_like(right), np.zeros_like(right)
-    p = np.zeros_like(right)
-    dots = np.empty(right.shape[0])
-    kernels.precondition(inverse, r, q, p, x, np.float32(0), z, dots)
+    z, q, p = np.empty_like(right), np.zeros_like(right), np.zeros_like(right)
+    dots = np.empty(right.shape[1])
+    kernels.advance(inverse, r, q, p, x, np.float32(0), z, dots)
     rz = first = float(dots.sum())
     p[:] = z
     for _ in range(iterations):
         if rz <= first * tolerance**2 or rz <= 0:
             break
         once, twice = prior.of(p)
-        kernels.apply_system(
-            matrix, p, once, twice, np.float32(prior.membrane), np.float32(prior.bending), q, dots
+        kernels.product(
+            blocks, p, once, twice, np.float32(prior.membrane), np.float32(prior.bending), q, dots
         )
         curvature = float(dots.sum())
         if curvature <= 0:
             break
-        kernels.precondition(inverse, r, q, p, x, np.float32(rz / curvature), z, dots)
+        kernels.advance(inverse, r, q, p, x, np.float32(rz / curvature), z, dots)
         new = float(dots.sum())
-        p *= np.float32(new / rz)
-        p += z
+        kernels.direction(p.reshape(-1), z.reshape(-1), np.float32(new / rz))
         rz = new
     return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
@@ -17,7 +18,7 @@ Noun = TypeVar("Noun", Image, Mask)
 _NOWHERE = np.zeros((3, 1, 1, 1), np.float32)
 
 
-def field_of(warp: Warp) -> tuple[Array, Float]:
+def field_of(warp: Warp) -> tuple[Array, Array]:
     """Displacement ``(3, nz, ny, nx)`` and the 4x4 from LPS mm to its voxels (zeros if affine)."""
     if warp.displacement is None or warp.grid is None:
         return _NOWHERE, np.zeros((4, 4))
@@ -41,7 +42,7 @@ def points(warp: Warp, at: ArrayLike) -> Float:
 def places(warp: Warp, grid: Grid, image: Grid) -> Array:
     """Fractional voxels of ``image`` at each voxel of ``grid``: ``(nz, ny, nx, 3)`` float32."""
     field, index = field_of(warp)
-    into = np.linalg.inv(image.affine)
+    into = np.asarray(np.linalg.inv(image.affine), np.float64)
     out = np.empty((*grid.shape, 3), np.float32)
     kernels.places(
         grid.shape, np.ascontiguousarray(into @ warp.matrix @ grid.affine),
@@ -119,6 +120,8 @@ def transform(
     frame; the result has the grid and the frame of reference of ``like``.
     """
     how = "nearest" if label else order
+    if isinstance(image, Mask):
+        return apply(image, warp, like.grid, order=how, progress=progress)
     return apply(image, warp, like.grid, order=how, progress=progress)
 
 
@@ -146,8 +149,9 @@ def compose(first: Warp, then: Warp, *, grid: Grid | None = None) -> Warp:
     return _sampled(lambda x: points(then, points(first, x)), matrix, grid, first, then)
 
 
-def _sampled(mapping: object, matrix: Float, grid: Grid, first: Warp, then: Warp) -> Warp:
-    assert callable(mapping)
+def _sampled(
+    mapping: Callable[[Float], Float], matrix: Float, grid: Grid, first: Warp, then: Warp
+) -> Warp:
     out = np.empty((3, *grid.shape), np.float32)
     plane = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape[1:]], indexing="ij"), -1)
     for z in range(grid.shape[0]):
@@ -173,7 +177,7 @@ def invert(warp: Warp, *, grid: Grid | None = None, tolerance: float = 0.01) -> 
     GeometryError
         The steps do not settle: the warp folds.
     """
-    back = np.linalg.inv(warp.matrix)
+    back = np.asarray(np.linalg.inv(warp.matrix), np.float64)
     back[3] = (0, 0, 0, 1)
     turned = replace(
         warp, matrix=back, grid=None, displacement=None, fixed_frame=warp.moving_frame,

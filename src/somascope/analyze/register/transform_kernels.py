@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from somascope.acquire.chunks import in_chunks
 from somascope.core.grid import Array, Float
 
 
@@ -36,10 +37,11 @@ def displaced(field: Array, a: float, b: float, c: float, out: Float) -> None:
         out[i] = (1 - t) * low + t * high
 
 
-@numba.njit(parallel=True, cache=True)
-def through(points: Float, matrix: Float, field: Array, index: Float, out: Float) -> None:
-    """``matrix @ x + field(index @ x)`` for points ``(n, 3)``; matrices ``(3, 4)``."""
-    for k in numba.prange(len(points)):
+@numba.njit(nogil=True, cache=True)
+def _through(
+    start: int, stop: int, points: Float, matrix: Float, field: Array, index: Float, out: Float
+) -> None:
+    for k in range(start, stop):
         x, y, z = points[k, 0], points[k, 1], points[k, 2]
         d = np.empty(3)
         displaced(
@@ -53,17 +55,19 @@ def through(points: Float, matrix: Float, field: Array, index: Float, out: Float
             out[k, i] = matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] * z + matrix[i, 3] + d[i]
 
 
-@numba.njit(parallel=True, cache=True)
-def places(
-    shape: tuple[int, int, int], linear: Float, field: Array, index: Float, into: Float, out: Array
+@numba.njit(nogil=True, cache=True)
+def _places(
+    start: int,
+    stop: int,
+    shape: tuple[int, int, int],
+    linear: Float,
+    field: Array,
+    index: Float,
+    into: Float,
+    out: Array,
 ) -> None:
-    """Where each voxel of a grid lies in another image, ``(nz, ny, nx, 3)`` voxels.
-
-    ``linear`` ``(3, 4)`` voxel to place without the field; ``index`` voxel to voxel of the field;
-    ``into`` ``(3, 3)`` field (mm) to voxels of the image.
-    """
-    nz, ny, nx = shape
-    for j in numba.prange(nz * ny):
+    _, ny, nx = shape
+    for j in range(start, stop):
         z = j // ny
         y = j - z * ny
         d = np.empty(3)
@@ -82,12 +86,13 @@ def places(
                 )  # fmt: skip
 
 
-@numba.njit(parallel=True, cache=True)
-def looked_up(volume: Array, at: Array, order: int, fill: float, out: Array) -> None:
-    """``volume`` at places ``(nz, ny, nx, 3)``: 0 nearest, 1 linear, 3 cubic (Keys)."""
+@numba.njit(nogil=True, cache=True)
+def _looked_up(
+    start: int, stop: int, volume: Array, at: Array, order: int, fill: float, out: Array
+) -> None:
     nz, ny, nx = volume.shape
-    oz, oy, ox = out.shape
-    for j in numba.prange(oz * oy):
+    _, oy, ox = out.shape
+    for j in range(start, stop):
         z = j // oy
         y = j - z * oy
         w = np.empty((3, 4))
@@ -131,3 +136,24 @@ def looked_up(volume: Array, at: Array, order: int, fill: float, out: Array) -> 
                         row += w[2, r] * volume[iz, iy, ix]
                     total += w[0, p] * w[1, q] * row
             out[z, y, x] = total
+
+
+def through(points: Float, matrix: Float, field: Array, index: Float, out: Float) -> None:
+    """``matrix @ x + field(index @ x)`` for points ``(n, 3)``; matrices ``(3, 4)``."""
+    in_chunks(_through, len(points), points, matrix, field, index, out)
+
+
+def places(
+    shape: tuple[int, int, int], linear: Float, field: Array, index: Float, into: Float, out: Array
+) -> None:
+    """Where each voxel of a grid lies in another image, ``(nz, ny, nx, 3)`` voxels.
+
+    ``linear`` ``(3, 4)`` voxel to place without the field; ``index`` voxel to voxel of the field;
+    ``into`` ``(3, 3)`` field (mm) to voxels of the image.
+    """
+    in_chunks(_places, shape[0] * shape[1], shape, linear, field, index, into, out)
+
+
+def looked_up(volume: Array, at: Array, order: int, fill: float, out: Array) -> None:
+    """``volume`` at places ``(nz, ny, nx, 3)``: 0 nearest, 1 linear, 3 cubic (Keys)."""
+    in_chunks(_looked_up, out.shape[0] * out.shape[1], volume, at, order, fill, out)

@@ -31,6 +31,13 @@ class Verdict:
     landmarks: tuple[float, float] | None = None
 
     @property
+    def confidence(self) -> float:
+        """0.1 where not to be trusted, else the local correlation reached (0.5 to 1)."""
+        if not self.trusted:
+            return 0.1
+        return min(max(self.after.get("local_correlation", 1.0), 0.5), 1.0)
+
+    @property
     def words(self) -> str:
         """One sentence."""
         return "trusted" if self.trusted else "do not trust: " + "; ".join(self.reasons)

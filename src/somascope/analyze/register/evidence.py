@@ -1,0 +1,153 @@
+"""The evidence behind a verdict: similarity, going there and back, Jacobian, landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from somascope.analyze.register import affine_kernels, field_kernels
+from somascope.analyze.register.landmarks import pairs
+from somascope.analyze.register.levels import at, scaled
+from somascope.analyze.register.transform import apply, points
+from somascope.analyze.register.verdict import Registered, Verdict
+from somascope.core.finding import Warp
+from somascope.core.grid import Array, Float, Grid
+from somascope.core.image import Image
+from somascope.process.filters import smooth
+
+ACROSS = 56
+"""Voxels along the longest axis at which images are compared."""
+
+LEAST_LOCAL = 0.30
+"""Local correlation under which two images are not believed to show one thing."""
+LEAST_MUTUAL = 0.035
+"""Normalised mutual information likewise, for different contrasts."""
+LEAST_OVERLAP = 0.35
+MOST_FOLDED = 1e-3
+
+
+def correlation(a: Array, b: Array, *, sigma: float = 2.0) -> float:
+    """Mean local squared correlation where ``a`` has structure; NaN voxels are left out."""
+    valid = np.isfinite(a) & np.isfinite(b)
+    if valid.sum() < 50:
+        return 0.0
+    width = (sigma if a.shape[0] > 1 else 0.0, sigma, sigma)
+    x, y = (np.where(valid, v, 0).astype(np.float32) for v in (a, b))
+    n = np.maximum(smooth(valid.astype(np.float32), width), 1e-6)
+    mx, my = smooth(x, width) / n, smooth(y, width) / n
+    xx = np.maximum(smooth(x * x, width) / n - mx * mx, 0)
+    yy = np.maximum(smooth(y * y, width) / n - my * my, 0)
+    xy = smooth(x * y, width) / n - mx * my
+    weight = np.where(valid, np.sqrt(xx * yy), 0)
+    square = np.where(xx * yy > 1e-10, xy * xy / np.maximum(xx * yy, 1e-10), 0)
+    total = float(weight.sum())
+    return float((weight * np.minimum(square, 1)).sum() / total) if total > 0 else 0.0
+
+
+def information(a: Array, b: Array) -> float:
+    """Normalised mutual information less 1, of values between 0 and 1."""
+    valid = np.isfinite(a) & np.isfinite(b)
+    if valid.sum() < 50:
+        return 0.0
+    n = affine_kernels.BINS
+    table, _, _ = np.histogram2d(a[valid], b[valid], bins=n, range=((0, 1), (0, 1)))
+    return float(affine_kernels.information(affine_kernels.density(table))[1])
+
+
+def similarity(fixed: Image, moving: Image, warp: Warp) -> tuple[dict[str, float], float]:
+    """Local correlation and mutual information under ``warp``; share of the foreground seen."""
+    spacing, shape = np.asarray(fixed.grid.spacing), np.asarray(fixed.grid.shape)
+    edge = max(float((spacing * shape).max()) / ACROSS, float(spacing[shape > 1].min()))
+    one, grid = at(scaled(fixed.data.reshape(fixed.grid.shape)), fixed.grid, edge, blur=0.5)
+    two, there = at(scaled(moving.data.reshape(moving.grid.shape)), moving.grid, edge, blur=0.5)
+    plain = Warp(matrix=warp.matrix, grid=warp.grid, displacement=warp.displacement)
+    moved = apply(Image(two, there), plain, Grid(grid.shape, grid.affine), fill=np.nan).data
+    inside = np.isfinite(moved)
+    foreground = one > np.percentile(one, 10) + 0.1
+    seen = float(inside[foreground].mean()) if foreground.any() else float(inside.mean())
+    return (
+        {"local_correlation": correlation(one, moved), "information": information(one, moved)},
+        seen,
+    )  # fmt: skip
+
+
+def jacobian(warp: Warp) -> Array:
+    """Determinant of the warp's Jacobian on its grid, over that of its matrix (1: no change)."""
+    if warp.displacement is None or warp.grid is None:
+        return np.ones((1, 1, 1), np.float32)
+    local = np.linalg.inv(warp.matrix[:3, :3] @ warp.grid.direction)
+    u = np.einsum("ij,jzyx->zyxi", local, np.asarray(warp.displacement))
+    out = np.empty(warp.grid.shape, np.float32)
+    per_mm = (1.0 / np.asarray(warp.grid.spacing)).astype(np.float32)
+    field_kernels.jacobian(np.ascontiguousarray(u, np.float32), per_mm, out)
+    return out
+
+
+def there_and_back(warp: Registered) -> tuple[float, float]:
+    """Mean and 99 % of the mm that are missing after the way there and back."""
+    if warp.backward is None or warp.grid is None:
+        return 0.0, 0.0
+    rng = np.random.default_rng(0)
+    n = np.asarray(warp.grid.shape)
+    inner = np.where(n > 8, 0.1, 0.0)
+    index = (inner + (1 - 2 * inner) * rng.random((4000, 3))) * (n - 1)
+    x = warp.grid.to_world(index)
+    wrong = np.linalg.norm(home(warp, points(warp, x)) - x, axis=1)
+    return float(wrong.mean()), float(np.percentile(wrong, 99))
+
+
+def home(warp: Registered, y: ArrayLike) -> Float:
+    """Points of the moving frame in the fixed frame, by the inverse that came with the warp."""
+    back = np.linalg.inv(warp.matrix)
+    given = np.asarray(y, np.float64) @ back[:3, :3].T + back[:3, 3]
+    return points(Warp(matrix=np.eye(4), grid=warp.grid, displacement=warp.backward), given)
+
+
+def judge(
+    fixed: Image,
+    moving: Image,
+    warp: Registered,
+    *,
+    landmarks: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Verdict:
+    """The verdict on a registration.
+
+    ``landmarks``: the same points ``(n, 3)`` in the fixed and the moving frame, LPS mm.
+    """
+    before, _ = similarity(fixed, moving, Warp(matrix=np.eye(4)))
+    after, overlap = similarity(fixed, moving, warp)
+    spread = jacobian(warp)
+    folded = float((spread <= 0).mean())
+    low, high = (float(p) for p in np.percentile(spread, (1, 99)))
+    error = there_and_back(warp)
+    distances: tuple[float, float] | None = None
+    if landmarks is not None:
+        a, b = pairs(*landmarks)
+        start = np.linalg.norm(a - b, axis=1).mean()
+        distances = float(start), float(np.linalg.norm(points(warp, a) - b, axis=1).mean())
+    reasons: list[str] = []
+    if overlap < LEAST_OVERLAP:
+        reasons.append(f"only {overlap:.0%} of the fixed image's structure has a counterpart")
+    if after["local_correlation"] < LEAST_LOCAL:
+        reasons.append(
+            f"local correlation is {after['local_correlation']:.2f}, under {LEAST_LOCAL:g}: the "
+            "images do not show the same structure"
+        )
+    if after["information"] < LEAST_MUTUAL:
+        reasons.append(f"mutual information is {after['information']:.3f}, under {LEAST_MUTUAL:g}")
+    if after["information"] < 0.9 * before["information"]:
+        reasons.append("the images agreed better before the registration")
+    if folded > MOST_FOLDED:
+        reasons.append(f"the map folds at {folded:.2%} of the voxels")
+    size = float(np.linalg.det(warp.matrix[:3, :3]))
+    if not 0.4 < size < 2.5:
+        reasons.append(f"it changes volumes by a factor of {size:.2g}")
+    if error[1] > max(warp.grid.spacing if warp.grid else (1.0,)):
+        reasons.append(f"there and back misses by {error[1]:.2g} mm")
+    if distances is not None and distances[1] > distances[0]:
+        reasons.append("the landmarks lie further apart than before")
+    return Verdict(
+        trusted=not reasons, reasons=tuple(reasons), before=before, after=after, overlap=overlap,
+        inverse_error=error, folding=folded, jacobian=(low, high, float(spread.min())),
+        landmarks=distances,
+    )  # fmt: skip
