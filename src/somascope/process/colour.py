@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
 from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.blend import Mode, blend
 from somascope.process.entries import is_colour, real_values
 from somascope.process.palettes import palette
@@ -36,6 +37,12 @@ def coloured(values: Array, name: str, lower: float, upper: float, *, slices: in
     table = palette(name).table(STEPS)
     if slices > 1:
         table = np.repeat(palette(name).table(slices), -(-STEPS // slices), axis=0)[:STEPS]
+    if is_tensor(values):
+        from somascope.process.tables import gpu
+
+        tensor: Any = values
+        shown: Any = gpu.coloured(tensor, table, lower, upper)
+        return shown
     kind = np.float64 if values.dtype == np.float64 else np.float32
     place = (values.astype(kind) - kind(lower)) * kind((STEPS - 1) / (upper - lower))
     missing = np.isnan(place)

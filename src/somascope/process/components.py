@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process import runs
 
 Connectivity: TypeAlias = Literal[6, 18, 26]
@@ -25,7 +26,8 @@ def label(mask: Array, *, connectivity: Connectivity = 26) -> tuple[Array, Array
         ``connectivity`` 6, 18 or 26 is faces, also edges, also corners; in a single slice 6 means
         the 4 and 18 or 26 the 8 neighbours.
     """
-    return runs.label(mask.astype(bool, copy=False), _RANK[connectivity])
+    inside = mask if is_tensor(mask) else mask.astype(bool, copy=False)
+    return runs.label(inside, _RANK[connectivity])
 
 
 def fill_holes(mask: Array, *, connectivity: Connectivity = 26) -> Array:

@@ -6,12 +6,13 @@ Four tables in turn keep runs of equal values (air) from waiting for their own l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
 
 from somascope.core.grid import Array, Float
+from somascope.core.tensors import is_tensor
 
 PARTS = 16
 """Parts a volume is counted in; more than the cores that share them."""
@@ -171,6 +172,11 @@ def _extremes(bits: Array, most: Any, inf: Any, shift: Any, found: Array, parts:
 
 def extremes(values: Array) -> tuple[float, float]:
     """Smallest and largest finite value of a 1-D array; 0 and 0 where there is none."""
+    if is_tensor(values):
+        from somascope.process.tables import gpu
+
+        found: Any = gpu.extremes(cast("Any", values))
+        return found
     if not values.size:
         return 0.0, 0.0
     if values.dtype.kind != "f" or values.dtype.itemsize == 2:
@@ -195,6 +201,11 @@ def words(values: Array) -> tuple[Array, Array]:
 
     ``values`` is 1-D; the values run over the whole range of the type.
     """
+    if is_tensor(values):
+        from somascope.process.tables import gpu
+
+        found: Any = gpu.words(cast("Any", values))
+        return found
     if values.dtype.itemsize == 1:
         info = np.iinfo(values.dtype)
         found = np.bincount(values.view(np.uint8), minlength=256)
@@ -215,6 +226,11 @@ def binned(values: Array, edges: Float) -> Array:
     ``values`` is 1-D, ``edges`` even; a value on an edge counts above it, on the last one below,
     as in `numpy.histogram`.
     """
+    if is_tensor(values):
+        from somascope.process.tables import gpu
+
+        found: Any = gpu.binned(cast("Any", values), edges)
+        return found
     low, high, bins = float(edges[0]), float(edges[-1]), edges.size - 1
     scale = bins / (high - low)
     # How far single precision may miss a place, in bins.
@@ -263,6 +279,11 @@ def ordered(keys: Array, ranks: Array) -> Array:
 
 def pairs(a: Array, b: Array, edges_a: Float, edges_b: Float) -> Array:
     """Joint counts ``(bins_a, bins_b)`` int64 of two 1-D arrays of equal length."""
+    if is_tensor(a):
+        from somascope.process.tables import gpu
+
+        found: Any = gpu.pairs(cast("Any", a), cast("Any", b), edges_a, edges_b)
+        return found
     low = np.array([edges_a[0], edges_b[0]])
     bins = np.array([edges_a.size - 1, edges_b.size - 1])
     scale = bins / np.array([edges_a[-1] - edges_a[0], edges_b[-1] - edges_b[0]])

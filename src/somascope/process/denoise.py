@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.choices import Dimensions
 from somascope.process.entries import each_volume, is_colour, like, real_values
 from somascope.process.neighbours import LOG2E, MISSING
@@ -54,6 +55,11 @@ def bilateral(
         The window ends at this many standard deviations, rounded up. Borders are mirrored at the
         outer voxel edges.
     """
+    if is_tensor(volume):
+        from somascope.process.neighbourhood import gpu
+
+        tensor: Any = volume
+        return gpu.bilateral(tensor, space=space, value=value, reach=reach)
     radius = [int(np.ceil(reach * s)) if s > 0 else 0 for s in space]
     scale = np.float32(np.sqrt(LOG2E / 2) / value)
     # Differences, not values, are what single precision must resolve.
@@ -119,6 +125,11 @@ def nonlocal_means(
     sigma
         Standard deviation of the noise, whose share of ``d2`` is taken away.
     """
+    if is_tensor(volume):
+        from somascope.process.neighbourhood import gpu
+
+        tensor: Any = volume
+        return gpu.nonlocal_means(tensor, search=search, patch=patch, h=h, sigma=sigma)
     out, origin, missing = centred(volume)
     if missing is not None:
         out[missing] = 0

@@ -19,6 +19,7 @@ import numpy as np
 from somascope.core import QUIET, Image, Mask, Param, Progress, Provenance, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.entries import inside
 from somascope.process.lanes import LANES, above, below, lowered
 
@@ -235,6 +236,10 @@ def distance(volume: Array, spacing: tuple[float, float, float]) -> Array:
     Array
         float32 mm, 0 outside, infinite everywhere where nothing is outside.
     """
+    if is_tensor(volume):
+        from somascope.process import gpu
+
+        return gpu.distance(volume, spacing)  # pyright: ignore[reportArgumentType]
     within = np.ascontiguousarray(volume if volume.dtype.itemsize == 1 else volume != 0)
     within = within.view(np.uint8)
     out = np.empty(within.shape, np.float32)

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 
 
 @numba.njit(parallel=True, cache=True)
@@ -186,6 +187,12 @@ def equalise(
     Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV (1994), with
     the excess redistributed exactly and the mapping interpolated within bins.
     """
+    if is_tensor(volume):
+        from somascope.process.tables import gpu
+
+        tensor: Any = volume
+        found: Any = gpu.equalise(tensor, tile, limit=limit, low=low, high=high, bins=bins)
+        return found
     ez, ey, ex = (edges(n, t) for n, t in zip(volume.shape, tile, strict=True))
     out = np.empty_like(volume)
     # Scalars of the volume's own type keep the inner loops in single precision.

@@ -8,6 +8,7 @@ import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.entries import each_volume, is_colour, like
 
 
@@ -18,6 +19,10 @@ def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
     Gaussian up to 4 sigma, normalised; borders are mirrored at the outer voxel edge, so that the
     sum over the volume is kept.
     """
+    if is_tensor(volume):
+        from somascope.process import gpu
+
+        return gpu.smooth(volume, sigma)  # pyright: ignore[reportArgumentType]
     from somascope.process.separable import convolve, convolved, gaussians
 
     kernels = gaussians(volume.shape, sigma)

@@ -10,6 +10,7 @@ import numpy as np
 from somascope.core import Image, Mask
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
+from somascope.core.tensors import is_tensor
 from somascope.process.counting import binned, extremes, ordered, pairs, powers, words
 from somascope.process.entries import inside, real_values
 from somascope.process.median import key_order, key_values
@@ -163,9 +164,10 @@ def of_values(
     """`histogram` of a 1-D array."""
     if not 1 <= bins <= 1 << 20:
         raise ParameterError(f"a histogram of {bins} bins; give 1 to {1 << 20}")
-    small = values.dtype.kind in "iu" and values.dtype.itemsize <= 2
-    if values.dtype.kind == "b":
-        values, small = values.view(np.uint8), True
+    stored = np.dtype(str(values.dtype).removeprefix("torch."))
+    small = stored.kind in "biu" and stored.itemsize <= 2
+    if stored.kind == "b" and not is_tensor(values):
+        values = values.view(np.uint8)
     numbers = words(values) if small else None
     low, high = _range(values, numbers) if lower is None or upper is None else (0.0, 0.0)
     low = low if lower is None else float(lower)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from somascope.core import Image, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.entries import is_colour, real_values
 from somascope.process.windows import Function, PresetName, chosen
 
@@ -28,6 +29,12 @@ def voi(values: Array, centre: float, width: float, *, function: Function = "lin
         )
     if width <= 0:
         raise ParameterError(f"window width {width:g} must be above 0")
+    if is_tensor(values):
+        from somascope.process.tables import gpu
+
+        tensor: Any = values
+        shown: Any = gpu.voi(tensor, centre, width, function=function)
+        return shown
     x = values.astype(np.float64 if values.dtype == np.float64 else np.float32)
     if function == "sigmoid":
         with np.errstate(over="ignore"):

@@ -18,6 +18,7 @@ import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.entries import real_values
 from somascope.process.networks import merging, pruned, run, sorting
 
@@ -288,6 +289,10 @@ def median(volume: Array, size: tuple[int, int, int]) -> Array:
     Array
         Same shape; borders mirrored at the outer voxel edges (``mode="reflect"`` of SciPy).
     """
+    if is_tensor(volume):
+        from somascope.process.neighbourhood import gpu
+
+        return gpu.median(volume, size)  # pyright: ignore[reportArgumentType]
     if volume.dtype.kind == "f" or volume.dtype.itemsize > 4:
         volume = volume.astype(np.float32, copy=False)
     volume = np.ascontiguousarray(volume)

@@ -17,6 +17,7 @@ import numpy as np
 from somascope.core import QUIET, Image, Mask, Param, Progress, Segment, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.components import fill_holes
 from somascope.process.distance import distance
 from somascope.process.entries import is_colour, real_values
@@ -147,6 +148,10 @@ def extreme(volume: Array, radius: tuple[int, int, int], *, largest: bool) -> Ar
 
     ``volume`` is ``(nz, ny, nx)`` without NaN.
     """
+    if is_tensor(volume):
+        from somascope.process import gpu
+
+        return gpu.extreme(volume, radius, largest=largest)  # pyright: ignore[reportArgumentType]
     out = np.ascontiguousarray(volume)
     nz, ny, nx = out.shape
     for axis, r in enumerate(radius):

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 
 
 @numba.njit(parallel=True, cache=True)
@@ -125,6 +126,10 @@ def label(mask: Array, rank: int) -> tuple[Array, Array]:
     tuple
         int32 labels from 1 (equal ones in order of their first voxel), and voxel counts ``(n,)``.
     """
+    if is_tensor(mask):
+        from somascope.process import gpu
+
+        return gpu.label(mask, rank)  # pyright: ignore[reportArgumentType]
     mask = np.ascontiguousarray(mask).view(np.uint8)
     nz, ny, _ = mask.shape
     first = np.zeros(nz * ny + 1, np.int64)

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from somascope.core.grid import Array, Float
+from somascope.core.tensors import is_tensor
 
 
 @numba.njit(inline="always")
@@ -79,6 +80,10 @@ def sample(
     ``affine`` (4x4) maps indices of the result to fractional indices of ``volume``; ``order`` is
     ``nearest``, ``linear`` or ``cubic`` (Keys, a = -1/2).
     """
+    if is_tensor(volume):
+        from somascope.process import gpu
+
+        return gpu.sample(volume, affine, shape, order=order, fill=fill)  # pyright: ignore[reportArgumentType]
     out = np.empty(shape, volume.dtype)
     number = {"nearest": 0, "linear": 1, "cubic": 2}[order]
     matrix = np.ascontiguousarray(affine[:3], dtype=np.float64)

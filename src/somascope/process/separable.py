@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 
 TRUNCATE = 4.0
 """A Gaussian ends at this many standard deviations."""
@@ -222,8 +223,8 @@ def convolve(volume: Array, kernels: tuple[Array, Array, Array]) -> Array:
     """Convolve with odd symmetric kernels along (z, y, x), mirrored at the outer voxel edges.
 
     ``volume`` is ``(nz, ny, nx)``, each kernel ``(2 r + 1,)``; one of length 1 leaves its axis
-    alone. float64 stays, everything else becomes float32; 16 bit integers are read as they are. Two passes over the
-    memory: x and y together, then z.
+    alone. float64 stays, everything else becomes float32; 16 bit integers are read as they are.
+    Two passes over the memory: x and y together, then z.
     """
     return convolved(volume, kernels)[0]
 
@@ -260,6 +261,10 @@ def along(volume: Array, axis: int, *, index: Array, weight: Array) -> Array:
     Array
         The volume with ``n_out`` samples along ``axis``, same dtype.
     """
+    if is_tensor(volume):
+        from somascope.process import gpu
+
+        return gpu.along(volume, axis, index=index, weight=weight)  # pyright: ignore[reportArgumentType]
     shape = list(volume.shape)
     shape[axis] = index.shape[0]
     out = np.empty(shape, volume.dtype)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.core.tensors import is_tensor
 from somascope.process.choices import Dimensions
 from somascope.process.denoise import centred
 from somascope.process.entries import each_volume, is_colour, real_values
@@ -54,6 +55,14 @@ def tubes(
     flat
         Each slice by itself.
     """
+    if is_tensor(volume):
+        from somascope.process.neighbourhood import gpu
+
+        tensor: Any = volume
+        return gpu.tubes(
+            tensor, spacing, scales=scales, measure=measure, bright=bright, flat=flat, alpha=alpha,
+            beta=beta, gamma=gamma,
+        )  # fmt: skip
     flat = flat or volume.shape[0] == 1
     values, missing, origin = volume, None, np.float32(0)
     if volume.dtype == np.float32 and np.isfinite(volume).all():

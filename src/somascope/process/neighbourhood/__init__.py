@@ -1,0 +1,1 @@
+"""Filters that look at the voxels around each voxel, on torch tensors."""

@@ -1,0 +1,1 @@
+"""Values counted and looked up, on torch tensors."""
