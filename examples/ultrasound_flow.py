@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
+from PIL import ImageDraw
 
 from somascope.acquire.ultrasound.beamform import das
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.doppler import colour_doppler, power_doppler
 from somascope.acquire.ultrasound.doppler_clutter import clutter
+from somascope.acquire.ultrasound.doppler_spectral import axes_of, spectral_doppler
 from somascope.acquire.ultrasound.elastography import strain
 from somascope.acquire.ultrasound.elastography_shear import shear_wave
 from somascope.acquire.ultrasound.envelope import compress
@@ -131,6 +133,45 @@ def vessel(out: Path) -> Image:
     return after
 
 
+def pulse(out: Path) -> Image:
+    """One gate in an artery over a second: every speed there is, while it beats."""
+    rng = np.random.default_rng(5)
+    count, n, reach, rate, angle = 2400, 1300, 40e-3, 2000.0, 70.0
+    t = np.arange(count) / rate
+    phase = (t / 0.6) % 1
+    beat = np.exp(-(((phase - 0.2) / 0.08) ** 2)) + 0.25 * np.exp(-(((phase - 0.55) / 0.1) ** 2))
+    peak = 0.12 + 0.4 * beat  # m/s in the middle of the vessel
+    way = np.cumsum(peak) / rate * np.cos(np.deg2rad(angle))  # along the beam, towards the probe
+    share = 1 - rng.uniform(0, 1, n)  # of the peak, in a round vessel
+    place = rng.uniform(0, reach, n)
+    a = rng.normal(size=n) + 1j * rng.normal(size=n)
+    depth = np.arange(24) * 1e-4
+    tissue = 300 * (rng.normal(size=24) + 1j * rng.normal(size=24))
+    frames = np.empty((count, 1, 24, 1), np.complex64)
+    for k in range(count):
+        z = (place - share * way[k]) % reach
+        near = z < 6e-3
+        z = z[near] - 1.8e-3
+        spread = np.exp(-(((depth[:, None] - z) / 9e-4) ** 2))
+        frames[k, 0, :, 0] = tissue + spread @ (a[near] * np.exp(-4j * np.pi * F / C * z))
+    frames += 0.3 * (rng.normal(size=frames.shape) + 1j * rng.normal(size=frames.shape))
+    image = iq(frames, (0.1, 0.15), rate)
+    found = spectral_doppler(
+        image, gate=2.0, window=64, step=8, angle=angle, baseline=0.5, wall="polynomial",
+        dynamic_range=35.0,
+    )  # fmt: skip
+    velocity, _ = axes_of(found)
+    shown = found.data[0][(velocity > -15) & (velocity < 75)]
+    picture = Picture.fromarray(np.repeat(shown[..., None], 3, axis=-1)).resize((720, HEIGHT))
+    pen = ImageDraw.Draw(picture)
+    for speed in (0, 20, 40, 60):
+        y = (75 - speed) / 90 * HEIGHT
+        pen.line([(0, y), (720, y)], fill=(78, 155, 209))
+        pen.text((4, y - 12), f"{speed} cm/s", fill=(216, 221, 226))
+    picture.save(out / "us-spectrum.png", optimize=True)
+    return found
+
+
 def disk(data: Path, out: Path) -> float:
     """A real disk: its angular speed in rad/s, from the slope of the velocity across it."""
     from scipy.io import loadmat
@@ -224,9 +265,10 @@ def speckle(out: Path) -> None:
 
 
 def main(out: Path, data: Path | None = None) -> None:
-    """Make all pictures, and a DICOM series of the velocity."""
+    """Make all pictures, and DICOM of the velocity and the spectrum."""
     out.mkdir(parents=True, exist_ok=True)
     velocity = vessel(out)
+    spectrum = pulse(out)
     squeezed(out)
     shaken(out)
     speckle(out)
@@ -234,6 +276,7 @@ def main(out: Path, data: Path | None = None) -> None:
         print(f"the disk turns by {disk(data, out):.1f} rad/s")
     named = {**velocity.attributes, "SeriesDescription": "Colour Doppler"}
     write(replace(velocity, attributes=named), out / "velocity")
+    write(spectrum, out / "spectrum")
 
 
 if __name__ == "__main__":

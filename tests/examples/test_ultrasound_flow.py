@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from somascope.acquire.ultrasound.doppler_spectral import axes_of
 from somascope.io import read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,9 @@ def example() -> Any:
     return module
 
 
+PICTURES = ("us-flow.png", "us-spectrum.png", "us-strain.png", "us-shear.png", "us-speckle.png")
+
+
 def same(name: str, made: Path) -> None:
     shipped, now = (np.asarray(Picture.open(p / name)).astype(float) for p in (IMAGES, made))
     assert now.shape == shipped.shape
@@ -36,7 +40,7 @@ def same(name: str, made: Path) -> None:
 
 def test_simulated_pictures(example: Any, tmp_path: Path):
     example.main(tmp_path)
-    for name in ("us-flow.png", "us-strain.png", "us-shear.png", "us-speckle.png"):
+    for name in PICTURES:
         same(name, tmp_path)
     velocity = read(tmp_path / "velocity")
     assert not isinstance(velocity, list)
@@ -46,6 +50,14 @@ def test_simulated_pictures(example: Any, tmp_path: Path):
               for x in range(20, 100)]  # fmt: skip
     truth = -35 * 0.25 / np.hypot(1, 0.25)
     assert np.median(middle) == pytest.approx(truth, rel=0.15)
+    # The spectrum reaches up to the peak of the beat, 52 cm/s; away from the probe there is none.
+    spectrum = read(tmp_path / "spectrum")
+    assert not isinstance(spectrum, list)
+    speeds, times = axes_of(spectrum)
+    assert times[-1] == pytest.approx(1.18, abs=0.02)
+    course = (spectrum.data[0] > 110).mean(axis=1)
+    assert speeds[course > 0.02].max() == pytest.approx(52, abs=5)
+    assert spectrum.data[0][(speeds < -8) & (speeds > -20)].mean() < 30
 
 
 @pytest.mark.data
