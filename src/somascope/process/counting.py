@@ -241,7 +241,8 @@ def binned(values: Array, edges: Float) -> Array:
     inner = edges.astype(kind)
     inner = np.where(inner < edges, np.nextafter(inner, kind(np.inf)), inner)
     inner[-1] = np.nextafter(kind(high), kind(np.inf))  # the last edge itself lies inside
-    sides = np.concatenate([[kind(-np.inf)], inner, [kind(np.inf)]]).astype(kind)
+    # Nothing lies beyond the last side, infinity included: no value is at or above NaN.
+    sides = np.concatenate([[kind(-np.inf)], inner, [kind(np.nan)]]).astype(kind)
     counts = np.empty((PARTS, bins + 3), np.int64)
     near = kind(max(miss, 1e-6))
     _count_bins(values, sides, kind(low), kind(scale), kind(1), near, counts, PARTS)
