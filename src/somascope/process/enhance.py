@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
-from somascope.process.entries import each_volume, is_colour, like, real_values
+from somascope.process.counting import extremes
+from somascope.process.entries import each_volume, is_colour, like, real_values, working
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, the Y of DICOM's YBR_FULL (PS3.3 C.7.6.3.1.2)."""
@@ -18,6 +19,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 MAPPINGS = 64 << 20
 """Bytes of tile mappings at one time."""
+
+VOXELS = 1 << 19
+"""Voxels in floating point at one time, where slices stand alone."""
 
 
 @operation("process.clahe")
@@ -69,7 +73,9 @@ def clahe(
     if is_colour(image):
         data = _on_luma(image, enhance)
     else:
-        data = each_volume(image, enhance, progress=progress, message="enhancing")
+        data = each_volume(
+            image, enhance, progress=progress, message="enhancing", as_stored=True
+        )  # fmt: skip
     return image.with_data(like(data, image.data.dtype))
 
 
@@ -84,12 +90,8 @@ def _tile(image: Image, tile: float | None) -> tuple[float, float, float]:
 def _range(volume: Array, lower: float | None, upper: float | None) -> tuple[float, float]:
     if lower is not None and upper is not None:
         return lower, upper
-    finite = volume[np.isfinite(volume)]
-    if not finite.size:
-        return 0.0, 0.0
-    low = float(finite.min()) if lower is None else lower
-    high = float(finite.max()) if upper is None else upper
-    return low, high
+    low, high = extremes(np.ascontiguousarray(volume).reshape(-1))
+    return low if lower is None else lower, high if upper is None else upper
 
 
 def _equalised(
@@ -104,16 +106,17 @@ def _equalised(
 ) -> Array:
     from somascope.process.equalise import edges, equalise
 
+    settings: dict[str, Any] = {"limit": limit, "low": low, "high": high, "bins": bins}
     if not slices:
-        return equalise(volume, tile, limit=limit, low=low, high=high, bins=bins)
-    # Tiles of one slice each; a few slices at a time bound the memory of their mappings.
+        return like(equalise(working(volume), tile, **settings), volume.dtype)
+    # Tiles of one slice each; a few slices at a time bound the memory of mappings and floats.
     tiles = len(edges(volume.shape[1], tile[1])) * len(edges(volume.shape[2], tile[2]))
-    few = max(MAPPINGS // (tiles * bins * 8), 1)
-    parts = [
-        equalise(volume[z : z + few], (1, *tile[1:]), limit=limit, low=low, high=high, bins=bins)
-        for z in range(0, volume.shape[0], few)
-    ]
-    return np.concatenate(parts)
+    few = max(min(MAPPINGS // (tiles * bins * 8), VOXELS // volume[0].size), 1)
+    out = np.empty_like(volume)
+    for z in range(0, volume.shape[0], few):
+        part = equalise(working(volume[z : z + few]), (1, *tile[1:]), **settings)
+        out[z : z + few] = like(part, volume.dtype)
+    return out
 
 
 def _on_luma(image: Image, enhance: Callable[[Array], Array]) -> Array:

@@ -23,6 +23,8 @@ def working(data: Array) -> Array:
 
 def like(values: Array, dtype: np.dtype) -> Array:
     """Floating ``values`` as ``dtype``; integers are rounded and clipped to what they can hold."""
+    if values.dtype == dtype:
+        return values
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         # The largest float at or below the limit: float32(2**31 - 1) would be one too many.
