@@ -94,6 +94,35 @@ def ramp(name: str, photometric: str, *, spacing: bool) -> bytes:
     return out.getvalue()
 
 
+def turning_views() -> bytes:
+    """Eight views of a turning camera, 45 degrees apart from the patient's back to the left."""
+    from pydicom.sequence import Sequence
+    from pydicom.uid import NuclearMedicineImageStorage
+
+    def change(ds: Any) -> None:
+        from pydicom.dataset import Dataset
+
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = NuclearMedicineImageStorage
+        ds.Modality, ds.ImageType = "NM", ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
+        ds.NumberOfFrames, ds.Rows, ds.Columns = 8, 32, 32
+        ds.PixelSpacing, ds.WindowCenter, ds.WindowWidth = [4, 4], 100, 200
+        detector, turn = Dataset(), Dataset()
+        detector.ImageOrientationPatient, detector.ImagePositionPatient = (
+            [1, 0, 0, 0, 0, -1],
+            [0] * 3,
+        )
+        turn.StartAngle, turn.AngularStep, turn.RotationDirection = 0, 45, "CC"
+        turn.NumberOfFramesInRotation = 8
+        ds.DetectorInformationSequence, ds.RotationInformationSequence = (
+            Sequence([detector]), Sequence([turn]),
+        )  # fmt: skip
+        ds.DetectorVector = ds.RotationVector = ds.EnergyWindowVector = [1] * 8
+        ds.AngularViewVector = list(range(1, 9))
+        ds.PixelData = np.tile(np.arange(32, dtype=np.uint8) * 6, (8, 32, 1)).tobytes()
+
+    return changed(ramp("turning views", "MONOCHROME2", spacing=False), change)
+
+
 def b_values() -> list[bytes]:
     """One series that holds three volumes: diffusion weighting dims all tissue alike."""
     from somascope import phantoms
@@ -209,6 +238,7 @@ def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
             *segmentations(),
             ramp("unspaced", "MONOCHROME2", spacing=False),
             ramp("filler", "MONOCHROME1", spacing=True),
+            turning_views(),
         ]
         few = slices[20:28]
         made += study_of_its_own([s for i, s in enumerate(few) if i != 3], "gap")

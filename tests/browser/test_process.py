@@ -130,6 +130,7 @@ def test_a_slider_changes_the_slice_and_the_volume_follows(screen: Screen) -> No
     told = page.evaluate("somascope.preview()")
     assert len(told["latencies"]) >= 2
     assert all(0 < ms < 60_000 for ms in told["latencies"])
+    page.evaluate("document.activeElement?.blur()")
     page.keyboard.press("ArrowDown")
     screen.wait_corner("stack-0", "bl", "26 / 48")
     until(screen, "volume")

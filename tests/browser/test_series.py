@@ -139,3 +139,23 @@ def test_operations_are_those_that_take_the_series(screen: Any) -> None:
     screen.panel("operations")
     screen.page.wait_for_selector("option[value='process.gaussian']", state="attached")
     assert screen.page.locator("option[value='acquire.ct.fbp']").count() == 0
+
+
+def test_the_letters_of_a_turning_camera_turn_with_it(screen: Any) -> None:
+    """From the patient's back over the left: what was left is behind after a quarter turn."""
+    screen.open("turning views")
+    page = screen.page
+    letters = (
+        "p => ['t','l','r','b'].map(s => document.querySelector("
+        "`[data-pane='stack-0'] .letter.${s}`).innerText).join('') === p"
+    )
+    page.wait_for_function(letters, arg="HRLF")
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    screen.wait_corner("stack-0", "bl", "3 / 8")
+    page.wait_for_function(letters, arg="HPAF")
+    page.keyboard.press("h")
+    page.wait_for_function(letters, arg="HAPF")
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    page.wait_for_function(letters, arg="HRLF")

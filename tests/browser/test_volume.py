@@ -71,6 +71,22 @@ def test_fusion_of_ct_and_pet(screen: Any) -> None:
         wanted = (1 - part) * grey + part * colour
         assert np.abs(at(part) - wanted)[hot].mean() < 4, part
     screen.shot("fusion")
+    # Below the threshold nothing but the first series is seen.
+    page.fill(opacity, "1")
+    coloured = (np.ptp(screen.still("mpr-axial").astype(float), axis=2) > 60)[:, :-140].sum()
+    slider = "[aria-label='Fusion threshold']"
+    most = float(page.get_attribute(slider, "max"))
+    page.fill(slider, str(0.5 * most))
+    screen.until_picture(
+        "mpr-axial",
+        lambda p: 0 < (np.ptp(p.astype(float), axis=2) > 60)[:, :-140].sum() < 0.8 * coloured,
+    )
+    thresholded = screen.still("mpr-axial").astype(float)
+    clear = (np.ptp(thresholded, axis=2) < 12) & (np.ptp(colour, axis=2) > 60)
+    clear[:, -140:] = False
+    assert clear.sum() > 300
+    assert np.abs(thresholded - grey)[clear].max() < 12
+    screen.shot("fusion-threshold")
 
 
 def test_nothing_written_over_a_picture_lies_over_something_else(screen: Any) -> None:

@@ -171,7 +171,7 @@ class Preview {
 
   /** Without operations the layer has the image's own values; nobody is asked. */
   private plain(): void {
-    this.wanted = undefined;
+    this.wanted = this.going = undefined; // what is on its way is not wanted any more
     const place = this.place();
     const picture = place ? pictureOf(place.imageId) : undefined;
     const { columns, rows } = picture ?? { columns: 0, rows: 0 };
@@ -242,6 +242,7 @@ class Preview {
   private arrived(head: Head, values: Values): void {
     const asked = this.going;
     const { shown } = this.state;
+    if (this.steps.length === 0) return;
     const late = !asked && shown?.head?.id === head.id; // what a draft was for
     if (asked?.id !== head.id && !late) return;
     const imageId = asked?.imageId ?? shown?.imageId ?? "";
@@ -288,7 +289,8 @@ class Preview {
 
   private problem(of: string, id: number, message: string, stale: boolean): void {
     if (of === "histogram") {
-      if (id === this.number) this.set({ counted: undefined, ...(stale ? {} : { problem: message }) });
+      const quiet = stale || this.state.scope === "region"; // a region that is being drawn has no pixel yet
+      if (id === this.number) this.set({ counted: undefined, ...(quiet ? {} : { problem: message }) });
       return;
     }
     if (this.going && (id === this.going.id || of === "")) {

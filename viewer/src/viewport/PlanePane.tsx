@@ -42,8 +42,9 @@ export function startWindow(series: Series): Types.VOIRange | undefined {
   return window ? voiRange(window.width, window.center) : undefined;
 }
 
-/** Part of the second series' window that is clear where no threshold was chosen. */
+/** Parts of the second series' window that are clear, and seen in full, where no threshold was chosen. */
 const CLEAR = 0.04;
+const FULL = 0.25;
 
 interface VolumeActor {
   getMapper: () => { getSampleDistance: () => number; setBlendMode: (mode: number) => void };
@@ -54,8 +55,7 @@ interface VolumeActor {
  * Lay the second volume over the first with just the opacity asked for. Composited along a ray it
  * would depend on slab and step; the largest value along the ray, drawn once with an opacity that is
  * meant for one step, does not. Values nearer to zero than the threshold stay clear, on both sides of
- * zero where the window has both (z maps): there the second series has nothing to say. NaN is drawn
- * as zero, and clear.
+ * zero where the window has both (z maps): there the second series has nothing to say.
  */
 function overlay(viewport: Types.IVolumeViewport, fusion: Fusion): void {
   const id = volumeId(fusion.series);
@@ -69,27 +69,24 @@ function overlay(viewport: Types.IVolumeViewport, fusion: Fusion): void {
   viewport.setProperties({ colormap: { name: fusion.colormap, opacity: opacities(range, fusion) } }, id);
 }
 
-/** Where the second series is clear and where it is seen: an edge as steep as a value can be told. */
+/** Where the second series is clear and where it is seen: a hard edge where a threshold was chosen. */
 export function opacities(
   range: Types.VOIRange,
   { opacity, threshold }: Pick<Fusion, "opacity" | "threshold">,
 ): { value: number; opacity: number }[] {
-  const span = range.upper - range.lower;
-  const edge = span * 1e-3;
   const signed = range.lower < 0;
-  const clear = threshold ?? (signed ? CLEAR * Math.max(range.upper, -range.lower) : range.lower + CLEAR * span);
+  const least = signed ? 0 : range.lower;
+  const most = signed ? Math.max(range.upper, -range.lower) : range.upper;
+  const span = most - least;
+  const clear = threshold === undefined ? least + CLEAR * span : threshold - 1e-3 * span;
+  const full = threshold ?? least + FULL * span;
   const above = [
-    { value: clear - edge, opacity: 0 },
-    { value: clear, opacity },
-    { value: Math.max(range.upper, clear + edge), opacity },
+    { value: clear, opacity: 0 },
+    { value: full, opacity },
+    { value: Math.max(most, full + 1e-3 * span), opacity },
   ];
   if (!signed) return above;
-  return [
-    { value: Math.min(range.lower, -clear - edge), opacity },
-    { value: -clear, opacity },
-    { value: -clear + edge, opacity: 0 },
-    ...above,
-  ];
+  return [...above.map((p) => ({ value: -p.value, opacity: p.opacity })).reverse(), ...above];
 }
 
 /** The first threshold that is offered, and how far the slider goes. */
