@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from somascope import __version__
-from somascope.cli import data, doctor, learning, operations, serve
+from somascope.cli import data, doctor, learning, operations, register, serve
 from somascope.cli.model import model
 from somascope.core.errors import Cancelled, ParameterError, SomascopeError
 
@@ -50,6 +50,8 @@ for command in (
     operations.operations,
     operations.run,
     operations.replay,
+    register.register,
+    register.transform,
     learning.train,
     learning.predict,
     learning.evaluate,

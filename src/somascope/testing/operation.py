@@ -23,6 +23,7 @@ from somascope.core import (
     Scan,
     Segment,
     Source,
+    Warp,
 )
 from somascope.core.errors import Cancelled, ParameterError
 from somascope.core.grid import Array
@@ -244,6 +245,11 @@ def _repeatable(found: Operation, first: list[Any], second: list[Any]) -> None:
                 f"{found.name} gives other values the second time; make its randomness a seed "
                 "parameter"
             )
+        elif isinstance(a, Warp):
+            same = _same(a.matrix, b.matrix) and (a.displacement is None) == (b.displacement is None)
+            if same and a.displacement is not None:
+                same = _same(a.displacement, b.displacement)
+            assert same, f"{found.name} gives another map the second time"
         else:
             assert a == b, f"{found.name} gives another result the second time"
 

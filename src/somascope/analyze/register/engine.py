@@ -24,6 +24,9 @@ from somascope.core.grid import Array, Float
 FEWEST = 8
 """Voxels along an axis (other than the one of a slice) that a registration needs."""
 
+STILL = 0.02
+"""mm by which the way there and back may miss."""
+
 
 def register(
     fixed: Image,
@@ -122,14 +125,24 @@ def _mutual(chosen: Preset, fixed: Image, moving: Image) -> bool:
 def _fields(v: Array, cell: Array, grid: Grid, matrix: Float) -> tuple[Array, Array]:
     """Displacements in L, P, S mm at every voxel: after the matrix, and of the inverse before."""
     distance = np.asarray(grid.spacing) * cell
-    out: list[Array] = []
+    full: list[Array] = []
     for factor in (1.0, -1.0):
         u = exponential(v, distance, factor=factor)
-        full = np.empty((*grid.shape, 3), np.float32)
-        field_kernels.spread(u, cell, full)
-        out.append(displacement_world(full, grid))
-    turned = np.tensordot(np.asarray(matrix[:3, :3], np.float32), out[0], axes=1)
-    return np.ascontiguousarray(turned), out[1]
+        full.append(np.empty((*grid.shape, 3), np.float32))
+        field_kernels.spread(u, cell, full[-1])
+    forward, backward = full
+    # Sampled on a lattice, exp(-v) is the inverse of exp(v) nearly; a few steps make it so.
+    per_mm = (1.0 / np.asarray(grid.spacing)).astype(np.float32)
+    wrong = np.empty_like(backward)
+    for _ in range(6):
+        field_kernels.compose(forward, backward, per_mm, wrong)
+        backward -= wrong
+        if float(np.abs(wrong).max()) < STILL:
+            break
+    turned = np.tensordot(
+        np.asarray(matrix[:3, :3], np.float32), displacement_world(forward, grid), axes=1
+    )
+    return np.ascontiguousarray(turned), displacement_world(backward, grid)
 
 
 def _volume(image: Image, what: str) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
+from somascope.analyze.register.sharing import shared
 from somascope.core.grid import Array
 
 
@@ -269,7 +269,7 @@ def compose(a: Array, b: Array, per_mm: Array, out: Array) -> None:
 
     ``per_mm`` ``(3,)``: nodes per mm along z, y, x.
     """
-    in_chunks(_compose, a.shape[0] * a.shape[1], a, b, per_mm, out)
+    shared(_compose, a.shape[0] * a.shape[1], out.size // 3, a, b, per_mm, out)
 
 
 def warp(volume: Array, field: Array, cell: Array, per_mm: Array, m: Array, out: Array) -> None:
@@ -278,12 +278,12 @@ def warp(volume: Array, field: Array, cell: Array, per_mm: Array, m: Array, out:
     ``m`` ``(3, 4)`` from voxels of ``out`` to voxels of ``volume``; ``per_mm``: voxels of ``out``
     per mm; ``cell`` ``(3,)``: voxels per node.
     """
-    in_chunks(_warp, out.shape[0] * out.shape[1], volume, field, cell, per_mm, m, out)
+    shared(_warp, out.shape[0] * out.shape[1], out.size, volume, field, cell, per_mm, m, out)
 
 
 def spread(field: Array, cell: Array, out: Array) -> None:
     """The lattice's field at every voxel: ``out`` ``(nz, ny, nx, 3)``."""
-    in_chunks(_spread, out.shape[0] * out.shape[1], field, cell, out)
+    shared(_spread, out.shape[0] * out.shape[1], out.size // 3, field, cell, out)
 
 
 def moments(f: Array, m: Array, weight: Array, cell: Array, out: Array) -> None:
@@ -292,7 +292,7 @@ def moments(f: Array, m: Array, weight: Array, cell: Array, out: Array) -> None:
     Voxels without a value (NaN) in either are left out. ``weight`` has the volume's shape, or one
     element where every voxel counts alike.
     """
-    in_chunks(_moments, out.shape[1] * out.shape[2], f, m, weight, cell, out)
+    shared(_moments, out.shape[1] * out.shape[2], f.size, f, m, weight, cell, out)
 
 
 def fitted(sums: Array, floor: Any, out: Array) -> None:
@@ -306,7 +306,7 @@ def fitted(sums: Array, floor: Any, out: Array) -> None:
         np.float32(share * np.maximum(sums[k + 2] / n - (sums[k] / n) ** 2, 0).sum() / seen + 1e-12)
         for k, share in ((1, 1e-3), (2, floor))
     )
-    in_chunks(_fitted, sums.shape[1], sums, small, least, out)
+    shared(_fitted, sums.shape[1], sums.size // 6, sums, small, least, out)
 
 
 def normal_equations(
@@ -327,9 +327,10 @@ def normal_equations(
     ``sum w g g'``, ``right`` ``(3, lz, ly, lx)`` ``-sum w g r``, ``cost`` ``(lz, ly)`` sums
     of ``w r r``.
     """
-    in_chunks(
+    shared(
         _normal_equations,
         right.shape[1] * right.shape[2],
+        f.size,
         f,
         m,
         weight,
@@ -344,4 +345,4 @@ def normal_equations(
 
 def jacobian(field: Array, per_mm: Array, out: Array) -> None:
     """Determinant of the Jacobian of ``x + field(x)``; ``field`` ``(n, n, n, 3)`` in mm."""
-    in_chunks(_jacobian, field.shape[0] * field.shape[1], field, per_mm, out)
+    shared(_jacobian, field.shape[0] * field.shape[1], out.size, field, per_mm, out)

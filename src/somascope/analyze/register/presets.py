@@ -16,6 +16,9 @@ Name: TypeAlias = Literal[
     "rigid", "affine", "deformable", "brain", "multimodal", "lung", "followup"
 ]
 
+SMALL_REGION = 100.0
+"""mm across, below which an image is taken for a cut-out."""
+
 MOST_VOXELS = 6_000_000
 """The finest level of a dense registration has no more; beyond, fields only get smoother."""
 
@@ -23,7 +26,8 @@ MOST_VOXELS = 6_000_000
 @dataclass(frozen=True)
 class Preset:
     """``kind`` of the linear part, ``mutual`` information there (``None``: by contrast), degrees
-    of starting turns, and the prior of the dense part (``None``: none): see `dense.Dense`.
+    of starting turns, whether a ``dense``
+    part follows, and its prior: see `dense.Dense`; ``bending`` here in squared voxels.
     """
 
     kind: Kind
@@ -40,11 +44,11 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "rigid": Preset("rigid", dense=False),
     "affine": Preset("affine", dense=False),
-    "deformable": Preset("affine", bending=20.0, membrane=0.02, window=4.0),
-    "brain": Preset("affine", bending=2.0, membrane=0.1, window=2.5),
-    "multimodal": Preset("affine", mutual=True, bending=300.0, membrane=0.1, window=6.0),
-    "lung": Preset("affine", bending=5.0, membrane=0.02, window=2.5, reach=15.0),
-    "followup": Preset("rigid", bending=20.0, membrane=0.1, window=4.0),
+    "deformable": Preset("affine", bending=4.0, membrane=0.05, window=3.5),
+    "brain": Preset("affine", bending=1.0, membrane=0.1, window=2.5, floor=0.3),
+    "multimodal": Preset("affine", mutual=True, bending=100.0, membrane=0.1, window=6.0),
+    "lung": Preset("affine", bending=2.0, membrane=0.02, window=2.5, reach=15.0),
+    "followup": Preset("rigid", bending=5.0, membrane=0.1, window=4.0),
 }
 
 
@@ -76,6 +80,10 @@ def choose(fixed: Image, moving: Image) -> str:
         return "lung"
     if same and all(days) and days[0] != days[1]:
         return "followup"
+    across = max(n * d for n, d in zip(fixed.grid.shape, fixed.grid.spacing, strict=True))
+    # A cut-out of one organ of two people: little room, much to bend.
+    if fixed.modality == "MR" and not same and across < SMALL_REGION:
+        return "brain"
     return "deformable"
 
 
@@ -98,9 +106,9 @@ def schedule(preset: Preset, grid: Grid) -> Dense:
     if count == 1 and extent / finest > 16:
         levels = (2 * finest, finest)
     large = volume / finest**dimensions > 1_000_000
-    cells = (*(2 if large else 1 for _ in levels[:-1]), 4 if large else 1)
+    cells = (*(2 if large else 1 for _ in levels[:-1]), 4 if large else 2)
     rounds = (*(12 for _ in levels[:-1]), 6 if large else 10)
     return Dense(
         levels=levels, cells=cells, iterations=rounds, membrane=preset.membrane,
-        bending=preset.bending, window=preset.window, floor=preset.floor,
+        bending=preset.bending * finest**2, window=preset.window, floor=preset.floor,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
+from somascope.analyze.register.sharing import shared
 from somascope.core.grid import Array
 
 
@@ -129,7 +129,7 @@ def _direction(start: int, stop: int, p: Array, z: Array, factor: Any) -> None:
 
 def laplacian(v: Array, scale: Array, out: Array) -> None:
     """Minus the Laplacian with free borders; ``scale`` ``(3,)`` is 1 / node distance squared."""
-    in_chunks(_laplacian, v.shape[0] * v.shape[1], v, scale, out)
+    shared(_laplacian, v.shape[0] * v.shape[1], v.size // 3, v, scale, out)
 
 
 def product(
@@ -143,21 +143,21 @@ def product(
     dots: Array,
 ) -> None:
     """``out = g p + membrane once + bending twice``; ``dots`` ``(lz,)`` of ``p . out``."""
-    in_chunks(_product, p.shape[1], g, p, once, twice, membrane, bending, out, dots)
+    shared(_product, p.shape[1], p.size // 3, g, p, once, twice, membrane, bending, out, dots)
 
 
 def invert_blocks(g: Array, extra: Any, out: Array) -> None:
     """Inverses of the 3x3 blocks with ``extra`` on their diagonals (same six planes)."""
-    in_chunks(_invert_blocks, g.shape[1], g, extra, out)
+    shared(_invert_blocks, g.shape[1], g.size // 6, g, extra, out)
 
 
 def advance(
     g: Array, r: Array, q: Array, p: Array, v: Array, step: Any, out: Array, dots: Array
 ) -> None:
     """``v += step p``, ``r -= step q``, ``out = g r``; ``dots`` ``(lz,)`` of ``r . out``."""
-    in_chunks(_advance, r.shape[1], g, r, q, p, v, step, out, dots)
+    shared(_advance, r.shape[1], r.size // 3, g, r, q, p, v, step, out, dots)
 
 
 def direction(p: Array, z: Array, factor: Any) -> None:
     """``p = z + factor p``, both flat."""
-    in_chunks(_direction, len(p), p, z, factor)
+    shared(_direction, len(p), p.size // 3, p, z, factor)

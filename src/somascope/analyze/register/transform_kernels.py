@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
+from somascope.analyze.register.sharing import shared
 from somascope.core.grid import Array, Float
 
 
@@ -140,7 +140,7 @@ def _looked_up(
 
 def through(points: Float, matrix: Float, field: Array, index: Float, out: Float) -> None:
     """``matrix @ x + field(index @ x)`` for points ``(n, 3)``; matrices ``(3, 4)``."""
-    in_chunks(_through, len(points), points, matrix, field, index, out)
+    shared(_through, len(points), len(points), points, matrix, field, index, out)
 
 
 def places(
@@ -151,9 +151,9 @@ def places(
     ``linear`` ``(3, 4)`` voxel to place without the field; ``index`` voxel to voxel of the field;
     ``into`` ``(3, 3)`` field (mm) to voxels of the image.
     """
-    in_chunks(_places, shape[0] * shape[1], shape, linear, field, index, into, out)
+    shared(_places, shape[0] * shape[1], out.size // 3, shape, linear, field, index, into, out)
 
 
 def looked_up(volume: Array, at: Array, order: int, fill: float, out: Array) -> None:
     """``volume`` at places ``(nz, ny, nx, 3)``: 0 nearest, 1 linear, 3 cubic (Keys)."""
-    in_chunks(_looked_up, out.shape[0] * out.shape[1], volume, at, order, fill, out)
+    shared(_looked_up, out.shape[0] * out.shape[1], out.size, volume, at, order, fill, out)
