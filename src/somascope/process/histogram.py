@@ -225,7 +225,9 @@ def statistics(
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     finite = values
-    if values.dtype.kind == "f" and not np.isfinite(np.sum(values, dtype=np.float64)):
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        whole = values.dtype.kind != "f" or np.isfinite(np.sum(values, dtype=np.float64))
+    if not whole:
         finite = values[np.isfinite(values)]
     if not finite.size:
         raise ParameterError(

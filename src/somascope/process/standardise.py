@@ -204,6 +204,11 @@ def stripe(values: Float, *, peak: str, width: float) -> tuple[float, float]:
     share = float((values < mode).mean())
     low, top = quantiles(values, [max(share - width, 0.0), min(share + width, 1.0)])
     inside = values[(values >= low) & (values <= top)]
+    if not inside.size:
+        raise ParameterError(
+            f"process.white_stripe: {values.size} values are too few for a stripe; give a larger "
+            "region, or a larger width"
+        )
     return float(inside.mean()), float(inside.std())
 
 

@@ -60,7 +60,8 @@ def subtract(
             f"process.subtract: units {image.unit!r} and {other.unit!r}; convert one of them first"
         )
     values = _pair(image, other, "process.subtract")
-    found = image.data.astype(np.float64) - weight * values
+    with np.errstate(invalid="ignore"):
+        found = image.data.astype(np.float64) - weight * values  # infinities leave nothing
     found = np.abs(found) if absolute else found
     if outside is not None:
         found = np.where(_beyond(image, other), outside, found)
@@ -99,7 +100,8 @@ def divide(
     small = (np.abs(values) <= least) | _beyond(image, other)
     safe = np.where(small, 1.0, values)
     top = image.data.astype(np.float64)
-    found = 100 * (top - safe) / safe if percent else top / safe
+    with np.errstate(invalid="ignore"):
+        found = 100 * (top - safe) / safe if percent else top / safe
     found = np.where(small, np.where(np.isnan(top), np.nan, 0.0), found)
     if percent and image.unit != other.unit:
         raise UnitError(
