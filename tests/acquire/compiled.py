@@ -11,6 +11,7 @@ from triton.compiler import ASTSource
 from somascope.acquire import gpu
 from somascope.acquire.ct import gpu as ct
 from somascope.acquire.ct.feldkamp import gpu as feldkamp
+from somascope.acquire.pet import gpu as pet
 
 KINDS = {
     **dict.fromkeys(
@@ -23,10 +24,10 @@ KINDS = {
 }  # fmt: skip
 
 
-def build(kernel: Any, **fixed: Any) -> None:
+def build(kernel: Any, kinds: dict[str, str] = KINDS, **fixed: Any) -> None:
     """Down to machine code; what is not an array or in ``fixed`` is a 32-bit number."""
     names = kernel.arg_names
-    signature = {n: "constexpr" if n in fixed else KINDS.get(n, "i32") for n in names}
+    signature = {n: "constexpr" if n in fixed else kinds.get(n, "i32") for n in names}
     source = ASTSource(
         fn=kernel, signature=signature,
         constexprs={(names.index(n),): v for n, v in fixed.items()},
@@ -49,3 +50,11 @@ for axis, parallel, curved, stacked in (
     build(ct._unproject, **flags, **one, TABLE=25, TALL=8, WIDE=32)
 for curved in (False, True):
     build(feldkamp._back_project, CURVED=curved, TALL=8, WIDE=32)
+lines = {
+    **KINDS, **dict.fromkeys(("lines", "centres", "kernel", "scale"), "*fp32"), "reach": "fp32",
+    "top": "fp32",
+}  # fmt: skip
+for timed in (False, True):
+    flags = {"TIMED": timed, "COLUMNS": 9, "BORDER": 2, "BLOCK": 128}
+    build(pet._gather, lines, **flags)
+    build(pet._scatter, {**lines, "out": "*i64"}, **flags)

@@ -95,7 +95,7 @@ def at_events(table: Array, at: Nodes, crystals: Array, bins: Array | None) -> A
     n = at.scanner.crystals
     around = _periodic(np.arange(n) * (c / n), c)
     near = np.argsort(-np.abs(around), axis=1, kind="stable")[:, :4].astype(np.int32)
-    along = _along(at.rings, np.arange(float(at.scanner.rings))).astype(np.float32)
+    along = _along(at.rings, np.arange(at.scanner.rings) * 1.0).astype(np.float32)
     flat = np.ascontiguousarray(table, np.float32).reshape(-1, r, c, r, c)
     which = np.zeros(1, np.int16) if bins is None else bins
     out = np.empty(len(crystals), np.float32)

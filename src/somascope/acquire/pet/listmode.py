@@ -14,6 +14,7 @@ from somascope.acquire.operators import demand
 from somascope.acquire.pet.joseph import Lines
 from somascope.acquire.pet.psf import Blur
 from somascope.acquire.pet.scanner import Scanner
+from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Grid
 
@@ -81,6 +82,7 @@ class ListModeScan(OnGrid):
             raise ParameterError(f"psf is {psf}; give its FWHM in mm, 0 for none")
         self.psf = float(psf)
         self._blur = Blur(grid, self.psf) if psf > 0 else None
+        self._devices: dict[str, Any] = {}
 
     @property
     def range(self) -> tuple[int, ...]:
@@ -118,6 +120,7 @@ class ListModeScan(OnGrid):
         """The scan with its image on another grid; the events are shared."""
         other = copy(self)
         other._grid = grid  # noqa: SLF001
+        other._devices = {}  # noqa: SLF001
         other._blur = Blur(grid, self.psf) if self.psf > 0 else None  # noqa: SLF001
         return other
 
@@ -132,7 +135,9 @@ class ListModeScan(OnGrid):
                               bins=bins)  # fmt: skip
 
     def forward(self, x: Array) -> Array:
-        """Line integrals ``(events,)``, float32: (unit of x) times mm."""
+        """Line integrals ``(events,)``, float32: (unit of x) times mm; tensors give tensors."""
+        if is_tensor(x):
+            return self._tensor(x).forward(x)
         x = np.asarray(demand(x, self.domain, "ListModeScan"), np.float32)
         if self._blur is not None:
             x = self._blur.forward(x)
@@ -141,8 +146,22 @@ class ListModeScan(OnGrid):
             out[part] = lines.forward(x)
         return out
 
+    def _tensor(self, x: Any) -> Any:
+        """The same projector for tensors like ``x``."""
+        from somascope.acquire import gpu
+
+        if not gpu.on_device(x):
+            return gpu.ThroughNumPy(self)
+        from somascope.acquire.pet.gpu import Joseph
+
+        if str(x.device) not in self._devices:
+            self._devices[str(x.device)] = Joseph(self, x.device)
+        return self._devices[str(x.device)]
+
     def adjoint(self, y: Array) -> Array:
         """The transpose of `forward`: ``(nz, ny, nx)``, float32."""
+        if is_tensor(y):
+            return self._tensor(y).adjoint(y)
         y = np.asarray(demand(y, self.range, "ListModeScan.adjoint"), np.float32)
         x = np.zeros(self.domain, np.float32)
         for part, lines in self.lines():

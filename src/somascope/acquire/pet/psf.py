@@ -16,23 +16,23 @@ class Blur:
     """Convolution with a Gaussian of ``fwhm`` mm on ``grid``, zero outside it; symmetric.
 
     Each weight is the Gaussian integrated over a voxel; a constant stays constant away from the
-    border.
+    border. ``kernels`` are its weights along z, y and x.
     """
 
     def __init__(self, grid: Grid, fwhm: float) -> None:
         self.domain = self.range = tuple(grid.shape)
-        self._kernels: list[Array] = []
+        self.kernels: list[Array] = []
         for step in grid.spacing:
             sigma = fwhm * FWHM_TO_SIGMA / step
             reach = max(1, math.ceil(3.5 * sigma))
             edges = (np.arange(-reach, reach + 2) - 0.5) / (sigma * math.sqrt(2))
             weights = np.diff([math.erf(e) for e in edges])
-            self._kernels.append((weights / weights.sum()).astype(np.float32))
+            self.kernels.append((weights / weights.sum()).astype(np.float32))
 
     def forward(self, x: Array) -> Array:
         """The smoothed volume, float32."""
         x = np.asarray(x, np.float32)
-        for axis, weights in enumerate(self._kernels):
+        for axis, weights in enumerate(self.kernels):
             if self.domain[axis] > 1:
                 x = correlate1d(x, weights, axis=axis, mode="constant")
         return x

@@ -15,6 +15,7 @@ from somascope.acquire.pet.lanes import Lanes, suits
 from somascope.acquire.pet.michelogram import Michelogram
 from somascope.acquire.pet.psf import Blur
 from somascope.acquire.pet.scanner import Scanner
+from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float, Grid
 
@@ -94,6 +95,7 @@ class SinogramScan(OnGrid):
             raise ParameterError(f"psf is {psf}; give its FWHM in mm, 0 for none")
         self.psf = float(psf)
         self._blur = Blur(grid, self.psf) if psf > 0 else None
+        self._devices: dict[str, Any] = {}
         self._lanes: Lanes | None = None
         self._parts: list[tuple[slice, Lines]] | None = None
 
@@ -169,7 +171,9 @@ class SinogramScan(OnGrid):
         return found[0], found[1]
 
     def forward(self, x: Array) -> Array:
-        """Line integrals ``range``, float32: (unit of x) times mm."""
+        """Line integrals ``range``, float32: (unit of x) times mm; tensors give tensors."""
+        if is_tensor(x):
+            return self._tensor(x).forward(x)
         x = np.asarray(demand(x, self.domain, "SinogramScan"), np.float32)
         if self._blur is not None:
             x = self._blur.forward(x)
@@ -181,8 +185,22 @@ class SinogramScan(OnGrid):
             out[t, part] = lines.forward(x)
         return out.reshape(self.range)
 
+    def _tensor(self, x: Any) -> Any:
+        """The same projector for tensors like ``x``."""
+        from somascope.acquire import gpu
+
+        if not gpu.on_device(x):
+            return gpu.ThroughNumPy(self)
+        from somascope.acquire.pet.gpu import Joseph
+
+        if str(x.device) not in self._devices:
+            self._devices[str(x.device)] = Joseph(self, x.device)
+        return self._devices[str(x.device)]
+
     def adjoint(self, y: Array) -> Array:
         """The transpose of `forward`: ``(nz, ny, nx)``, float32."""
+        if is_tensor(y):
+            return self._tensor(y).adjoint(y)
         y = np.asarray(demand(y, self.range, "SinogramScan.adjoint"), np.float32)
         lanes = self._fast()
         if lanes is not None:
