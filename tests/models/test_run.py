@@ -162,6 +162,10 @@ def test_scaling_and_sizes():
     z = scaled(flat.data, Preparation(scaling="zscore"))
     assert abs(float(z.mean())) < 1e-6
     assert abs(float(z.std()) - 1) < 1e-6
+    for scaling in ("none", "range", "zscore", "percentile"):
+        for kind in (np.uint8, np.float32, np.float64):
+            how = Preparation(scaling=scaling)
+            assert scaled(flat.data.astype(kind), how).dtype == np.float32
     r = scaled(flat.data, Preparation(scaling="range", low=10, high=20))
     assert (float(r.min()), float(r.max())) == (0.0, 1.0)
     wide = padded(flat, (1, 8, 12), edge=True)

@@ -40,7 +40,7 @@ def train(
     task: Annotated[str, typer.Argument(help="classify, detect, segment or register.")],
     dataset: Annotated[Path, typer.Argument(help="A data set: folder, npz, JSON or CSV.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The model: a folder, or .zip.")],
-    budget: Annotated[str, typer.Option(help="Time for training: 30m, 2h. Default: 45m.")] = "",
+    budget: Annotated[str, typer.Option(help="Time: 30m, 2h. Default: 30m to 90m.")] = "",
     from_: Annotated[str, typer.Option("--from", help="Start from this model's weights.")] = "",
     modality: Annotated[str, typer.Option(help="DICOM modality of the images, e.g. MR.")] = "",
     plan: Annotated[Path | None, typer.Option(help="A plan.json, perhaps edited.")] = None,

@@ -111,7 +111,8 @@ def plan(
     ParameterError
         A task that is not planned for these images (detection in volumes).
     """
-    minutes = budget_minutes or (9.0 if machine.gpu else 45.0)
+    usual = 9.0 if machine.gpu else 30.0 if facts.task == "classify" else 90.0
+    minutes = usual if budget_minutes is None else budget_minutes
     if minutes <= 0:
         raise ParameterError(f"the budget is {minutes:g} minutes; give more than 0")
     if facts.task == "detect" and facts.dimensions == 3:
@@ -123,6 +124,9 @@ def plan(
     stride = 4 if facts.task == "detect" else 1
     flops = machine.speed * minutes * 60
     network = _network(facts, patch, len(classes), flops, reasons)
+    if facts.task == "detect":
+        network["biases"] = _biases(facts, preparation, len(classes), stride)
+        reasons["biases"] = "it starts from few objects of the usual size, not from everything"
     most = _most_steps(facts, batch)
     reasons["most_steps"] = "as often as the data bears before it is learned by heart"
     reasons["rate"] = "AdamW with warm-up and cosine decay; 1e-3 suits every network of this family"
@@ -218,6 +222,13 @@ def _batch(f: Fingerprint, patch: tuple[int, ...], machine: Machine, why: dict[s
     batch = min(batch * (2 if machine.gpu else 1), max(f.cases // 4, 1))
     why["batch"] = "as many as steps stay short on this machine"
     return batch
+
+
+def _biases(f: Fingerprint, how: Preparation, classes: int, stride: int) -> list[float]:
+    """A centre in a hundred cells, sides as usual, no offset."""
+    factor = how.longest / max(f.shape_median) if how.longest else 1.0
+    side = math.log2(max(f.box_median * factor / stride, 1.0))
+    return [-4.6] * classes + [side, side, 0.0, 0.0]
 
 
 def _samples(f: Fingerprint) -> float:

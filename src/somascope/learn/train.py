@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +132,10 @@ class _Run:
         self.task: Task = task(plan, training)
         self.state = checkpoint.State(checkpoint.digest_of(plan.to_json()))
         self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
+        # A GPU waits for batches; cores that train have nothing left to make them ahead.
+        spare = min(plan.machine.cores - 1, 8) if self.device.type == "cuda" else 0
+        self.pool = ThreadPoolExecutor(spare, "batches") if spare > 0 else None
+        self.ahead: dict[int, Future[tuple[int, dict[str, torch.Tensor]]]] = {}
 
     def restore(self, folder: Path) -> None:
         """Go on from the state in the folder, if it is this plan's."""
@@ -183,18 +188,33 @@ class _Run:
                 elif state.step - state.best_step > PATIENCE * gap and done > 0.6:
                     state.stopped = f"no better since step {state.best_step}"
                 self._save(folder)
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
         self.average.load_state_dict(self.best)
         self.average.eval()
         return Trained(
             self.average.cpu(), tuple(state.history), state.best, state.step, state.stopped
         )
 
+    def _made(self, step: int) -> tuple[int, dict[str, torch.Tensor]]:
+        """The seed and batch of a step: of nothing but the plan and its number."""
+        rng = np.random.default_rng((self.plan.seed, step))
+        seed = int(rng.integers(2**31))
+        chosen = self.task.chosen(self.training, rng)
+        return seed, self.task.batch([self.training[i] for i in chosen], rng)
+
+    def _batch(self, step: int) -> tuple[int, dict[str, torch.Tensor]]:
+        if self.pool is None:
+            return self._made(step)
+        for n in range(step, step + 16):
+            if n not in self.ahead:
+                self.ahead[n] = self.pool.submit(self._made, n)
+        return self.ahead.pop(step).result()
+
     def _step(self) -> float:
         state, plan = self.state, self.plan
-        rng = np.random.default_rng((plan.seed, state.step))
-        torch.manual_seed(int(rng.integers(2**31)))
-        chosen = self.task.chosen(self.training, rng)
-        batch = self.task.batch([self.training[i] for i in chosen], rng)
+        seed, batch = self._batch(state.step)
+        torch.manual_seed(seed)
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
         now = rate(state.step, state.total or plan.most_steps, most=plan.rate)
         for group in self.optimiser.param_groups:

@@ -157,9 +157,10 @@ def scaled(values: Array, how: Preparation) -> Array:
     """Float32 in the range the network was trained on."""
     values = values.astype(np.float32)
     if how.scaling == "range":
-        return np.clip((values - how.low) / (how.high - how.low), 0.0, 1.0)
+        width = np.float32(how.high - how.low)
+        return np.clip((values - np.float32(how.low)) / width, np.float32(0), np.float32(1))
     if how.scaling == "percentile":
-        low, high = np.percentile(values, (0.5, 99.5))
+        low, high = (np.float32(v) for v in np.percentile(values, (0.5, 99.5)))
         if high > low:
             values = np.clip(values, low, high)
     if how.scaling in ("zscore", "percentile"):

@@ -31,6 +31,8 @@ class UNet(nn.Module):
     finest
         The level at which it stops coming up: 0 gives an output as large as the input, 2 one of a
         quarter of the edge (a detector's map).
+    biases
+        What each output says before anything is learned.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class UNet(nn.Module):
         residual: bool = False,
         norm: Norm = "instance",
         finest: int = 0,
-        bias: float = 0.0,
+        biases: Sequence[float] = (),
     ) -> None:
         super().__init__()
 
@@ -65,8 +67,9 @@ class UNet(nn.Module):
         )
         self.join = nn.ModuleList(block(2 * widths[i], widths[i]) for i in levels)
         self.head = convolution(widths[finest], outputs, dimensions=dimensions, size=1)
-        if bias:
-            nn.init.constant_(self.head.bias, bias)  # pyright: ignore[reportArgumentType]
+        if biases:
+            with torch.no_grad():
+                self.head.bias.copy_(torch.tensor(biases))  # pyright: ignore
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """The last maps, ``(n, widths[finest], ...)``."""
