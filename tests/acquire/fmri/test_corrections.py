@@ -175,4 +175,7 @@ def test_a_map_follows_its_run(pair):
     assert out.shape == (8, *t1.grid.shape)
     head = t1.data > 0.1 * t1.data.max()
     assert out.data[0][head].mean() > 5 * out.data[0][~head].mean()
-    check_operation("acquire.fmri.coregister", inputs=(run.at(t=0), t1))
+    small = [
+        one.crop(start=(0, 0, 0), stop=one.shape[-3:], step=(2, 2, 2)) for one in (run.at(t=0), t1)
+    ]
+    check_operation("acquire.fmri.coregister", inputs=tuple(small))

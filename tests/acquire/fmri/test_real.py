@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
+from somascope.acquire import rigid
 from somascope.acquire.fmri import design, model, statistics
 from somascope.acquire.fmri.activation import activation
 from somascope.acquire.fmri.glm import glm
 from somascope.acquire.fmri.realign import estimate
+from somascope.acquire.fmri.simulate import head_motion, simulate
 from somascope.acquire.fmri.threshold import threshold
 from somascope.core import Axis, Image
 from somascope.io import read
@@ -81,6 +84,53 @@ def test_activation_put_into_a_real_run_is_found_at_its_rate(real):
     kept = threshold(found, method="fdr", alpha=0.05).data != 0
     assert kept[active].mean() > 0.9
     assert (kept & ~active).sum() <= max(0.25 * kept.sum(), 3)
+
+
+@pytest.mark.data
+def test_motion_of_a_real_head_is_found():
+    """A real anatomy, scanned in voxels of 3.5 mm with noise while it moves."""
+    path = DATA / "nilearn_data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    if not path.exists():
+        pytest.skip(f"no shared data at {path}")
+    whole = read(path)
+    assert isinstance(whole, Image)
+    head = whole.crop(start=(0, 0, 0), stop=whole.shape, step=(2, 2, 2))
+    truth = head_motion(8, translation=2.0, rotation=2.0, seed=11)
+    run = simulate(
+        head, scans=8, voxel=(3.5, 3.5, 3.5), translation=2.0, rotation=2.0, noise=1.0, seed=11
+    )
+    assert np.abs(truth).max(axis=0).min() > 0.3
+    found = estimate(run)
+    assert np.abs(found.parameters - truth)[:, :3].max() < 0.05
+    assert np.abs(found.parameters - truth)[:, 3:].max() < 0.05
+
+
+@pytest.mark.data
+def test_motion_put_into_a_real_scan_is_found():
+    """One echo-planar volume of a scanner, moved by another package's splines."""
+    from scipy.ndimage import affine_transform
+
+    path = DATA / "niftireader_data/little.nii.gz"
+    if not path.exists():
+        pytest.skip(f"no shared data at {path}")
+    scan = read(path)
+    assert isinstance(scan, Image)
+    # Slices of 6 mm hold more than their spacing can carry: what lies between them is not known.
+    still = gaussian_filter(scan.data.astype(np.float64), (0.8, 0.8, 0.8))
+    truth = np.array([[0] * 6, [0.6, -0.4, 0.5, 0.4, -0.7, 0.6], [-1, 1.5, -0.8, -1.2, 0.8, 1.5]])
+    centre = rigid.centre_of(scan.grid)
+    moved = []
+    for motion in truth:
+        back = np.linalg.inv(rigid.matrix(motion, centre))
+        inner = rigid.between(scan.grid, back, scan.grid)
+        moved.append(affine_transform(still, inner[:3, :3], inner[:3, 3], order=5, mode="mirror"))
+    rng = np.random.default_rng(2)
+    level = still[still > still.mean()].mean()
+    data = np.stack(moved) + 0.01 * level * rng.standard_normal((3, *still.shape))
+    run = Image(data.astype(np.float32), scan.grid, "MR", axes=(Axis("t", (0.0, 2.0, 4.0), "s"),))
+    found = estimate(run)
+    assert np.abs(found.parameters - truth)[:, :3].max() < 0.05
+    assert np.abs(found.parameters - truth)[:, 3:].max() < 0.05
 
 
 @pytest.mark.data
