@@ -90,9 +90,10 @@ def shrunk(
     pad = [(0, 0)] * 3
     for a in axes:
         step = 2 ** depths[a]
-        margin = min(volume.shape[a], step)
+        margin = max(low.size // 4, 1) * step  # where the seam is felt
         pad[a] = (margin, margin + -(volume.shape[a] + 2 * margin) % step)
     padded = np.pad(values, pad, mode="symmetric")
+    inner = tuple(slice(p[0], p[0] + n) for p, n in zip(pad, volume.shape, strict=True))
     blocks = _blocks(padded.shape, depths)
     total = np.zeros(padded.shape, np.float32)
     for k in range(shifts):
@@ -106,9 +107,9 @@ def shrunk(
         level = sigma if sigma is not None else _noise(work, blocks, axes, flat=flat)
         if not level > 0:
             return restored(values.copy() if known is None else values, volume, known)
-        for band in _bands(blocks):
+        for band, own in _bands(blocks, inner):
             details = work[band]
-            threshold = strength * _threshold(details, level, rule, volume.size)
+            threshold = strength * _threshold(details[own], level, rule, volume.size)
             work[band] = _shrunk(details, threshold)
         for depth, block in reversed(list(enumerate(blocks[:-1]))):
             part = work[block]
@@ -116,20 +117,27 @@ def shrunk(
                 part = synthesise(part, axis, low, high)
             work[block] = part
         total += np.roll(work, [-s for s in shift], (0, 1, 2)) if k else work
-    inner = tuple(slice(p[0], p[0] + n) for p, n in zip(pad, volume.shape, strict=True))
     return restored(np.ascontiguousarray(total[inner]) / np.float32(shifts), volume, known)
 
 
-def _bands(blocks: list[tuple[slice, ...]]) -> list[tuple[slice, ...]]:
-    found: list[tuple[slice, ...]] = []
+def _bands(
+    blocks: list[tuple[slice, ...]], inside: tuple[slice, ...]
+) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """The bands of details, and where in each the image is: its seams beyond tell of no noise."""
+    found: list[tuple[tuple[slice, ...], tuple[slice, ...]]] = []
     for outer, inner in pairwise(blocks):
         parted = [a for a in range(3) if outer[a].stop > inner[a].stop]
+        shares = [blocks[0][a].stop // inner[a].stop for a in range(3)]
+        own = tuple(
+            slice(i.start // s, max(i.stop // s, i.start // s + 1))
+            for i, s in zip(inside, shares, strict=True)
+        )
         for code in range(1, 2 ** len(parted)):
             band = list(inner)
             for k, a in enumerate(parted):
                 if code >> k & 1:
                     band[a] = slice(inner[a].stop, outer[a].stop)
-            found.append(tuple(band))
+            found.append((tuple(band), own))
     return found
 
 
@@ -149,7 +157,7 @@ def _noise(
 def _threshold(details: Array, sigma: float, rule: Rule, size: int) -> float:
     if rule == "universal":
         return sigma * float(np.sqrt(2 * np.log(max(size, 2))))
-    power = float(np.vdot(details, details)) / max(details.size, 1)
+    power = float(np.mean(details * details, dtype=np.float64)) if details.size else 0.0
     signal = max(power - sigma**2, 0.0)
     if signal <= 0:
         return float(np.abs(details).max(initial=0.0))
