@@ -3,8 +3,8 @@
 The events are drawn block by block into a file of ours and read back block by block; the file is
 never in memory. One iteration of one subset per size, each in a process of its own so that the
 peak memory is its own. The ratio is the time per event of the smallest size over this one's: 1 is
-linear. ``SOMASCOPE_EVENTS=1e8`` adds that size: 0.9 GB of temporary disk; at a microsecond to make an
-event and two of a processor to reconstruct it, some four minutes on two processors.
+linear. ``SOMASCOPE_EVENTS=1e8`` adds that size: 0.9 GB of temporary disk; at a microsecond to make
+an event and two of a processor to reconstruct it, some four minutes on two processors.
 """
 
 from __future__ import annotations
