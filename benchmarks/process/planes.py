@@ -212,7 +212,7 @@ def histogram(*, small: bool = False) -> Lines:
         flat = v.reshape(-1, 512 if v.size % 512 == 0 else 64)
         peers: dict[str, Callable[[], Array]] = {
             "opencv-python": lambda f=flat, h=high: cv2.calcHist(
-                [f], [0], None, [256], [0.0, h])[:, 0],
+                [f], [0], None, [256], [0.0, h]).reshape(-1),
         }  # fmt: skip
         if dtype is np.float32:
             given = torch.from_numpy(v)
