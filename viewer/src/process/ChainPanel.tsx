@@ -1,13 +1,13 @@
 /** A chain of operations: add, remove, move, switch off, and their parameters. */
 
-import { useState } from "react";
+import { memo, useState } from "react";
 
 import type { OperationSchema } from "../api/application";
 import { Form } from "../operations/Form";
 import { Icon } from "../parts/Icon";
 import { type Link, link, shortName } from "./chain";
 
-export function ChainPanel(props: {
+export const ChainPanel = memo(function ChainPanel(props: {
   title: string;
   operations: OperationSchema[];
   chain: Link[];
@@ -94,4 +94,4 @@ export function ChainPanel(props: {
       </select>
     </section>
   );
-}
+});

@@ -1,13 +1,13 @@
 /** Chains that have a name: load, keep, delete. They lie on the server. */
 
-import { useCallback, useEffect, useState } from "react";
+import { memo, useCallback, useEffect, useState } from "react";
 
 import { type OperationSchema, type Preset, deleteChain, getChains, putChain } from "../api/application";
 import { says } from "../api/http";
 import { Icon } from "../parts/Icon";
 import { type Link, link } from "./chain";
 
-export function Presets(props: {
+export const Presets = memo(function Presets(props: {
   operations: OperationSchema[];
   chain: Link[];
   onLoad: (chain: Link[]) => void;
@@ -109,4 +109,4 @@ export function Presets(props: {
       )}
     </section>
   );
-}
+});

@@ -81,9 +81,9 @@ export function ProcessPanel(props: PanelProps & { panes: number }) {
         operations={state.operations}
         chain={state.chain}
         most={state.most}
-        onChange={(chain) => preview.setChain(chain)}
+        onChange={preview.changeChain}
       />
-      <Presets operations={state.operations} chain={state.chain} onLoad={(chain) => preview.setChain(chain)} />
+      <Presets operations={state.operations} chain={state.chain} onLoad={preview.changeChain} />
       <Seen state={state} limits={limits} />
       <HistogramSection state={state} limits={limits} onLimits={setLimits} dispatch={props.dispatch} />
       {row && <Keep {...props} preview={state} />}

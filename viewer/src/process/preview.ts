@@ -79,12 +79,15 @@ class Preview {
   }
 
   setChain(chain: Link[]): void {
-    const before = JSON.stringify(this.steps);
-    this.set({ chain, problem: "" });
-    if (JSON.stringify(this.steps) === before) return;
-    this.set({ limits: undefined });
-    this.ask();
+    const steps = stepsOf(chain);
+    const same = JSON.stringify(this.steps) === JSON.stringify(steps);
+    // Said in one go: every change is a rendering of the page, and they come as fast as a hand moves.
+    this.set({ chain, problem: "", ...(same ? {} : { limits: undefined, waiting: steps.length > 0 }) });
+    if (!same) this.ask();
   }
+
+  /** The same function for the life of the page. */
+  readonly changeChain = (chain: Link[]): void => this.setChain(chain);
 
   /** Look at this pane, which shows a stack of the series; nothing where there is none. */
   attach(pane: string, series: Series | undefined): void {
@@ -207,7 +210,7 @@ class Preview {
     };
     this.going = { ...ask, at: wanted.at, imageId };
     this.connection?.send({ ask });
-    this.set({ waiting: true });
+    if (!this.state.waiting) this.set({ waiting: true });
   }
 
   /** What a computed volume is good for. */
