@@ -15,7 +15,7 @@ from pathlib import Path
 from somascope.core import Code, Progress
 from somascope.learn.datasets import open_dataset, parted
 from somascope.learn.evaluate import evaluate
-from somascope.learn.make import make
+from somascope.learn.make import WEIGHTS, make, planned
 from somascope.models import ClassName, load, package
 
 
@@ -33,6 +33,10 @@ class Recipe:
     names: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
+
+SMALL = 9_000_000
+"""Bytes of weights: a shipped model stays below ten megabytes."""
+LARGEST = 10_000_000
 
 VALIDATED = (
     "The figures are of the validation part, which also decided when to stop, the temperature and "
@@ -108,15 +112,23 @@ def main(
         dataset = replace(dataset, classes=recipe.names)
     codes = {c: ClassName(c, CODES[c]) for c in dataset.classes if c in CODES}
     path = out / f"{name}.zip"
-    make(
-        dataset, path, budget_minutes=budget_minutes, modality=recipe.modality, name=name,
-        licence=recipe.licence, training_data=recipe.data, codes=codes, seed=seed, steps=steps,
-        overwrite=True, progress=progress or Progress(),
+    progress = progress or Progress()
+    plan = planned(
+        dataset, budget_minutes=budget_minutes, modality=recipe.modality, most_bytes=SMALL,
+        seed=seed, progress=progress,
     )  # fmt: skip
+    make(
+        dataset, path, chosen=plan, name=name, licence=recipe.licence, training_data=recipe.data,
+        codes=codes, steps=steps, overwrite=True, progress=progress,
+    )  # fmt: skip
+    if path.stat().st_size > LARGEST:  # the graph alone then: it runs, but cannot be trained on
+        packed = package.read(path)
+        extras = {k: v for k, v in packed.extras.items() if k != WEIGHTS}
+        package.write(replace(packed, extras=extras), path, overwrite=True)
     model = load(path)
     _, held = parted(dataset.cases)
     held = tuple(replace(c, split="val") for c in held)
-    judged = evaluate(model, dataset.only(held), split="val", progress=progress or Progress())
+    judged = evaluate(model, dataset.only(held), split="val", progress=progress)
     packed = package.read(path)
     card = replace(packed.card, metrics=tuple(judged.metrics), limits=(*recipe.limits, VALIDATED))
     package.write(replace(packed, card=card), path, overwrite=True)

@@ -38,6 +38,17 @@ def test_pneumonia_is_an_operation_and_refuses_what_it_does_not_know():
         operations.classify(radiograph("US"), model="classify.pneumonia")
 
 
+def test_a_radiograph_becomes_a_report(tmp_path):
+    from somascope.io import read_findings, write
+    from somascope.jobs.run import run_files
+
+    write(radiograph(size=96), tmp_path / "dx")
+    run_files("classify.pneumonia", [tmp_path / "dx"], tmp_path / "report.dcm")
+    (label,) = read_findings(tmp_path / "report.dcm")
+    assert label.concept.value in ("233604007", "17621005")
+    assert 0.5 <= label.confidence <= 1
+
+
 @pytest.mark.data
 def test_pneumonia_is_as_good_as_its_card_says(data):
     from somascope.learn.datasets import open_dataset

@@ -30,6 +30,7 @@ def planned(
     budget_minutes: float | None = None,
     machine: Machine | None = None,
     modality: str = "",
+    most_bytes: int = 200_000_000,
     seed: int = 0,
     progress: Progress = QUIET,
 ) -> Plan:
@@ -37,7 +38,7 @@ def planned(
     return plan(
         fingerprint(dataset, progress=progress), machine or Machine.here(), dataset=dataset.name,
         classes=dataset.classes, modality=modality or dataset.modality,
-        budget_minutes=budget_minutes, seed=seed,
+        budget_minutes=budget_minutes, most_bytes=most_bytes, seed=seed,
     )  # fmt: skip
 
 
@@ -146,7 +147,11 @@ def described(
 ) -> NetworkCard:
     """The card of a model made by a plan, its figures still to come."""
     facts = chosen.fingerprint
-    width = max(facts.value_high - facts.value_low, 1.0)
+    how = chosen.preparation
+    # Where every image is brought to its own mean, its unit does not matter.
+    intensity = (-float("inf"), float("inf"))
+    if how.scaling == "range":
+        intensity = (how.low - (how.high - how.low), how.high + (how.high - how.low))
     spacing = (0.0, float("inf"))
     if not facts.pictures:
         spacing = (0.5 * facts.spacing_low, 2.0 * facts.spacing_high)
@@ -163,7 +168,7 @@ def described(
         channels=chosen.channels, preparation=chosen.preparation,
         patch=() if chosen.task in ("classify", "detect") else chosen.patch, overlap=0.5,
         stride=chosen.stride, threshold=0.3 if chosen.task == "detect" else 0.5,
-        intensity=(facts.value_low - 10 * width, facts.value_high + 10 * width),
+        intensity=intensity,
         limits=(f"Made by Somascope {__version__} on {cases} cases of one source.",),
         sha256="0" * 64,
     )  # fmt: skip

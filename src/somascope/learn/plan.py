@@ -102,9 +102,10 @@ def plan(
     classes: tuple[str, ...],
     modality: str = "OT",
     budget_minutes: float | None = None,
+    most_bytes: int = 200_000_000,
     seed: int = 0,
 ) -> Plan:
-    """The plan for a data set on a machine.
+    """The plan for a data set on a machine; the network's weights fit into ``most_bytes``.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def plan(
     batch = _batch(facts, patch, machine, reasons)
     stride = 4 if facts.task == "detect" else 1
     flops = machine.speed * minutes * 60
-    network = _network(facts, patch, len(classes), flops, reasons)
+    network = _network(facts, patch, len(classes), flops, most_bytes, reasons)
     if facts.task == "detect":
         network["biases"] = _biases(facts, preparation, len(classes), stride)
         reasons["biases"] = "it starts from few objects of the usual size, not from everything"
@@ -245,22 +246,31 @@ def _most_steps(f: Fingerprint, batch: int) -> int:
 
 
 def _network(
-    f: Fingerprint, patch: tuple[int, ...], classes: int, flops: float, why: dict[str, str]
+    f: Fingerprint,
+    patch: tuple[int, ...],
+    classes: int,
+    flops: float,
+    most_bytes: int,
+    why: dict[str, str],
 ) -> dict[str, Any]:
     from somascope.learn.networks import build
-    from somascope.learn.networks.blocks import multiplications
+    from somascope.learn.networks.blocks import multiplications, parameters
 
     best: dict[str, Any] = {}
+    widest = WIDTHS[-1] if f.cases >= 1000 else 32
     for width in WIDTHS:
         described = _described(f, patch, classes, width)
+        network = build(described)
+        size = 4 * parameters(network)
         shapes = [(1, f.channels, *patch)] * (2 if f.task == "register" else 1)
-        cost = 6.0 * multiplications(build(described), *shapes) * _samples(f)
-        if best and cost > flops:
+        cost = 6.0 * multiplications(network, *shapes) * _samples(f)
+        if best and (cost > flops or size > most_bytes or width > widest):
             break
         best = described
         why["network"] = (
-            f"the widest ({width}) whose training on {_samples(f):.0f} examples fits the budget: "
-            f"{cost:.2g} of {flops:.2g} operations"
+            f"the widest ({width}) whose training on {_samples(f):.0f} examples fits the budget "
+            f"({cost:.2g} of {flops:.2g} operations), whose weights fit the file ({size / 1e6:.1f} "
+            f"of {most_bytes / 1e6:.0f} MB), and that {f.cases} cases can feed (at most {widest})"
         )
     return best
 
