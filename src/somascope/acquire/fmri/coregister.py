@@ -24,6 +24,8 @@ NAME = "acquire.fmri.coregister"
 BINS = 32
 LEVELS = (8.0, 4.0)
 """Spacing in mm of the voxels looked at, from coarse to fine."""
+MOST = 40_000
+"""Voxels looked at: more tell nothing that a histogram of 32 x 32 bins shows."""
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
@@ -163,6 +165,8 @@ def _cost(
         np.meshgrid(*[np.arange(k // 2 if n > k else 0, n, k)
                       for n, k in zip(fixed.grid.shape, step, strict=True)], indexing="ij"), -1,
     ).reshape(-1, 3)  # fmt: skip
+    if len(index) > MOST:
+        index = index[np.sort(np.random.default_rng(0).permutation(len(index))[:MOST])]
     levels = still[index[:, 0], index[:, 1], index[:, 2]]
     points = index.astype(np.float64)
     joint = np.zeros((BINS, BINS))
