@@ -20,7 +20,7 @@ from somascope.core.grid import Array
 from somascope.core.image import Image
 from somascope.io.dicom import carry, compose, iods, lut, validate
 from somascope.io.dicom.compose import Titles
-from somascope.io.dicom.encode import Encoder, dataset
+from somascope.io.dicom.encode import Encoder, dataset, put
 from somascope.io.dicom.plane import is_placed, planes
 
 
@@ -118,7 +118,6 @@ def instances(
             "PresentationCreationDate": date,
             "PresentationCreationTime": time,
             "ContentCreatorName": "Somascope",
-            "Laterality": kept.get("Laterality"),
             "ReferencedSeriesSequence": [
                 {"SeriesInstanceUID": source.name, "ReferencedImageSequence": references}
             ],
@@ -132,6 +131,8 @@ def instances(
             "ColorSpace": "SRGB",
         }
     )
+    if not kept.get("BodyPartExamined"):  # it may be one of a pair (Type 2C)
+        put(own, {"Laterality": kept.get("Laterality")})
     for item in lut.elements(table):
         own.add(item)
     carry.complete(series.shared, iods.PSEUDO_COLOUR.iod)
