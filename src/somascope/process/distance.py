@@ -26,6 +26,9 @@ from somascope.process.lanes import LANES, above, below, lowered
 STEPS = 4
 """Samples on each side that are looked at together."""
 
+LEAP = 16
+"""Samples on each side that are passed over together, a multiple of `STEPS`."""
+
 LOOKS = 48
 """Samples per voxel looked at, on the average of a tile, before the envelope takes over."""
 
@@ -105,22 +108,33 @@ def _lower(values: Array, gap: int, count: int, out: Array) -> None:
 
 
 @numba.njit(cache=True)
-def _search(lines: Array, low: Array, n: int, square: Any, most: int, out: Array) -> bool:
+def _search(
+    lines: Array, low: Array, lowest: Array, n: int, square: Any, most: int, out: Array
+) -> bool:  # fmt: skip
     """The minimum for every sample of a tile; False, and unfinished, after ``most`` looks.
 
-    ``lines`` and ``low`` have ``n + 2 STEPS`` rows of `LANES`, infinite before and after the n
-    samples; ``low`` the minimum of `STEPS` rows from each.
+    ``lines``, ``low`` and ``lowest`` have ``n + 2 LEAP`` rows of `LANES`, infinite before and after
+    the n samples: ``low`` the minimum of `STEPS` rows from each, ``lowest`` that of `LEAP`.
     """
     looks = 0
     for k in range(n * LANES):
-        out[k] = lines[STEPS * LANES + k]
+        out[k] = lines[LEAP * LANES + k]
     for i in range(n):
         here = i * LANES
         more = above(out, here, square)  # pyright: ignore[reportCallIssue]
         r, w0 = 1, square
         while more and r < n:
-            # The rows i - r - 3 .. i - r and i + r .. i + r + 3; both lists begin with padding.
-            a, b = max(i - r + 1, 0) * LANES, min(i + r + STEPS, n + STEPS) * LANES
+            looks += 1
+            # From i + r on, and up to i - r; before and after the samples lies padding.
+            b = min(i + r + LEAP, n + LEAP) * LANES
+            if r > 1 and r % LEAP == 1:
+                a = max(i - r + 1, 0) * LANES
+                if not below(lowest, a, b, out, here, w0):
+                    r += LEAP
+                    w0 = _F(r * r) * square
+                    more = above(out, here, w0)
+                    continue
+            a = max(i - r - STEPS + 1 + LEAP, 0) * LANES
             beyond = _F((r + 4) * (r + 4)) * square
             if r == 1 or below(low, a, b, out, here, w0):
                 w1 = _F((r + 1) * (r + 1)) * square
@@ -130,7 +144,6 @@ def _search(lines: Array, low: Array, n: int, square: Any, most: int, out: Array
                 looks += STEPS
             else:
                 more = above(out, here, beyond)
-            looks += 1
             if looks > most:
                 return False
             r, w0 = r + STEPS, beyond
@@ -140,22 +153,22 @@ def _search(lines: Array, low: Array, n: int, square: Any, most: int, out: Array
 @numba.njit(cache=True)
 def _room(n: int) -> Any:
     """What `_tile` works in, for columns of ``n``."""
-    lines = np.full((n + 2 * STEPS) * LANES, _FAR, np.float32)
-    low, two = np.full_like(lines, _FAR), np.empty_like(lines)
+    lines = np.full((n + 2 * LEAP) * LANES, _FAR, np.float32)
+    low, lowest, two = np.full_like(lines, _FAR), np.full_like(lines, _FAR), np.empty_like(lines)
     found = np.empty(n * LANES, np.float32)
     parabolas = np.empty(n, np.float32), np.empty(n, np.int64), np.empty(n), np.empty(n)
-    return lines, low, two, found, parabolas
+    return lines, low, lowest, two, found, parabolas
 
 
 @numba.njit(cache=True)
 def _tile(source: Array, target: Array, x0: int, square: Any, root: int, room: Any) -> None:
     """The minimum along some columns of ``(n, nx)``, from ``x0`` on; at last the square root."""
-    lines, low, two, found, parabolas = room
+    lines, low, lowest, two, found, parabolas = room
     n, nx = source.shape
     m = min(LANES, nx - x0)
     most = _F(0)
     for i in range(n):
-        first = (i + STEPS) * LANES
+        first = (i + LEAP) * LANES
         for x in range(m):
             v = source[i, x0 + x]
             lines[first + x] = v
@@ -166,13 +179,16 @@ def _tile(source: Array, target: Array, x0: int, square: Any, root: int, room: A
         for i in range(n):
             target[i, x0 : x0 + m] = 0
         return
-    _lower(lines, LANES, (n + 2 * STEPS - 1) * LANES, two)
-    _lower(two, 2 * LANES, (n + 2 * STEPS - 3) * LANES, low)
-    if not _search(lines, low, n, square, LOOKS * n, found):
+    rows = n + 2 * LEAP
+    _lower(lines, LANES, (rows - 1) * LANES, two)
+    _lower(two, 2 * LANES, (rows - 3) * LANES, low)
+    _lower(low, 4 * LANES, (rows - 7) * LANES, two)
+    _lower(two, 8 * LANES, (rows - 15) * LANES, lowest)
+    if not _search(lines, low, lowest, n, square, LOOKS * n, found):
         line, apex, start, level = parabolas
         for x in range(m):
             for i in range(n):
-                line[i] = lines[(i + STEPS) * LANES + x]
+                line[i] = lines[(i + LEAP) * LANES + x]
             _envelope(line, np.float64(square), apex, start, level)
             for i in range(n):
                 found[i * LANES + x] = line[i]
