@@ -93,9 +93,9 @@ def at_events(table: Array, at: Nodes, crystals: Array, bins: Array | None) -> A
     """
     r, c, _, _ = at.shape
     n = at.scanner.crystals
-    around = _periodic(np.arange(n) * (c / n), c)
+    around = _periodic(np.asarray(np.arange(n) * (c / n), np.float64), c)
     near = np.argsort(-np.abs(around), axis=1, kind="stable")[:, :4].astype(np.int32)
-    along = _along(at.rings, np.arange(at.scanner.rings) * 1.0).astype(np.float32)
+    along = _along(at.rings, np.asarray(np.arange(at.scanner.rings), np.float64)).astype(np.float32)
     flat = np.ascontiguousarray(table, np.float32).reshape(-1, r, c, r, c)
     which = np.zeros(1, np.int16) if bins is None else bins
     out = np.empty(len(crystals), np.float32)
