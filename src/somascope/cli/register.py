@@ -13,7 +13,6 @@ from somascope.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
-    from somascope.core import Image, Mask
 
 ArchiveOption = Annotated[
     Path | None, typer.Option(help="Archive folder; images are series or instance UIDs.")
@@ -33,7 +32,7 @@ def _noun(name: str, archive: Archive | None, noun: str) -> Any:
     return _grey(found)
 
 
-def _grey(noun: Image | Mask) -> Image | Mask:
+def _grey(noun: Any) -> Any:
     """A colour picture as its brightness: registration compares one value a voxel."""
     from somascope.core import Image
 
@@ -108,9 +107,7 @@ def transform(
     moving: Annotated[str, typer.Argument(help="The image or mask to carry: file, folder, UID.")],
     like: Annotated[str, typer.Option(help="The fixed image, whose grid is taken.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Result file or folder.")],
-    label: Annotated[
-        bool, typer.Option("--label", help="Values are labels.")
-    ] = False,
+    label: Annotated[bool, typer.Option("--label", help="Values are labels.")] = False,
     archive: ArchiveOption = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:

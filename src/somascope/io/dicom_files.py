@@ -18,6 +18,9 @@ _SEGMENTATION = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[47][^.0-9]")
 _RAW = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66[^.0-9]")
 """SOP Class UID of Raw Data Storage."""
 
+_REGISTRATION = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.66\.[13][^.0-9]")
+"""SOP Class UIDs of Spatial Registration and Deformable Spatial Registration."""
+
 _REPORT = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[0-9]+")
 """SOP Class UIDs of structured reports."""
 
@@ -39,6 +42,7 @@ class DicomFiles:
         self._segmentations: list[Path] = []
         self._raw: list[Path] = []
         self._reports: list[Path] = []
+        self._registrations: list[Path] = []
         self._maybe_projections: list[Path] = []
         self._turns: list[Path] = []
 
@@ -49,6 +53,8 @@ class DicomFiles:
             self._segmentations.append(file)
         elif _RAW.search(head):
             self._raw.append(file)
+        elif _REGISTRATION.search(head):
+            self._registrations.append(file)
         elif _REPORT.search(head):
             self._reports.append(file)
         elif _PROJECTION in head or (_PIXELS not in head and len(head) == HEAD):
@@ -65,6 +71,7 @@ class DicomFiles:
         rest = {*self._images, *_raw(self._raw, report, series)}
         rest |= {*_projections(self._maybe_projections, report, series)}
         rest |= {*_reports(self._reports, report, series)}
+        rest |= {*_registrations(self._registrations, report, series)}
         images = [file for file in self._all if file in rest]
         _turns(self._turns, report, series)
         report.add(_dicom(images, self._segmentations, series, progress))
@@ -108,6 +115,27 @@ def _reports(files: list[Path], report: ReadReport, series: str | None) -> list[
             if series in (None, found.series):
                 report.findings += found.findings
                 report.problems += [(file.name, note) for note in found.notes]
+    return rest
+
+
+def _registrations(files: list[Path], report: ReadReport, series: str | None) -> list[Path]:
+    """Put warps into the report; the files that only mention a registration."""
+    from somascope.io.dicom.header import scan
+    from somascope.io.dicom.iods import DEFORMABLE, REGISTRATION
+    from somascope.io.dicom.registration import read as read_warp
+
+    rest: list[Path] = []
+    for file in files:
+        try:
+            if scan(file).sop_class not in (REGISTRATION.sop_class, DEFORMABLE.sop_class):
+                rest.append(file)
+                continue
+            found = read_warp(file)
+        except (SomascopeError, OSError) as error:
+            report.problem(file.name, error)
+        else:
+            if series in (None, found.attributes.get("SeriesInstanceUID")):
+                report.warps.append(found)
     return rest
 
 

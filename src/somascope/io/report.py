@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from somascope.core.acquisition import Acquisition
-from somascope.core.finding import Box, Label, Mask, Measurement
+from somascope.core.finding import Box, Label, Mask, Measurement, Warp
 from somascope.core.image import Image
 
 
@@ -24,6 +24,8 @@ class ReadReport:
     findings: list[Label | Box | Measurement] = field(
         default_factory=list[Label | Box | Measurement]
     )
+    warps: list[Warp] = field(default_factory=list[Warp])
+    """Spatial registrations, linear and deformable."""
     problems: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     skipped: list[str] = field(default_factory=list[str])
     """Names of files in a folder that are of no known image format (notes, side-cars)."""
@@ -46,6 +48,7 @@ class ReadReport:
         self.masks += other.masks
         self.acquisitions += other.acquisitions
         self.findings += other.findings
+        self.warps += other.warps
         self.problems += other.problems
         self.skipped += other.skipped
         self.errors += other.errors

@@ -199,9 +199,10 @@ def read_composite(path: Path) -> Warp:
             kind = _text(item["TransformType"])
             if kind.startswith("Composite"):
                 continue
-            words = [k for k in item if "Fixed" not in k and "Param" in k]
-            fixed_words = [k for k in item if "Fixed" in k]
-            p, c = (np.asarray(item[w[0]], np.float64).ravel() for w in (words, fixed_words))  # pyright: ignore[reportArgumentType]
+            names = [str(k) for k in item]
+            values = next(k for k in names if "Fixed" not in k and "Param" in k)
+            place = next(k for k in names if "Fixed" in k)
+            p, c = _numbers(item, values), _numbers(item, place)
             if kind.startswith("DisplacementField"):
                 if warp.displacement is not None:
                     raise UnsupportedFormat(f"{path.name} holds two fields; compose them yourself")
@@ -214,6 +215,13 @@ def read_composite(path: Path) -> Warp:
             else:
                 warp = Warp(matrix=warp.matrix @ _made(kind, p, c).matrix)
     return warp
+
+
+def _numbers(group: object, name: str) -> Float:
+    import h5py
+
+    assert isinstance(group, h5py.Group)
+    return np.asarray(group[name], np.float64).ravel()
 
 
 def _text(item: object) -> str:

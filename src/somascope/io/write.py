@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from somascope.core.acquisition import Acquisition
 from somascope.core.errors import WriteError
-from somascope.core.finding import Box, Label, Mask, Measurement
+from somascope.core.finding import Box, Label, Mask, Measurement, Warp
 from somascope.core.image import Image
 from somascope.io.atomic import replacing
 
@@ -44,7 +44,7 @@ def known(path: str | Path) -> bool:
 
 
 def write(
-    image: Image | Mask | Acquisition | Finding | Sequence[Finding], path: str | Path
+    image: Image | Mask | Acquisition | Warp | Finding | Sequence[Finding], path: str | Path
 ) -> None:
     """Write ``image`` to ``path``.
 
@@ -63,6 +63,11 @@ def write(
     """
     path = Path(path)
     suffix = suffix_of(path)
+    if isinstance(image, Warp):
+        from somascope.io.transforms import write_warp
+
+        write_warp(image, path)
+        return
     if suffix in ("", ".dcm"):
         _dicom(image, path, single=suffix == ".dcm")
         return

@@ -15,6 +15,7 @@ from somascope.core import (
     Mask,
     Measurement,
     Progress,
+    Warp,
 )
 from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
 from somascope.core.operation import Operation
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from somascope.archive import Archive
     from somascope.io.dicom.sr import Reference
 
-Noun: TypeAlias = Image | Mask | Acquisition | Label | Box | Measurement
-"""What an operation takes and gives here; a `Warp` has no DICOM object yet."""
+Noun: TypeAlias = Image | Mask | Acquisition | Warp | Label | Box | Measurement
+"""What an operation takes and gives."""
 
 FINDINGS = (Label, Box, Measurement)
 """What a structured report holds."""
@@ -136,9 +137,11 @@ def only(
         found += report.masks
     if "Acquisition" in wanted or "Any" in wanted:
         found += report.acquisitions
+    if "Warp" in wanted or "Any" in wanted:
+        found += report.warps
     found += [f for f in report.findings if type(f).__name__ in wanted or "Any" in wanted]
     if not found:
-        there = [type(n).__name__ for n in [*report.nouns, *report.findings]]
+        there = [type(n).__name__ for n in [*report.nouns, *report.warps, *report.findings]]
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:3])
         raise ReadError(
             f"input {name} holds no {' or '.join(wanted)}"
@@ -165,6 +168,8 @@ def _kind(found: Sequence[Noun]) -> str:
 def _shape(noun: Noun) -> str:
     if isinstance(noun, FINDINGS):
         return f"{type(noun).__name__} {noun.concept.meaning}"
+    if isinstance(noun, Warp):
+        return "affine warp" if noun.displacement is None else "dense warp"
     if isinstance(noun, Acquisition):
         return f"raw {noun.modality} {'x'.join(map(str, noun.samples.shape))}"
     kind = noun.modality if isinstance(noun, Image) else "SEG"

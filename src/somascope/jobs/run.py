@@ -23,6 +23,7 @@ from somascope.core import (
     Progress,
     Provenance,
     Step,
+    Warp,
 )
 from somascope.core.errors import Conflict, WriteError
 from somascope.core.operation import Operation
@@ -41,7 +42,7 @@ from somascope.jobs.resolve import (
 if TYPE_CHECKING:
     from somascope.archive import Archive
 
-Result: TypeAlias = Image | Mask | Acquisition | Sequence[Label | Box | Measurement]
+Result: TypeAlias = Image | Mask | Acquisition | Warp | Sequence[Label | Box | Measurement]
 """What becomes a series: an array, or all findings of a run together."""
 
 
@@ -103,7 +104,7 @@ def compute(
     given = operation(*nouns, progress=progress, **params)
     results: list[Noun] = []
     for result in given if isinstance(given, (list, tuple)) else [given]:
-        if not isinstance(result, (Image, Mask, Acquisition, *FINDINGS)):
+        if not isinstance(result, (Image, Mask, Acquisition, Warp, *FINDINGS)):
             raise WriteError(
                 f"{operation.name} returned a {type(result).__name__}, which has no DICOM object "
                 "here yet; call it from Python"
@@ -152,6 +153,11 @@ def encode(result: Result, *, archive: Archive | None = None) -> list[bytes]:
         from somascope.io.dicom.raw import instances as raw
 
         return raw(result)
+    if isinstance(result, Warp):
+        from somascope.io.dicom.registration import instances as registration
+
+        verdict = getattr(result, "verdict", None)
+        return registration(result, description=verdict.words if verdict is not None else "")
     if isinstance(result, Sequence):
         from somascope.io.dicom.sr import instances as report
 

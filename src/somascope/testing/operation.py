@@ -246,9 +246,8 @@ def _repeatable(found: Operation, first: list[Any], second: list[Any]) -> None:
                 "parameter"
             )
         elif isinstance(a, Warp):
-            same = _same(a.matrix, b.matrix) and (a.displacement is None) == (b.displacement is None)
-            if same and a.displacement is not None:
-                same = _same(a.displacement, b.displacement)
+            one, two = (w.matrix if w.displacement is None else w.displacement for w in (a, b))
+            same = _same(a.matrix, b.matrix) and _same(one, two)
             assert same, f"{found.name} gives another map the second time"
         else:
             assert a == b, f"{found.name} gives another result the second time"

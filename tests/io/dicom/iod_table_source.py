@@ -29,6 +29,8 @@ IODS = (
     "segmentation",
     "parametric-map",
     "raw-data",
+    "spatial-registration",
+    "deformable-spatial-registration",
     "comprehensive-3d-sr",
     "pseudo-color-softcopy-presentation-state",
 )

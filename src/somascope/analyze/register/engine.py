@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 
 from somascope.analyze.register import field_kernels, presets
 from somascope.analyze.register.affine import Linear, linear
+from somascope.analyze.register.contrasts import alike
 from somascope.analyze.register.dense import dense
-from somascope.analyze.register.evidence import judge
+from somascope.analyze.register.evidence import judge, similarity
 from somascope.analyze.register.field import exponential
 from somascope.analyze.register.landmarks import fit
 from somascope.analyze.register.levels import displacement_world, levels, scaled
@@ -87,15 +88,25 @@ def register(
         attributes=dict(fixed.attributes), preset=name,
         on=tuple(u for s in fixed.provenance.sources for u in s.uids),
     )  # fmt: skip
+    mutual = found.mutual
+    notes: tuple[str, ...] = ()
     if chosen.dense:
         how = presets.schedule(chosen, fixed.grid)
-        pyramid = levels(one, two, how.levels, blur=chosen.blur, weight=weight)
+        edge = how.levels[-1]
+        seen = alike(one, two, found.matrix, edge=2 * edge) if mutual else f
+        pyramid = levels((seen, fixed.grid), two, how.levels, blur=chosen.blur, weight=weight)
         rest = Progress(lambda p, t: progress(0.35 + 0.5 * p, t))
         v, cell, grid = dense(pyramid, found.matrix, how, progress=rest)
         forward, backward = _fields(v, cell, grid, found.matrix)
-        made = replace(made, grid=grid, displacement=forward, backward=backward)
+        bent = replace(made, grid=grid, displacement=forward, backward=backward)
+        # A dense map has freedom to lose what the linear one had: the evidence decides.
+        had, got = (similarity(fixed, moving, w)[0]["information"] for w in (made, bent))
+        if got >= 0.98 * had:
+            made = bent
+        else:
+            notes = (f"the dense part made it worse ({got:.3f} under {had:.3f}) and was left out",)
     progress(0.9, "judging")
-    verdict = judge(fixed, moving, made, landmarks=landmarks)
+    verdict = replace(judge(fixed, moving, made, landmarks=landmarks), notes=notes)
     progress(1.0, "trusted" if verdict.trusted else "do not trust")
     return replace(made, verdict=verdict, confidence=verdict.confidence)
 

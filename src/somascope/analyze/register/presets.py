@@ -46,7 +46,7 @@ PRESETS: dict[str, Preset] = {
     "affine": Preset("affine", dense=False),
     "deformable": Preset("affine", bending=4.0, membrane=0.05, window=3.5),
     "brain": Preset("affine", bending=1.0, membrane=0.1, window=2.5, floor=0.3),
-    "multimodal": Preset("affine", mutual=True, bending=100.0, membrane=0.1, window=6.0),
+    "multimodal": Preset("affine", mutual=True, bending=20.0, membrane=0.1, window=5.0, floor=0.3),
     "lung": Preset("affine", bending=2.0, membrane=0.02, window=2.5, reach=15.0),
     "followup": Preset("rigid", bending=5.0, membrane=0.1, window=4.0),
 }

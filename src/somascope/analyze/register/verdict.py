@@ -17,7 +17,8 @@ class Verdict:
     correlation and normalised mutual information); ``overlap``: share of the fixed foreground
     that has a value; ``inverse_error``: mm from going there and back (mean, 99 %); ``folding``:
     share of voxels with a Jacobian below zero; ``jacobian``: its 1 and 99 % and least values;
-    ``landmarks``: mean distance in mm before and after, where landmarks were given.
+    ``landmarks``: mean distance in mm before and after, where landmarks were given;
+    ``notes``: what the caller should know, trusted or not.
     """
 
     trusted: bool = True
@@ -29,6 +30,7 @@ class Verdict:
     folding: float = 0.0
     jacobian: tuple[float, float, float] = (1.0, 1.0, 1.0)
     landmarks: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def confidence(self) -> float:

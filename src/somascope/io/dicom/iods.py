@@ -82,6 +82,8 @@ SEGMENTATION = Kind("segmentation", _BASE + "66.4", "functional")
 LABELMAP = Kind("segmentation", _BASE + "66.7", "functional")
 PARAMETRIC_MAP = Kind("parametric-map", _BASE + "30", "functional")
 RAW = Kind("raw-data", _BASE + "66", "raw")
+REGISTRATION = Kind("spatial-registration", _BASE + "66.1", "raw")
+DEFORMABLE = Kind("deformable-spatial-registration", _BASE + "66.3", "raw")
 REPORT = Kind("comprehensive-3d-sr", _BASE + "88.34", "raw")
 PSEUDO_COLOUR = Kind("pseudo-color-softcopy-presentation-state", _BASE + "11.3", "raw")
 
@@ -98,6 +100,8 @@ KINDS = {
         *(ENHANCED_CT, ENHANCED_MR, ENHANCED_PT, SEGMENTATION, LABELMAP, PARAMETRIC_MAP, RAW),
         REPORT,
         PSEUDO_COLOUR,
+        REGISTRATION,
+        DEFORMABLE,
     )
 }
 """Every storage class written here."""
