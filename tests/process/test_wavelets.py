@@ -11,7 +11,7 @@ from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import ParameterError
 from somascope.process.smoothness import rof, tv
-from somascope.process.variation import variation
+from somascope.process.variation import denoise, variation
 from somascope.process.wavelets import filters, shrunk, wavelet
 from somascope.testing import check_operation
 
@@ -81,6 +81,17 @@ def test_least_variation_is_chambolles(shape):
     assert rms(ours.squeeze(), theirs) < 0.15
     few = tv(image(v.astype(np.float32)), weight=12.0).data
     assert rms(few.squeeze(), theirs) < 0.5
+
+
+@pytest.mark.parametrize("low", [-np.inf, 0.0])
+def test_one_value_per_voxel_and_pairs_give_the_same(low):
+    """Large arrays of one value take kernels of their own; pairs with nothing in the second not."""
+    v = np.random.default_rng(0).normal(0, 10, (3, 200, 256)).astype(np.float32)
+    how = {"scale": np.array([0.5, 1.0, 1.0]), "iterations": 10, "tolerance": 0.0, "low": low}
+    one, dual = denoise(v[..., None], 6.0, **how)
+    pair, both = denoise(np.stack([v, np.zeros_like(v)], axis=-1), 6.0, **how)
+    assert np.abs(one[..., 0] - pair[..., 0]).max() < 1e-4
+    assert np.abs(dual[..., 0] - both[..., 0]).max() < 1e-5
 
 
 def test_thick_slices_count_less():

@@ -90,13 +90,92 @@ def _dual_all(x: Array, w: Array, step: float, momentum: float, p: Array, r: Arr
         _dual_row(j, x, w, step, momentum, p, r)
 
 
+@numba.njit(fastmath=True, cache=True, error_model="numpy")
+def _primal_line(
+    source: Array, rx: Array, ry: Array, up: Array, rz: Array, above: Array, w: Array, fy: float,
+    fz: float, step: float, low: float, out: Array,
+) -> None:  # fmt: skip
+    """A row of one value per voxel: no inner loop, so that it becomes vector instructions."""
+    wz, wy, wx = w[0], w[1], w[2]
+    for i in range(1, out.size):
+        flow = wx * (rx[i - 1] - rx[i]) + fy * up[i] - wy * ry[i] + fz * above[i] - wz * rz[i]
+        out[i] = max(low, source[i] - step * flow)
+    flow = fy * up[0] - wx * rx[0] - wy * ry[0] + fz * above[0] - wz * rz[0]
+    out[0] = max(low, source[0] - step * flow)
+
+
+@numba.njit(fastmath=True, cache=True, error_model="numpy")
+def _dual_line(
+    here: Array, right: Array, below: Array, behind: Array, w: Array, step: float, momentum: float,
+    pz: Array, py: Array, px: Array, rz: Array, ry: Array, rx: Array,
+) -> None:  # fmt: skip
+    """As `_dual_row`; ``right`` may be shorter by one, where nothing lies beyond."""
+    one = step * 0 + 1
+    wz, wy, wx = step * w[0], step * w[1], step * w[2]
+    for i in range(right.size):
+        a = rz[i] + wz * (behind[i] - here[i])
+        b = ry[i] + wy * (below[i] - here[i])
+        d = rx[i] + wx * (right[i] - here[i])
+        scale = one / np.sqrt(max(a * a + b * b + d * d, one))
+        a, b, d = a * scale, b * scale, d * scale
+        rz[i] = a + momentum * (a - pz[i])
+        ry[i] = b + momentum * (b - py[i])
+        rx[i] = d + momentum * (d - px[i])
+        pz[i], py[i], px[i] = a, b, d
+
+
+@numba.njit(parallel=True, cache=True)
+def _primal_real(b: Array, r: Array, w: Array, step: float, low: float, x: Array) -> None:
+    nz, ny, _ = b.shape
+    for j in numba.prange(nz * ny):
+        z, y = j // ny, j % ny
+        fy = w[1] if y > 0 else w[1] * 0
+        fz = w[0] if z > 0 else w[0] * 0
+        _primal_line(
+            b[z, y], r[2, z, y], r[1, z, y], r[1, z, max(y - 1, 0)], r[0, z, y],
+            r[0, max(z - 1, 0), y], w, fy, fz, step, low, x[z, y],
+        )  # fmt: skip
+
+
+@numba.njit(parallel=True, cache=True)
+def _dual_real(x: Array, w: Array, step: float, momentum: float, p: Array, r: Array) -> None:
+    nz, ny, nx = x.shape
+    for j in numba.prange(nz * ny):
+        z, y = j // ny, j % ny
+        here = x[z, y]
+        below, behind = x[z, min(y + 1, ny - 1)], x[min(z + 1, nz - 1), y]
+        pz, py, px = p[0, z, y], p[1, z, y], p[2, z, y]
+        rz, ry, rx = r[0, z, y], r[1, z, y], r[2, z, y]
+        _dual_line(here, here[1:], below, behind, w, step, momentum, pz, py, px, rz, ry, rx)
+        k = nx - 1  # nothing lies to the right of the last: its own value stands for it
+        _dual_line(
+            here[k:], here[k:], below[k:], behind[k:], w, step, momentum, pz[k:], py[k:], px[k:],
+            rz[k:], ry[k:], rx[k:],
+        )  # fmt: skip
+
+
+def _single(*arrays: Array) -> bool:
+    """Whether there is one value per voxel, in arrays that can be seen without that axis."""
+    return all(a.shape[-1] == 1 and a.flags.c_contiguous for a in arrays)
+
+
+def _real(a: Array) -> Array:
+    return a.reshape(a.shape[:-1])
+
+
 def primal(b: Array, r: Array, w: Array, *, step: float, low: float, x: Array) -> None:
     """``x = max(b - step D^T r, low)``."""
+    if b.size >= PARALLEL_FROM and _single(b, r, x):
+        _primal_real(_real(b), _real(r), w, step, low, _real(x))
+        return
     (_primal_all if b.size >= PARALLEL_FROM else _primal_one)(b, r, w, step, low, x)
 
 
 def dual(x: Array, w: Array, *, step: float, momentum: float, p: Array, r: Array) -> None:
     """``p' = project(r + step D x)``, ``r = p' + momentum (p' - p)``, ``p = p'``."""
+    if x.size >= PARALLEL_FROM and _single(x, p, r):
+        _dual_real(_real(x), w, step, momentum, _real(p), _real(r))
+        return
     (_dual_all if x.size >= PARALLEL_FROM else _dual_one)(x, w, step, momentum, p, r)
 
 
