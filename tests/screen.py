@@ -19,6 +19,8 @@ FLAGS = [
     "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
+    # What stands for the GPU here is slow: only WebGL and putting the page together are left to it.
+    "--disable-gpu-rasterization", "--disable-accelerated-2d-canvas",
 ]  # fmt: skip
 PATIENCE = 60_000
 """Milliseconds: pictures are drawn by the CPU here, on a machine that may be busy."""

@@ -20,8 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.acquire.us_live import chromium, serving
-from benchmarks.viewer.first_image import FLAGS
+from benchmarks.acquire.us_live import SCREEN, chromium, serving
 
 CASES = {
     "process.clahe": ("clip_limit", 1.5, 0.1, {"dimensions": "slice"}),
@@ -113,7 +112,7 @@ def run(*, small: bool) -> Iterator[dict[str, Any]]:
             for part10 in study(size):
                 archive.store(part10)
         with serving(Path(folder)) as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=chromium(), args=SCREEN)
             try:
                 page = opened(browser, url)
                 for _ in range(rounds):
