@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from somascope.core import Grid, Mask, Segment
 from somascope.core.errors import ParameterError
-from somascope.process.distance import distance, distance_
+from somascope.process.distance import _envelope, distance, distance_
 from somascope.testing import check_operation
 
 
@@ -43,6 +43,18 @@ def test_ball():
 
 def test_nothing_outside_is_infinitely_far():
     assert np.isinf(distance(np.ones((2, 3, 4), bool), (1, 1, 1))).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("n", [1, 2, 7, 60])
+def test_the_envelope_is_the_minimum(n, share):
+    rng = np.random.default_rng(n)
+    line = (rng.random(n) * 900).astype(np.float32)
+    line[rng.random(n) < share] = np.inf
+    i = np.arange(n)
+    expected = (line + (i[:, None] - i) ** 2 * 2.25).min(axis=1)
+    _envelope(line, 2.25, np.empty(n, np.int64), np.empty(n), np.empty(n))
+    assert np.allclose(line, expected, rtol=1e-5)
 
 
 def mask(data):

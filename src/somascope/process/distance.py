@@ -29,8 +29,8 @@ STEPS = 4
 LEAP = 16
 """Samples on each side that are passed over together, a multiple of `STEPS`."""
 
-LOOKS = 48
-"""Samples per voxel looked at, on the average of a tile, before the envelope takes over."""
+LOOKS = 160
+"""Looks per row of a tile, on the average, before the envelope takes over; each takes vectors."""
 
 PARTS = 64
 """Parts the columns are shared in; more than the cores that take them."""
