@@ -35,7 +35,7 @@ def test_it_does_not_fold_and_comes_back(bent):
     assert warp.verdict.folding == 0
     x = made.fixed.grid.to_world(np.argwhere(made.inside)[::50])
     there = points(warp, x)
-    assert np.abs(home(warp, there) - x).max() < 0.05
+    assert np.abs(home(warp, there) - x).max() < 0.15  # linear between voxels of 3 mm
     assert np.abs(points(invert(warp), there) - x).max() < 0.2
 
 
