@@ -91,6 +91,14 @@ def test_tops_are_scikit_images():
         assert np.array_equal(ours, theirs)
 
 
+def test_two_tops_of_one_height_are_one_where_the_valley_is_shallow():
+    line = np.array([0, 3, 9, 8, 9, 2, 0, 6, 0, 1, 0], np.float32).reshape(1, 1, -1)
+    found = peaks_(image(line), height=4.0)
+    assert found.data.ravel().tolist() == [0, 0, 1, 0, 1, 0, 0, 2, 0, 0, 0]
+    assert len(found.segments) == 2
+    assert len(peaks_(image(line), height=0.5).segments) == 4
+
+
 def test_touching_balls_are_parted():
     z, y, x = np.mgrid[:24, :40, :60]
     one = np.sqrt((z - 12) ** 2 + (y - 20) ** 2 + (x - 20) ** 2) < 11

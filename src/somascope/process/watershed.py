@@ -11,7 +11,7 @@ from somascope.core import QUIET, Image, Mask, Param, Progress, Segment, operati
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.process.choices import mask_of, one_volume
-from somascope.process.components import label
+from somascope.process.components import Connectivity, label
 from somascope.process.missing import filled
 
 Neighbours: TypeAlias = Annotated[
@@ -99,17 +99,34 @@ def reconstructed(seed: Array, volume: Array, *, connectivity: int = 26) -> Arra
     return out[1:-1, 1:-1, 1:-1]
 
 
+def _domes(volume: Array, height: float, connectivity: int) -> tuple[Array, Array, Array]:
+    v = np.ascontiguousarray(volume, np.float32)
+    lowered = reconstructed(v - np.float32(height), v, connectivity=connectivity)
+    # A top keeps all of the height; rounding of v - height is all that may be missing.
+    slack = 4 * np.finfo(np.float32).eps * max(float(np.abs(v).max(initial=0.0)), height)
+    return v, lowered, v - lowered >= np.float32(height - slack)
+
+
 def peaks(volume: Array, height: float, *, connectivity: int = 26) -> Array:
     """Tops that rise at least ``height`` above the way to any higher one: bool (h-maxima).
 
     ``volume`` is float32 without missing values (Soille, Morphological Image
     Analysis, 2003, 6.3.4).
     """
-    v = np.ascontiguousarray(volume, np.float32)
-    lowered = reconstructed(v - np.float32(height), v, connectivity=connectivity)
-    # A top keeps all of the height; rounding of v - height is all that may be missing.
-    slack = 4 * np.finfo(np.float32).eps * max(float(np.abs(v).max(initial=0.0)), height)
-    return v - lowered >= np.float32(height - slack)
+    return _domes(volume, height, connectivity)[2]
+
+
+def numbered_peaks(volume: Array, height: float, *, connectivity: Connectivity = 26) -> Array:
+    """`peaks`, numbered: int32, the widest first. Tops of one height with no such valley between
+    them have one number.
+    """
+    v, lowered, found = _domes(volume, height, connectivity)
+    # What stands above its own lowered level is a dome; domes of different tops never touch.
+    domes, _ = label(v > lowered, connectivity=connectivity)
+    names = np.where(found, domes, 0)
+    _, numbers = np.unique(names, return_inverse=True)
+    numbers = numbers.reshape(names.shape).astype(np.int32)
+    return numbers if (names == 0).any() else numbers + 1
 
 
 @operation("process.watershed")
@@ -167,26 +184,27 @@ def peaks_(
 ) -> Mask:
     """Mark the tops of bright (or bottoms of dark) places: markers for a watershed (h-maxima).
 
-    Each top is a segment of its own, the one of most voxels first. Leading axes must be of length
+    Each top is a segment of its own, the widest first. Leading axes must be of length
     one; the mask is a labelmap ``(nz, ny, nx)``. Missing values are no top.
     """
     values, known = filled(one_volume(image, "process.peaks"))
     if not height > 0:
         raise ParameterError("process.peaks: height is 0; give the least rise that counts")
     progress(0.1, "reconstructing")
-    found = peaks(values if side == "bright" else -values, height, connectivity=connectivity)
+    side_up = values if side == "bright" else -values
+    labels = numbered_peaks(side_up, height, connectivity=connectivity)
     if known is not None:
-        found &= known
-    labels, counts = label(found, connectivity=connectivity)
-    progress(1.0, f"{counts.size} tops")
-    if counts.size > MOST:
+        labels[~known] = 0
+    count = int(labels.max())
+    progress(1.0, f"{count} tops")
+    if count > MOST:
         raise ParameterError(
-            f"process.peaks found {counts.size} tops and a labelmap holds {MOST}; raise height "
+            f"process.peaks found {count} tops and a labelmap holds {MOST}; raise height "
             "or smooth the image first"
         )
     what = "Top" if side == "bright" else "Bottom"
     segments = tuple(
         Segment(k + 1, f"{what} {k + 1}", algorithm=f"process.peaks {height:g}")
-        for k in range(max(counts.size, 1))
+        for k in range(max(count, 1))
     )
-    return mask_of(image, labels.astype(np.uint8 if counts.size < 256 else np.uint16), segments)
+    return mask_of(image, labels.astype(np.uint8 if count < 256 else np.uint16), segments)
