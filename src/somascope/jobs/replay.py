@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from somascope import __version__
-from somascope.core import QUIET, Acquisition, Box, Mask, Measurement, Progress, Provenance
+from somascope.core import QUIET, Acquisition, Box, Mask, Measurement, Progress, Provenance, Warp
 from somascope.core.errors import NotFound
-from somascope.core.grid import Array, Grid
+from somascope.core.grid import Array
 from somascope.core.registry import get_operation
 from somascope.jobs.resolve import FINDINGS, Noun, from_archive, locate, nouns_of, part, split
 from somascope.jobs.run import bundled, compute, encode
@@ -158,12 +158,12 @@ def _digest(nouns: Sequence[Noun]) -> str:
             said = {k: repr(v) for k, v in vars(noun).items() if k not in _HISTORY}
             total.update(repr((type(noun).__name__, said)).encode())
             continue
-        grid: Grid = cast("Any", noun.operator).grid if isinstance(noun, Acquisition) else noun.grid
-        affine = np.round(grid.affine, 6).tolist()
+        grid = cast("Any", noun.operator).grid if isinstance(noun, Acquisition) else noun.grid
+        affine = None if grid is None else np.round(grid.affine, 6).tolist()
         facts: list[Any] = [data.dtype.str, data.shape, affine]
         if isinstance(noun, Mask):
             facts.append([(s.number, s.label, s.concept) for s in noun.segments])
-        else:
+        elif not isinstance(noun, Warp):
             facts.append(noun.unit)
         total.update(repr(facts).encode())
         total.update(np.ascontiguousarray(data).tobytes())
@@ -189,4 +189,7 @@ def _values(noun: Noun) -> Array:
         return np.array([*noun.lower, *noun.upper, noun.confidence])
     if isinstance(noun, FINDINGS):
         return np.array([noun.confidence, *noun.probabilities.values()])
+    if isinstance(noun, Warp):  # where it sends points, in mm
+        bent = () if noun.displacement is None else noun.displacement.ravel()
+        return np.concatenate([noun.matrix.ravel(), bent])
     return noun.samples if isinstance(noun, Acquisition) else noun.data

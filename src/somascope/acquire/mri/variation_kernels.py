@@ -1,9 +1,9 @@
 """The proximal map of total variation on complex planes, one sweep per iteration.
 
-The steps are those of `somascope.process.variation.denoise`. Here the real and the imaginary part lie in
-planes of their own and every inner loop runs along a row with few operands, so that a compiler
-makes vectors of it; and the dual of a row follows the image of the next one, so that an iteration
-goes through memory once.
+The steps are those of `somascope.process.variation.denoise`. Here the real and the imaginary part
+lie in planes of their own and every inner loop runs along a row with few operands, so that a
+compiler makes vectors of it; and the dual of a row follows the image of the next one, so that an
+iteration goes through memory once.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from somascope.core.grid import Array, Float
@@ -25,7 +27,7 @@ def temperature(logits: Float, truth: Array, *, weights: Array | None = None) ->
         nll = logsumexp(z, axis=1) - z[np.arange(len(truth)), truth]
         return float((w * nll).sum() / w.sum())
 
-    found = minimize_scalar(cost, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
+    found: Any = minimize_scalar(cost, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
     return float(np.exp(found.x))
 
 
