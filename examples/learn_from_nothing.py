@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
-from PIL import ImageDraw
 
 from somascope.core.grid import Array
 from somascope.learn.datasets import open_dataset
@@ -28,6 +27,7 @@ from somascope.learn.make import make, planned
 from somascope.learn.pictures import enlarged, heat, plane_of
 from somascope.learn.plan import Machine
 from somascope.models import load
+from somascope.process.chart import Curve, chart
 
 CLASSES = ("nodule", "vessel")
 
@@ -55,21 +55,16 @@ def data_set(folder: Path, *, count: int = 240, seed: int = 0) -> Path:
     return folder
 
 
-def curve(history: list[dict[str, float]], *, size: tuple[int, int] = (420, 180)) -> Array:
-    """The validation's AUC (blue) and the training loss (orange) over the steps."""
-    picture = Picture.new("RGB", size, "white")
-    pen = ImageDraw.Draw(picture)
-    steps = [h["step"] for h in history]
-    for name, colour in (("auc", (11, 110, 153)), ("training_loss", (230, 120, 40))):
-        values = np.array([h[name] for h in history])
-        high = 1.0 if name == "auc" else max(float(values.max()), 1e-6)
-        points = [
-            (20 + (s / steps[-1]) * (size[0] - 40), size[1] - 20 - v / high * (size[1] - 40))
-            for s, v in zip(steps, values, strict=True)
-        ]
-        pen.line(points, fill=colour, width=3)
-    pen.rectangle((20, 20, size[0] - 20, size[1] - 20), outline=(150, 160, 170))
-    return np.asarray(picture)
+def curve(history: list[dict[str, float]], *, size: tuple[int, int] = (420, 200)) -> Array:
+    """The validation's AUC and the training loss over the steps."""
+    steps = np.array([h["step"] for h in history])
+    return chart(
+        [
+            Curve(steps, np.array([h["auc"] for h in history]), "AUC, validation"),
+            Curve(steps, np.array([h["training_loss"] for h in history]), "loss, training", ink=1),
+        ],
+        across="step", up="", size=size,
+    )  # fmt: skip
 
 
 def stacked(rows: list[Array], *, gap: int = 6) -> Array:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Picture
-from PIL import ImageDraw
 
 from somascope.acquire.likelihood import osem as ordered_subsets
 from somascope.acquire.pet import decay, kinetics
@@ -37,6 +36,7 @@ from somascope.io import write
 from somascope.phantoms.ellipsoid import Ellipsoid, draw
 from somascope.phantoms.nema import DIAMETERS, nema_shapes
 from somascope.phantoms.quality import Quality, image_quality
+from somascope.process.chart import Curve, chart
 
 AGENT = {
     "Radiopharmaceutical": "Fludeoxyglucose",
@@ -78,32 +78,9 @@ def save(path: Path, rows: Sequence[Sequence[Array]]) -> None:
     Picture.fromarray(np.concatenate(lines)).save(path, optimize=True)
 
 
-def plot(path: Path, curves: Sequence[tuple[Array, Array, tuple[int, int, int], bool]]) -> None:
-    """Curves ``(x, y, colour, dots)`` in one frame that holds them all; zero is its floor.
-
-    Its largest ordinate and the ends of its abscissa are written at its corners.
-    """
-    width, height, margin = 640, 300, 16
-    picture = Picture.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(picture)
-    low, high = min(c[0].min() for c in curves), max(c[0].max() for c in curves)
-    top = max(c[1].max() for c in curves) * 1.05
-    for at, text in (
-        ((margin, 2), f"{top:.3g}"), ((margin, height - 13), f"{low:.3g}"),
-        ((width - margin - 32, height - 13), f"{high:.3g}"),
-    ):  # fmt: skip
-        pen.text(at, text, fill=(90, 90, 90))
-    pen.rectangle((margin, margin, width - margin, height - margin), outline=(160, 160, 160))
-    for x, y, colour, dots in curves:
-        across = margin + (x - low) / (high - low) * (width - 2 * margin)
-        up = height - margin - np.clip(y / top, 0, 1) * (height - 2 * margin)
-        points = [(float(a), float(b)) for a, b in zip(across, up, strict=True)]
-        if dots:
-            for a, b in points:
-                pen.ellipse((a - 2, b - 2, a + 2, b + 2), fill=colour)
-        else:
-            pen.line(points, fill=colour, width=2)
-    picture.save(path, optimize=True)
+def plot(path: Path, curves: Sequence[Curve], across: str, up: str) -> None:
+    """Curves in one frame, from zero upwards."""
+    Picture.fromarray(chart(curves, across=across, up=up)).save(path, optimize=True)
 
 
 def body(size: int) -> tuple[Image, Image]:
@@ -156,9 +133,11 @@ def corrections(folder: Path, size: int, *, scanner: str) -> dict[str, Image]:
     plot(
         folder / "pet-scatter.png",
         [
-            (radius, counts, (60, 60, 60), True), (radius, chance, (60, 110, 200), False),
-            (radius, chance + spread, (210, 60, 40), False),
+            Curve(radius, counts, "counts", line=False, dots=True, ink=4),
+            Curve(radius, chance, "randoms"),
+            Curve(radius, chance + spread, "randoms and scatter", ink=1),
         ],
+        "radial bin", "counts",
     )  # fmt: skip
     return found
 
@@ -215,12 +194,12 @@ def uptake(folder: Path, size: int, *, scanner: str) -> dict[str, Image]:
     )  # fmt: skip
     minutes = when.middle / 60
     lines = [
-        (minutes, series.data[:, places[name]].mean(axis=1), colour, True)
-        for name, colour in (
-            ("grey", (60, 60, 60)), ("white", (60, 110, 200)), ("lesion", (210, 60, 40))
+        Curve(minutes, series.data[:, places[name]].mean(axis=1), said, dots=True, ink=ink)
+        for name, said, ink in (
+            ("grey", "grey matter", 4), ("white", "white matter", 0), ("lesion", "lesion", 1)
         )
     ]  # fmt: skip
-    plot(folder / "pet-curves.png", lines)
+    plot(folder / "pet-curves.png", lines, "minutes after the injection", "Bq/ml")
     write(series, folder / "pet-dynamic")
     write(ki, folder / "pet-influx")
     return {"dynamic": series, "ki": ki, "v0": v0, "r2": quality, "head": truth}
@@ -273,21 +252,23 @@ def recovery(
             callback=look,
         )  # fmt: skip
         found[name] = line
-    colours = {"plain": (60, 110, 200), "resolution": (210, 60, 40)}
+    inks = {"plain": ("without resolution", 0), "resolution": ("with resolution", 1)}
     hot = np.array([d not in COLD for d in DIAMETERS])
     curves = []
     for name, line in found.items():
-        for part in (hot, ~hot):
+        said, ink = inks[name]
+        for part, key in ((hot, said), (~hot, "")):
             x, y = line[-1].diameters[part], line[-1].contrast[part]
-            curves += [(x, y, colours[name], False), (x, y, colours[name], True)]
-    plot(folder / "pet-recovery.png", curves)
+            curves.append(Curve(x, y, key, dots=True, ink=ink))
+    plot(folder / "pet-recovery.png", curves, "sphere diameter (mm)", "contrast recovery (%)")
     curves = []
     for name, line in found.items():
+        said, ink = inks[name]
         x, y = (
             np.array([getattr(q, what)[3] for q in line]) for what in ("variability", "contrast")
         )
-        curves += [(x, y, colours[name], False), (x, y, colours[name], True)]
-    plot(folder / "pet-noise.png", curves)
+        curves.append(Curve(x, y, said, dots=True, ink=ink))
+    plot(folder / "pet-noise.png", curves, "background variability (%)", "contrast recovery (%)")
     return found
 
 
