@@ -36,7 +36,7 @@ def gaussian(*, small: bool = False) -> Lines:
         v = volume(100, small=small, dtype=dtype)
         truth = ndimage.gaussian_filter(v.astype(np.float64), (0, 2, 2))
         peers: dict[str, Callable[[], Array]] = {
-            "opencv-python": lambda v=v: _each(v, lambda p: cv2.GaussianBlur(
+            "opencv-python-headless": lambda v=v: _each(v, lambda p: cv2.GaussianBlur(
                 p, (17, 17), 2.0, borderType=cv2.BORDER_REFLECT)),
         }  # fmt: skip
         if dtype is np.float32:
@@ -65,7 +65,9 @@ def median(*, small: bool = False) -> Lines:
             truth = ndimage.median_filter(v[:4], (1, edge, edge))
             inner = (slice(None), slice(4, -4), slice(4, -4))
             peers: dict[str, Callable[[], Array]] = {
-                "opencv-python": lambda v=v, e=edge: _each(v, lambda p: cv2.medianBlur(p, e)),
+                "opencv-python-headless": lambda v=v, e=edge: _each(
+                    v, lambda p: cv2.medianBlur(p, e)
+                ),
             }
             if dtype is np.float32 and edge == 3:
                 given = _tensor(v)
@@ -92,7 +94,7 @@ def bilateral(*, small: bool = False) -> Lines:
     given = _tensor(v)
     clean = ndimage.gaussian_filter(v, (0, 1.5, 1.5))
     for package, peer in (
-        ("opencv-python", lambda: _each(v, lambda p: cv2.bilateralFilter(
+        ("opencv-python-headless", lambda: _each(v, lambda p: cv2.bilateralFilter(
             p, 9, 100.0, 1.5, borderType=cv2.BORDER_REFLECT))),
         ("kornia", lambda: kornia.filters.bilateral_blur(
             given[:2], (9, 9), 100.0, (1.5, 1.5)).numpy()[:, 0]),
@@ -126,7 +128,7 @@ def clahe(*, small: bool = False) -> Lines:
 
     theirs = cv2.createCLAHE(2.5, (8, 8))
     for package, peer in (
-        ("opencv-python", lambda: _each(whole, theirs.apply)),
+        ("opencv-python-headless", lambda: _each(whole, theirs.apply)),
         ("kornia", lambda: kornia.enhance.equalize_clahe(given, 2.5, (8, 8)).numpy()[:, 0]),
     ):
         yield compared(
@@ -153,7 +155,7 @@ def nlm(*, small: bool = False) -> Lines:
             v, search=(0, 3, 3), patch=(0, 1, 1), h=32.0, sigma=40.0),
         peer=lambda: _each(whole, lambda p: cv2.fastNlMeansDenoising(
             p, None, 40.0 * scale, 3, 7)).astype(np.float32) / scale + low,
-        package="opencv-python",
+        package="opencv-python-headless",
         quality=lambda found: float((found - clean)[:, 4:-4, 4:-4].std()),
         metric="noise left, of 40", rounds=1 if small else 3,
     )  # fmt: skip
@@ -174,7 +176,7 @@ def distance(*, small: bool = False) -> Lines:
         peer=lambda: _each(
             whole, lambda m: cv2.distanceTransform(m, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         ),
-        package="opencv-python", quality=lambda found: float(np.abs(found[:4] - truth).max()),
+        package="opencv-python-headless", quality=lambda found: float(np.abs(found[:4] - truth).max()),
         metric="greatest error, voxels", rounds=1 if small else 3,
     )  # fmt: skip
 
@@ -192,7 +194,7 @@ def components(*, small: bool = False) -> Lines:
         "process.components", case(mask, "8 neighbours, slices"), given=mask.nbytes,
         ours=lambda: np.concatenate([label(m[None])[0] for m in mask]),
         peer=lambda: _each(whole, lambda m: cv2.connectedComponents(m, connectivity=8)[1]),
-        package="opencv-python",
+        package="opencv-python-headless",
         quality=lambda found: abs(float(sum(int(m.max()) for m in found)) - count),
         metric="components too many or few", rounds=1 if small else 3,
     )  # fmt: skip
@@ -211,7 +213,7 @@ def histogram(*, small: bool = False) -> Lines:
         truth = np.histogram(v.astype(np.float64), 256, (0, high))[0]
         flat = v.reshape(-1, 512 if v.size % 512 == 0 else 64)
         peers: dict[str, Callable[[], Array]] = {
-            "opencv-python": lambda f=flat, h=high: cv2.calcHist(
+            "opencv-python-headless": lambda f=flat, h=high: cv2.calcHist(
                 [f], [0], None, [256], [0.0, h]).reshape(-1),
         }  # fmt: skip
         if dtype is np.float32:

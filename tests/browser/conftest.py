@@ -85,18 +85,10 @@ def browser() -> Iterator[Any]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def context(browser: Any) -> Iterator[Any]:
-    """One cache for the tests of a module: the viewer's code is fetched and compiled once."""
-    made = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def screen(server: str, context: Any) -> Iterator[Screen]:
-    """A page of its own."""
+def screen(server: str, browser: Any) -> Iterator[Screen]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
     made = Screen(context.new_page(), server)
     yield made
-    made.page.close()
+    context.close()
     assert made.errors == []

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 import somascope.io as sio
 from somascope.cli.app import app
-from somascope.core import Box, Code, Image, Label, Measurement, Param, Warp, operation
-from somascope.core.errors import ReadError, WriteError
+from somascope.core import Box, Code, Image, Label, Measurement, Param, operation
+from somascope.core.errors import ReadError
 from somascope.jobs import replay as replaying
 from somascope.jobs import run
 from somascope.jobs.replay import replay
-from somascope.jobs.run import bundled, compute, execute, run_files
+from somascope.jobs.run import bundled, execute, run_files
 from somascope.testing import check_operation
 
 MEAN = Code("373098007", "SCT", "Mean")
@@ -144,16 +144,6 @@ def test_the_contract_holds_for_findings():
     check_operation(look.operation, params={"level": 300.0})
     number = Measurement(concept=MEAN, value=3.0, unit="mm")
     check_operation(halve.operation, inputs=(number,))
-
-
-def test_a_warp_has_no_object_yet(archive):
-    @operation("test.warp")
-    def warp(image: Image) -> Warp:
-        """Give a warp."""
-        return Warp(matrix=np.eye(4), provenance=image.provenance)
-
-    with pytest.raises(WriteError, match="Warp, which has no DICOM object"):
-        compute(warp.operation, [_small()], ["1.2"], {})
 
 
 def test_bundles_keep_the_order():

@@ -38,6 +38,7 @@ PEER_IS_WRONG = {
     "SC_rgb_rle_32bit_2frame.dcm": "reads colour of 32 bits as one channel",
     "SC_rgb_small_odd_big_endian.dcm": "leaves 8-bit pixels swapped in their 16-bit words",
     "examples_palette.dcm": "gives palette indices instead of colours",
+    "IM00001.implicit_little_endian.dcm": "has no origin for what an ultrasound region calibrates",
     "6293": "stacks two localizers at right angles into one volume",
     "GE/01.dcm": "stacks 4 mm and 7 mm slices as if even; its second file resamples them",
 }
