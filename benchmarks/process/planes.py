@@ -176,7 +176,8 @@ def distance(*, small: bool = False) -> Lines:
         peer=lambda: _each(
             whole, lambda m: cv2.distanceTransform(m, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         ),
-        package="opencv-python-headless", quality=lambda found: float(np.abs(found[:4] - truth).max()),
+        package="opencv-python-headless",
+        quality=lambda found: float(np.abs(found[:4] - truth).max()),
         metric="greatest error, voxels", rounds=1 if small else 3,
     )  # fmt: skip
 
