@@ -10,8 +10,13 @@ LESS_IS_BETTER = (
     "wiener",
 )  # fmt: skip
 
+TIMES = ("process.latency",)
+"""Their quality is a time, which a test may not judge; they have tests of their own."""
 
-@pytest.mark.parametrize("name", sorted(n for n in NAMES if n.startswith("process.")))
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n in NAMES if n.startswith("process.") and n not in TIMES)
+)
 def test_ours_is_as_good_as_the_peers(name):
     pytest.importorskip("SimpleITK")
     found = list(lines(name, small=True))

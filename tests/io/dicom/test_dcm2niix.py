@@ -38,7 +38,6 @@ PEER_IS_WRONG = {
     "SC_rgb_rle_32bit_2frame.dcm": "reads colour of 32 bits as one channel",
     "SC_rgb_small_odd_big_endian.dcm": "leaves 8-bit pixels swapped in their 16-bit words",
     "examples_palette.dcm": "gives palette indices instead of colours",
-    "IM00001.implicit_little_endian.dcm": "has no origin for what an ultrasound region calibrates",
     "6293": "stacks two localizers at right angles into one volume",
     "GE/01.dcm": "stacks 4 mm and 7 mm slices as if even; its second file resamples them",
 }
@@ -129,7 +128,10 @@ def sampled(image: Image, peer: Nifti, placed: bool) -> tuple[np.ndarray, np.nda
 def agrees(image: Image, peer: Nifti, instance: Instance) -> bool:
     """Every volume of dcm2niix's is one of ours (it may put b = 0 last)."""
     form = instance.form
-    values = sampled(image, peer, "ImagePositionPatient" in instance.elements or not is_flat(image))
+    placed = "ImagePositionPatient" in instance.elements or not is_flat(image)
+    if "SequenceOfUltrasoundRegions" in instance.elements:
+        placed = False  # dcm2niix knows no origin of a region's
+    values = sampled(image, peer, placed)
     if values is None:
         return False
     ours, theirs = values

@@ -71,3 +71,20 @@ def test_physical_values_shift_it_and_silence_leaves_it():
     assert deeper.origin[:2] == pytest.approx((-15.0, 20.0))
     silent = as_others_write(**dict.fromkeys(told), ReferencePixelPhysicalValueY=None)
     assert silent.origin == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("across", ["PhysicalDeltaX", "PhysicalDeltaY"])
+def test_a_region_counted_against_the_pixels_gives_no_place(across):
+    """Its axis runs the other way than the picture's: sizes are taken, the place is not."""
+    grid = as_others_write(
+        PhysicalDeltaX=0.02, PhysicalDeltaY=0.05, ReferencePixelX0=6, ReferencePixelY0=3,
+        ReferencePixelPhysicalValueX=7.978,
+    )  # fmt: skip
+    assert grid.origin != (0.0, 0.0, 0.0)
+    negative = {"PhysicalDeltaX": 0.02, "PhysicalDeltaY": 0.05}
+    negative[across] *= -1
+    against = as_others_write(
+        **negative, ReferencePixelX0=6, ReferencePixelY0=3, ReferencePixelPhysicalValueX=7.978
+    )
+    assert against.origin == (0.0, 0.0, 0.0)
+    assert against.spacing[1:] == pytest.approx((0.5, 0.2))

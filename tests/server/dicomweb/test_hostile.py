@@ -290,7 +290,7 @@ def test_idle_connections_do_not_lock_others_out(fresh_web):
         with web.client() as client:
             start = time.monotonic()
             assert client.get("/dicom-web/studies").status_code == 204
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 1.8  # the idle are let go after 2 s
         for s in held:
             s.settimeout(6)
             assert s.recv(100).startswith(b"HTTP/1.1 408")

@@ -47,12 +47,15 @@ def origin(
 
     The reference pixel (counted from the region's corner) and its physical value, 0 where not
     stated, give the distance along rows and columns: mostly from the middle of the probe's face.
-    Without an orientation rows run along L and columns along P.
+    Without an orientation rows run along L and columns along P. None where the region counts
+    against the pixels (a negative Physical Delta): its axes are not those of the picture.
     """
     found = calibrated(elements)
     if found is None or not all(tags[1] in found[0] for tags in _REFERENCES):
         return None
     region, sizes = found
+    if min(region.number(tag) or 0.0 for tag in ("PhysicalDeltaX", "PhysicalDeltaY")) < 0:
+        return None
     along: list[float] = []
     for (corner, reference, stated), size in zip(_REFERENCES, sizes, strict=True):
         pixel = region.integer(corner, vr="UL") + region.integer(reference, vr="SL")
