@@ -21,25 +21,15 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton import knobs
 
 from somascope.core.errors import GeometryError, ParameterError
+from somascope.process.gpu import interpreted, on_device
 
 _PLANE = (1, 16, 16)
 _SOLID = (8, 8, 16)
 """Tiles of the fine grid that one program owns; no axis shorter than the widest kernel."""
 _POINTS = 32
 """Points that a program of the spreading takes at once."""
-
-
-def interpreted() -> bool:
-    """Whether Triton interprets its kernels on the CPU."""
-    return bool(knobs.runtime.interpret)
-
-
-def on_device(x: Tensor) -> bool:
-    """Whether kernels run on this tensor; else it goes through NumPy."""
-    return x.is_cuda or (x.device.type == "cpu" and interpreted())
 
 
 class ThroughNumPy:

@@ -12,6 +12,15 @@ from somascope.process.entries import is_colour, real_values
 Dimensions: TypeAlias = Annotated[
     Literal["volume", "slice"], Param("In three dimensions, or each slice by itself")
 ]
+First: TypeAlias = Annotated[
+    float | None, Param("Value of the first colour, in the image's unit; none: automatic")
+]
+Last: TypeAlias = Annotated[
+    float | None, Param("Value of the last colour, in the image's unit; none: automatic")
+]
+Steps: TypeAlias = Annotated[
+    int, Param("Number of even ranges of one colour each; 0: no steps", minimum=0, maximum=64)
+]
 Triple: TypeAlias = tuple[float, float, float]
 
 WIDEST = 100.0

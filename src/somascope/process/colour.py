@@ -12,6 +12,7 @@ from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
 from somascope.process.blend import Mode, blend
+from somascope.process.choices import First, Last, Steps
 from somascope.process.entries import is_colour, real_values
 from somascope.process.palettes import palette
 from somascope.process.windows import automatic
@@ -79,15 +80,9 @@ def pseudo_colour(
             "told apart by the colour blind"
         ),
     ] = "ember",
-    lower: Annotated[
-        float | None, Param("Value of the first colour, in the image's unit; none: automatic")
-    ] = None,
-    upper: Annotated[
-        float | None, Param("Value of the last colour, in the image's unit; none: automatic")
-    ] = None,
-    slices: Annotated[
-        int, Param("Number of even ranges of one colour each; 0: no steps", minimum=0, maximum=64)
-    ] = 0,
+    lower: First = None,
+    upper: Last = None,
+    slices: Steps = 0,
     progress: Progress = QUIET,
 ) -> Image:
     """Show values in colours.

@@ -9,6 +9,7 @@ import numpy as np
 from somascope.core import Axis, Grid, Image, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.choices import First, Last, Steps
 from somascope.process.colour import Name, range_of, single
 from somascope.process.palettes import palette
 
@@ -73,15 +74,9 @@ def legend(
     image: Image,
     *,
     colours: Annotated[Name, Param("Palette")] = "ember",
-    lower: Annotated[
-        float | None, Param("Value of the first colour, in the image's unit; none: automatic")
-    ] = None,
-    upper: Annotated[
-        float | None, Param("Value of the last colour, in the image's unit; none: automatic")
-    ] = None,
-    slices: Annotated[
-        int, Param("Number of even ranges of one colour each; 0: no steps", minimum=0, maximum=64)
-    ] = 0,
+    lower: First = None,
+    upper: Last = None,
+    slices: Steps = 0,
     height: Annotated[int, Param("Of the picture, in pixels", minimum=96, maximum=2048)] = 320,
 ) -> Image:
     """Draw the colour bar of an image: its palette with ticks in the image's unit.

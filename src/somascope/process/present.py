@@ -12,6 +12,7 @@ from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.io.dicom import lut
 from somascope.io.dicom.presentation import Presentation
+from somascope.process.choices import First, Last
 from somascope.process.colour import Name, range_of, single
 from somascope.process.mapping import voi
 from somascope.process.palettes import palette
@@ -39,12 +40,8 @@ def presentation_state(
     image: Image,
     *,
     colours: Annotated[Name, Param("Palette")] = "hot_iron",
-    lower: Annotated[
-        float | None, Param("Value of the first colour, in the image's unit; none: automatic")
-    ] = None,
-    upper: Annotated[
-        float | None, Param("Value of the last colour, in the image's unit; none: automatic")
-    ] = None,
+    lower: First = None,
+    upper: Last = None,
     label: Annotated[str, Param("Name among presentations, up to 16 capitals")] = "PSEUDO COLOUR",
     description: Annotated[str, Param("What it shows")] = "",
 ) -> Image:
@@ -85,12 +82,8 @@ def colour_map(
     image: Image,
     *,
     colours: Annotated[Name, Param("Palette")] = "ember",
-    lower: Annotated[
-        float | None, Param("Value of the first colour, in the image's unit; none: automatic")
-    ] = None,
-    upper: Annotated[
-        float | None, Param("Value of the last colour, in the image's unit; none: automatic")
-    ] = None,
+    lower: First = None,
+    upper: Last = None,
 ) -> Image:
     """Give a map of numbers its colours and keep its numbers.
 

@@ -1,5 +1,6 @@
 /** The WebSocket of a live view: JSON text both ways, frames as binary messages. */
 
+import { Channel } from "../api/channel";
 import { getJson } from "../api/http";
 
 export interface Source {
@@ -56,23 +57,11 @@ const BEAT = 2000;
 /** Milliseconds since the epoch, finer than Date.now(). */
 export const now = () => performance.timeOrigin + performance.now();
 
-export class Connection {
-  private socket: WebSocket;
-  private beat = 0;
+export class Connection extends Channel<Head> {
   private trips: { trip: number; offset: number }[] = [];
-  private done = false;
 
   constructor(private listener: Listener) {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    this.socket = new WebSocket(`${scheme}://${location.host}/api/live`);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = (event: MessageEvent<string | ArrayBuffer>) => this.heard(event.data);
-    this.socket.onclose = (event) => this.ended(event.reason);
-    this.socket.onerror = () => this.ended("the connection to the server failed");
-    this.socket.onopen = () => {
-      for (let k = 0; k < PINGS; k++) window.setTimeout(() => this.ping(), 60 * k);
-      this.beat = window.setInterval(() => this.ping(), BEAT);
-    };
+    super("/api/live");
   }
 
   /** Milliseconds to add to this page's clock to have the server's: from the quickest answer. */
@@ -82,32 +71,17 @@ export class Connection {
     return best?.offset ?? 0;
   }
 
-  send(message: object): void {
-    const text = JSON.stringify(message);
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(text);
-    else if (this.socket.readyState === WebSocket.CONNECTING) {
-      this.socket.addEventListener("open", () => this.socket.send(text), { once: true });
-    }
+  protected opened(): void {
+    for (let k = 0; k < PINGS; k++) window.setTimeout(() => this.ping(), 60 * k);
+    this.beat(BEAT, () => this.ping());
   }
 
-  close(): void {
-    this.done = true;
-    window.clearInterval(this.beat);
-    this.socket.close();
+  protected given(head: Head, data: ArrayBuffer, at: number): void {
+    this.listener.frame({ head, pixels: new Uint8Array(data, at) });
   }
 
-  private ping(): void {
-    this.send({ ping: now() });
-  }
-
-  private heard(data: string | ArrayBuffer): void {
-    if (typeof data !== "string") {
-      const length = new DataView(data).getUint32(0, true);
-      const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length))) as Head;
-      this.listener.frame({ head, pixels: new Uint8Array(data, 4 + length) });
-      return;
-    }
-    const message = JSON.parse(data) as Told | { kind: "pong"; ping: number; now: number };
+  protected said(said: object): void {
+    const message = said as Told | { kind: "pong"; ping: number; now: number };
     if (message.kind === "pong") {
       const back = now();
       const offset = message.now * 1000 - (message.ping + back) / 2;
@@ -115,10 +89,11 @@ export class Connection {
     } else this.listener.told(message);
   }
 
-  private ended(reason: string): void {
-    window.clearInterval(this.beat);
-    if (this.done) return;
-    this.done = true;
-    this.listener.closed(reason || "the server closed the connection");
+  protected closed(reason: string): void {
+    this.listener.closed(reason);
+  }
+
+  private ping(): void {
+    this.send({ ping: now() });
   }
 }

@@ -1,6 +1,7 @@
 /** The WebSocket of the previews: questions as JSON, slices as binary messages. */
 
 import type { Step } from "../api/application";
+import { Channel } from "../api/channel";
 
 /** One image of the series, as the server finds it. */
 export interface Place {
@@ -85,59 +86,30 @@ const BEAT = 20_000;
 
 const KINDS = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
 
-export class Connection {
-  private socket: WebSocket;
-  private beat = 0;
-  private done = false;
-
+export class Connection extends Channel<Head> {
   constructor(private listener: Listener) {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    this.socket = new WebSocket(`${scheme}://${location.host}/api/preview`);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = (event: MessageEvent<string | ArrayBuffer>) => this.heard(event.data);
-    this.socket.onclose = (event) => this.ended(event.reason);
-    this.socket.onerror = () => this.ended("the connection to the server failed");
-    this.socket.onopen = () => {
-      this.beat = window.setInterval(() => this.send({ ping: 0 }), BEAT);
-    };
+    super("/api/preview");
   }
 
-  send(message: object): void {
-    const text = JSON.stringify(message);
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(text);
-    else if (this.socket.readyState === WebSocket.CONNECTING) {
-      this.socket.addEventListener("open", () => this.socket.send(text), { once: true });
-    }
+  protected opened(): void {
+    this.beat(BEAT, () => this.send({ ping: 0 }));
   }
 
-  close(): void {
-    this.done = true;
-    window.clearInterval(this.beat);
-    this.socket.close();
+  protected given(head: Head, data: ArrayBuffer, at: number): void {
+    this.listener.slice(head, new KINDS[head.dtype](data, at));
   }
 
-  private heard(data: string | ArrayBuffer): void {
-    if (this.done) return;
-    if (typeof data !== "string") {
-      const length = new DataView(data).getUint32(0, true);
-      const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length))) as Head;
-      this.listener.slice(head, new KINDS[head.dtype](data, 4 + length));
-      return;
-    }
-    const said = JSON.parse(data) as { kind: string } & Record<string, unknown>;
+  protected said(said: { kind: string } & Record<string, unknown>): void {
     if (said.kind === "ready") this.listener.ready();
     else if (said.kind === "histogram") this.listener.histogram(said as unknown as Counted);
     else if (said.kind === "volume") this.listener.volume(said as unknown as VolumeState);
     else if (said.kind === "problem") {
       const { of = "", id = 0, message = "", stale = false } = said;
       this.listener.problem(String(of), Number(id), String(message), Boolean(stale));
-    } else if (said.kind === "end") this.ended(String(said["message"] ?? ""));
+    } else if (said.kind === "end") this.end(String(said["message"] ?? ""));
   }
 
-  private ended(reason: string): void {
-    window.clearInterval(this.beat);
-    if (this.done) return;
-    this.done = true;
-    this.listener.closed(reason || "the server closed the connection");
+  protected closed(reason: string): void {
+    this.listener.closed(reason);
   }
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +15,8 @@ from somascope.archive import Archive
 from somascope.core.errors import NotFound, ParameterError, SomascopeError
 from somascope.server.live import chain
 from somascope.server.live.session import Play, Session
-from somascope.server.live.sockets import close, listen, tell
 from somascope.server.live.sources import SIZES, kinds
+from somascope.server.sockets import Held, close, listen, pong, tell
 
 MOST_VIEWS = 4
 """At one time; each has a process of its own."""
@@ -65,10 +64,9 @@ class View:
         self._socket = socket
         self._archive = archive
         self._silence = silence
-        self._session: Session | None = None
+        self._held: Held[Session] = Held()
         self._play: Play | None = None
         self._series = ""
-        self._sender: asyncio.Task[None] | None = None
         self._saver: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -76,28 +74,28 @@ class View:
         try:
             await listen(self._socket, self._obey, silence=self._silence)
         finally:
-            await self._stop()
+            await self._held.end()
             if self._saver is not None:
                 self._saver.cancel()
 
     async def _obey(self, message: dict[str, Any]) -> None:
-        if "ping" in message:
-            await self._tell({"kind": "pong", "ping": message["ping"], "now": time.time()})
+        await pong(self._socket, message)
         if "start" in message:
             await self._start(message["start"])
         if message.get("stop"):
-            await self._stop()
+            await self._held.end()
             await self._tell({"kind": "stopped"})
-        if self._session is None:
+        session = self._held.session
+        if session is None:
             return
         if "drawn" in message:
-            self._session.drawn()
+            session.drawn()
         if "chain" in message:
             await run_in_threadpool(chain.parse, message["chain"])  # refused here, by name
-            self._session.process.say({"chain": message["chain"]})
+            session.process.say({"chain": message["chain"]})
         for name in ("freeze", "rate", "limits"):
             if name in message:
-                self._session.process.say({name: _checked(name, message[name])})
+                session.process.say({name: _checked(name, message[name])})
         if "save" in message:
             count = int(message["save"])
             if self._saver is not None and not self._saver.done():
@@ -107,7 +105,7 @@ class View:
     async def _start(self, asked: Any) -> None:
         if not isinstance(asked, dict):
             raise ParameterError("start needs an object: source, size, rate, chain")
-        await self._stop()
+        await self._held.end()
         steps = asked.get("chain", [])
         await run_in_threadpool(chain.parse, steps)
         self._series = str(asked.get("series", "")) if asked.get("source") == "series" else ""
@@ -127,22 +125,20 @@ class View:
         self._play = Play(
             str(asked["source"]), size, _checked("rate", asked.get("rate", 25.0)), steps, paths
         )
-        self._session = Session(self._play)
-        self._sender = asyncio.create_task(self._send(self._session))
+        self._held.begin(Session(self._play), self._send)
 
     async def _send(self, session: Session) -> None:
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            while True:
-                texts, frame = await session.next()
-                for text in texts:
-                    await self._tell(text)
-                if frame is not None:
-                    await self._socket.send_bytes(frame)
-                if session.ended:
-                    return
+        while True:
+            texts, frame = await session.next()
+            for text in texts:
+                await self._tell(text)
+            if frame is not None:
+                await self._socket.send_bytes(frame)
+            if session.ended:
+                return
 
     async def _save(self, count: int) -> None:
-        session, play = self._session, self._play
+        session, play = self._held.session, self._play
         assert session is not None
         assert play is not None
         try:
@@ -166,16 +162,6 @@ class View:
                 await self._tell({"kind": "problem", "message": f"not saved: {error}"})
         except (WebSocketDisconnect, RuntimeError):
             return
-
-    async def _stop(self) -> None:
-        session, self._session = self._session, None
-        if self._sender is not None:
-            self._sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._sender
-            self._sender = None
-        if session is not None:
-            await session.end()
 
     async def _tell(self, said: dict[str, Any]) -> None:
         await tell(self._socket, said)

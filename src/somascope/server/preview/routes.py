@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
 from typing import Any
 
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -15,9 +12,9 @@ from somascope.archive import Archive
 from somascope.core.errors import NotFound, ParameterError
 from somascope.process import chain
 from somascope.server.api.errors import Route
-from somascope.server.live.sockets import close, listen, tell
 from somascope.server.preview.presets import Presets
 from somascope.server.preview.session import Session
+from somascope.server.sockets import Held, close, listen, pong
 
 MOST_VIEWS = 4
 """At one time; each has up to two processes."""
@@ -87,20 +84,18 @@ class _View:
     def __init__(self, socket: WebSocket, archive: Archive) -> None:
         self._socket = socket
         self._archive = archive
-        self._session: Session | None = None
-        self._sender: asyncio.Task[None] | None = None
+        self._held: Held[Session] = Held()
 
     async def obey(self, message: dict[str, Any]) -> None:
-        if "ping" in message:
-            now = {"kind": "pong", "ping": message["ping"], "now": time.time()}
-            await tell(self._socket, now)
+        await pong(self._socket, message)
         if "open" in message:
             await self._open(message["open"])
-        if self._session is None or self._session.ended:
+        session = self._held.session
+        if session is None or session.ended:
             if {"ask", "histogram", "volume"} & message.keys():
                 raise ParameterError("open a series first")
             return
-        self._session.obey(message)
+        session.obey(message)
 
     async def _open(self, asked: Any) -> None:
         series = asked.get("series") if isinstance(asked, dict) else None
@@ -110,25 +105,16 @@ class _View:
         found = await run_in_threadpool(lambda: self._archive.locate(series=series))
         if not found:
             raise NotFound(f"no series {series[:64]!r} in the archive")
-        self._session = Session([i.path for i in found])
-        self._sender = asyncio.create_task(self._send(self._session))
+        self._held.begin(Session([i.path for i in found]), self._send)
 
     async def _send(self, session: Session) -> None:
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            while True:
-                for message in await session.next():
-                    if isinstance(message, bytes):
-                        await self._socket.send_bytes(message)
-                    else:
-                        await self._socket.send_text(message)
+        while True:
+            for message in await session.next():
+                if isinstance(message, bytes):
+                    await self._socket.send_bytes(message)
+                else:
+                    await self._socket.send_text(message)
 
     async def stop(self) -> None:
         """End what was begun for this page."""
-        session, self._session = self._session, None
-        if self._sender is not None:
-            self._sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._sender
-            self._sender = None
-        if session is not None:
-            await session.end()
+        await self._held.end()

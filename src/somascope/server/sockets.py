@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
 
@@ -33,6 +33,52 @@ class Pace:
         self._then = now
         self._left -= 1
         return self._left >= 0
+
+
+class Ending(Protocol):
+    """What a page began."""
+
+    async def end(self) -> None:
+        """Stop it and free what it holds."""
+        ...
+
+
+S = TypeVar("S", bound=Ending)
+
+
+class Held(Generic[S]):
+    """The one session of a page, and the task that sends what the session says."""
+
+    def __init__(self) -> None:
+        self.session: S | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    def begin(self, session: S, send: Callable[[S], Coroutine[Any, Any, None]]) -> None:
+        """Hold this session; the last one must have ended."""
+        self.session = session
+        self._sender = asyncio.create_task(self._until_gone(send(session)))
+
+    async def end(self) -> None:
+        """End the session, if there is one."""
+        session, self.session = self.session, None
+        if self._sender is not None:
+            self._sender.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._sender
+            self._sender = None
+        if session is not None:
+            await session.end()
+
+    @staticmethod
+    async def _until_gone(sending: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await sending
+
+
+async def pong(socket: WebSocket, message: dict[str, Any]) -> None:
+    """Answer a ping with the server's clock, seconds since the epoch."""
+    if "ping" in message:
+        await tell(socket, {"kind": "pong", "ping": message["ping"], "now": time.time()})
 
 
 async def listen(
