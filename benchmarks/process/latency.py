@@ -38,11 +38,11 @@ MOVE = """async ([name, values, beat]) => {
   const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
   const seen = [];
   for (const value of values) {
-    const before = somascope.preview().latencies.length;
+    const before = somascope.preview().latencies; // a new list with every picture
     set.call(found, String(value));
     found.dispatchEvent(new Event('input', { bubbles: true }));
     const until = performance.now() + 20000;
-    while (somascope.preview().waiting || somascope.preview().latencies.length === before) {
+    while (somascope.preview().waiting || somascope.preview().latencies === before) {
       if (performance.now() > until) throw new Error('no answer within 20 s');
       await new Promise(r => setTimeout(r, 2));
     }
