@@ -44,6 +44,26 @@ class Verdict:
         """One sentence."""
         return "trusted" if self.trusted else "do not trust: " + "; ".join(self.reasons)
 
+    @property
+    def text(self) -> str:
+        """`words`, then the numbers behind them, a line each."""
+        said = {"local_correlation": "local correlation", "information": "mutual information"}
+        lines = [self.words]
+        lines += [
+            f"{name}: {self.before[key]:.3f} before, {self.after[key]:.3f} after"
+            for key, name in said.items()
+            if key in self.before and key in self.after
+        ]
+        lines.append(f"structure with a counterpart: {self.overlap:.0%}")
+        if self.jacobian != (1.0, 1.0, 1.0):
+            low, high, _ = self.jacobian
+            lines.append(f"volume change: {low:.2f} to {high:.2f}, folding {self.folding:.3%}")
+            lines.append(f"there and back: {self.inverse_error[0]:.2f} mm")
+        if self.landmarks is not None:
+            start, end = self.landmarks
+            lines.append(f"landmarks: {start:.1f} mm apart before, {end:.1f} mm after")
+        return "\n".join([*lines, *self.notes])
+
     def plain(self) -> dict[str, Any]:
         """As JSON types."""
         return {**asdict(self), "words": self.words}

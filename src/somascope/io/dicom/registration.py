@@ -1,8 +1,10 @@
 """Warps as DICOM Spatial Registration and Deformable Spatial Registration (PS3.3 A.39, C.20).
 
 The registered frame of reference is the fixed image's, the source's the moving image's. A matrix
-takes source points to registered ones. A deformation is told at points of the registered frame:
-``source = post (registered + vector(registered))``.
+takes source points to registered ones; of several the first in the sequence comes first (equation
+C.20.2-2). A deformation goes the other way, from registered to source points, and its grid lies in
+the registered frame, before any matrix (C.20.3.1.1):
+``source = post (pre registered + vector(registered))``.
 """
 
 from __future__ import annotations
@@ -34,14 +36,17 @@ def instances(
 ) -> list[bytes]:  # fmt: skip
     """Part 10 bytes of ``warp``: one instance in a series of its own, of the fixed image's study.
 
-    ``description`` (the verdict, say) becomes Content Description. Frames of reference that the
-    warp does not name are derived from it.
+    ``description`` becomes Content Description; by default the verdict of a warp that has one,
+    whose evidence is told in Image Comments. Frames of reference that the warp does not name are
+    derived from it.
 
     Raises
     ------
     WriteError
         The displacement's grid is sheared, or the linear part has no inverse.
     """
+    verdict = getattr(warp, "verdict", None)
+    description = description or ("" if verdict is None else verdict.words)
     bent = warp.displacement is not None
     kind = iods.DEFORMABLE if bent else iods.REGISTRATION
     grid = _upright(warp) if bent else None
@@ -68,6 +73,8 @@ def instances(
         "FrameOfReferenceUID": series.frame, "PositionReferenceIndicator": None,
         **compose.referenced(warp.provenance, series.source_class),
     }  # fmt: skip
+    if verdict is not None:
+        own["ImageComments"] = verdict.text
     if grid is None:
         own["RegistrationSequence"] = [
             _matrix_item(series.frame, np.eye(4)), _matrix_item(source, _inverse(warp.matrix)),
@@ -178,10 +185,11 @@ def _given(item: Dataset) -> Float:
 
 
 def _linear(found: Dataset, frame: str) -> Warp:
-    others = [
-        item for item in found.RegistrationSequence
-        if str(item.get("FrameOfReferenceUID", "")) != frame
-    ]  # fmt: skip
+    every = list(found.RegistrationSequence)
+    others = [i for i in every if str(i.get("FrameOfReferenceUID", "")) != frame]
+    if not others:
+        # Two examinations of one frame of reference: the second is told after the first.
+        others = every[1:]
     if len(others) != 1:
         raise UnsupportedFormat(
             f"the registration joins {len(others)} other frames of reference to its own; one is "
@@ -195,10 +203,11 @@ def _linear(found: Dataset, frame: str) -> Warp:
 
 
 def _bent(found: Dataset, frame: str) -> Warp:
-    items = [
-        i for i in found.DeformableRegistrationSequence
-        if i.get("DeformableRegistrationGridSequence")
-    ]  # fmt: skip
+    every = list(found.DeformableRegistrationSequence)
+    items = [i for i in every if i.get("DeformableRegistrationGridSequence")]
+    if not items:
+        # Some systems put a rigid map into this object: its offsets are zero then (C.20.3.1.1).
+        items = [i for i in every if str(i.SourceFrameOfReferenceUID) != frame]
     if len(items) != 1:
         raise UnsupportedFormat(f"the registration holds {len(items)} deformations; one is read")
     item = items[0]
@@ -208,6 +217,9 @@ def _bent(found: Dataset, frame: str) -> Warp:
             "PreDeformationMatrixRegistrationSequence", "PostDeformationMatrixRegistrationSequence",
         )
     )  # fmt: skip
+    source = str(item.SourceFrameOfReferenceUID)
+    if not item.get("DeformableRegistrationGridSequence"):
+        return Warp(matrix=post @ pre, moving_frame=source)
     told = item.DeformableRegistrationGridSequence[0]
     nx, ny, nz = (int(n) for n in told.GridDimensions)
     dx, dy, dz = (float(v) for v in told.GridResolution)
@@ -218,17 +230,22 @@ def _bent(found: Dataset, frame: str) -> Warp:
     raw: Array = np.frombuffer(told.VectorGridData, "<f4")
     if raw.size != 3 * nx * ny * nz:
         raise CorruptFile(f"Vector Grid Data holds {raw.size} numbers for {nx}x{ny}x{nz} points")
-    vectors = raw.reshape(nz, ny, nx, 3)
-    # The grid lies where the first matrix leads; told in the registered frame it is taken back.
-    grid = Grid((nz, ny, nx), _affine(np.linalg.inv(pre) @ affine), frame)
+    vectors = _defined(raw.reshape(nz, ny, nx, 3))
     field = np.einsum("ij,zyxj->izyx", post[:3, :3], vectors)
     return Warp(
-        matrix=post @ pre, grid=grid, displacement=np.ascontiguousarray(field, np.float32),
-        moving_frame=str(item.SourceFrameOfReferenceUID),
+        matrix=post @ pre, grid=Grid((nz, ny, nx), affine, frame),
+        displacement=np.ascontiguousarray(field, np.float32), moving_frame=source,
     )  # fmt: skip
 
 
-def _affine(matrix: Array) -> Float:
-    out = np.asarray(matrix, np.float64).copy()
-    out[3] = (0, 0, 0, 1)
-    return out
+def _defined(vectors: Array) -> Array:
+    """Vectors ``(nz, ny, nx, 3)``; undefined ones, not-a-numbers (C.20.3.1.3), get the nearest."""
+    missing = ~np.isfinite(vectors).all(axis=-1)
+    if not missing.any():
+        return vectors
+    if missing.all():
+        raise CorruptFile("Vector Grid Data defines no vector")
+    from scipy.ndimage import distance_transform_edt
+
+    at = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    return vectors[tuple(np.asarray(at))]
