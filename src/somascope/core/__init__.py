@@ -12,6 +12,7 @@ from somascope.core.finding import (
     Mask,
     Measurement,
     Segment,
+    Tracking,
     Warp,
 )
 from somascope.core.grid import Grid
@@ -48,6 +49,7 @@ __all__ = [
     "Segment",
     "Source",
     "Step",
+    "Tracking",
     "Warp",
     "operation",
 ]

@@ -2,7 +2,8 @@
 
 ``on`` are the SOP Instance UIDs (or one series UID) it was seen on; ``attributes`` patient and
 study facts under their DICOM keywords, carried from there, which are no part of the finding:
-equality leaves them out.
+equality leaves them out. ``tracking`` says which lesion it is in every examination; who follows
+it is no part of the finding either.
 """
 
 from __future__ import annotations
@@ -36,14 +37,27 @@ TISSUE = Code("85756007", "SCT", "Tissue")
 """What a mask shows when nothing more is known."""
 
 
+@dataclass(frozen=True)
+class Tracking:
+    """What stays the same from one examination to the next: the UID and name of one lesion.
+
+    DICOM's Tracking Unique Identifier and Tracking Identifier (PS3.16 TID 1501, PS3.3 C.8.20.4).
+    """
+
+    uid: str
+    name: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A class for a whole image or study."""
+    """A class for a whole image or study, or of what ``tracking`` names; ``text`` says why."""
 
     concept: Code
     confidence: float
     on: tuple[str, ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict[str, float])
+    text: str = ""
+    tracking: Tracking | None = field(default=None, compare=False)
     provenance: Provenance = field(default_factory=Provenance)
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
@@ -58,6 +72,7 @@ class Box:
     lower: tuple[float, float, float]
     upper: tuple[float, float, float]
     on: tuple[str, ...] = ()
+    tracking: Tracking | None = field(default=None, compare=False)
     provenance: Provenance = field(default_factory=Provenance)
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
@@ -72,6 +87,7 @@ class Segment:
     algorithm: str = ""
     colour: tuple[int, int, int] = (255, 190, 60)
     confidence: float = 1.0
+    tracking: Tracking | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,7 +181,11 @@ class Warp:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A number with a unit (UCUM), and its standard uncertainty where known."""
+    """A number with a unit (UCUM), and its standard uncertainty where known.
+
+    ``time_point``: of which examination it is, where the report is of several (a date as
+    ``YYYYMMDD``, or words); ``tracking``: of which lesion.
+    """
 
     concept: Code
     value: float
@@ -173,6 +193,8 @@ class Measurement:
     uncertainty: float | None = None
     confidence: float = 1.0
     on: tuple[str, ...] = ()
+    time_point: str = ""
+    tracking: Tracking | None = field(default=None, compare=False)
     provenance: Provenance = field(default_factory=Provenance)
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 

@@ -22,7 +22,11 @@ def plain(finding: Label | Box | Measurement) -> dict[str, Any]:
         "confidence": finding.confidence,
         "on": list(finding.on),
     }
+    if finding.tracking is not None:
+        result["tracking"] = asdict(finding.tracking)
     if isinstance(finding, Measurement):
+        if finding.time_point:
+            result["time_point"] = finding.time_point
         result |= {
             "value": finding.value if math.isfinite(finding.value) else None,
             "unit": finding.unit,
@@ -30,6 +34,8 @@ def plain(finding: Label | Box | Measurement) -> dict[str, Any]:
         }
     elif isinstance(finding, Label):
         result["probabilities"] = dict(finding.probabilities)
+        if finding.text:
+            result["text"] = finding.text
     else:
         result |= {
             "lower": list(finding.lower),

@@ -16,7 +16,7 @@ from somascope.core import QUIET, Acquisition, Box, Mask, Measurement, Progress,
 from somascope.core.errors import NotFound
 from somascope.core.grid import Array
 from somascope.core.registry import get_operation
-from somascope.jobs.resolve import FINDINGS, Noun, from_archive, locate, nouns_of, part, split
+from somascope.jobs.resolve import FINDINGS, Noun, all_from_archive, locate, nouns_of, part, split
 from somascope.jobs.run import bundled, compute, encode
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def replay(archive: Archive, uid: str, *, progress: Progress = QUIET) -> ReplayR
         read_from.setdefault(source.name, []).append(source.uids)
     reading = part(progress, 0.0, 0.2)
     nouns = [
-        from_archive(archive, i, noun=noun, instances=_next(read_from, split(i)[0]))
+        one
         for i, noun in reading.over(list(zip(step.inputs, declared, strict=True)), "reading")
+        for one in all_from_archive(archive, i, noun=noun, instances=_next(read_from, split(i)[0]))
     ]
     params = found.validate(step.params)
     results = compute(found, nouns, step.inputs, params, progress=part(progress, 0.2, 0.9))

@@ -59,12 +59,19 @@ def from_archive(archive: Archive, uid: str, *, noun: str, instances: Sequence[s
     ``noun`` is what the operation declares (``Image``, ``Mask``, ``Image|Mask``); ``instances``
     narrows a series down to these SOP Instance UIDs (a series may have grown since).
     """
+    return all_from_archive(archive, uid, noun=noun, instances=instances)[0]
+
+
+def all_from_archive(
+    archive: Archive, uid: str, *, noun: str, instances: Sequence[str] = ()
+) -> list[Noun]:
+    """As `from_archive`; where any number of findings is asked for, all of a report."""
     if instances:
         paths = [p for i in instances for p in locate(archive, i)]
     else:
         paths = locate(archive, uid)
     _, number = split(uid)
-    return only(paths, uid, noun=noun, number=number, narrowed=bool(instances))
+    return every(paths, uid, noun=noun, number=number, narrowed=bool(instances))
 
 
 def sources_of(archive: Archive, mask: Mask) -> list[Any]:
@@ -159,6 +166,25 @@ def only(
             f"as {split(name)[0]}#n"
         )
     return found[0]
+
+
+def every(
+    paths: Sequence[Path],
+    name: str,
+    *,
+    noun: str,
+    number: int | None = None,
+    narrowed: bool = False,
+) -> list[Noun]:
+    """The one noun in these files as a list; all findings of a report for ``Measurement[]``."""
+    wanted = noun.removesuffix("[]").split("|")
+    kinds = {k.__name__ for k in FINDINGS}
+    if noun.endswith("[]") and set(wanted) <= kinds and number is None:
+        report = read_all(list(paths))
+        found: list[Noun] = [f for f in report.findings if type(f).__name__ in wanted]
+        if found:
+            return found
+    return [only(paths, name, noun=noun, number=number, narrowed=narrowed)]
 
 
 def _kind(found: Sequence[Noun]) -> str:

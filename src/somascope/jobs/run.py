@@ -31,9 +31,9 @@ from somascope.core.registry import get_operation
 from somascope.jobs.resolve import (
     FINDINGS,
     Noun,
-    from_archive,
+    all_from_archive,
+    every,
     nouns_of,
-    only,
     part,
     references_of,
     sources_of,
@@ -78,10 +78,11 @@ def execute(
     complete = found.validate(params or {})
     declared = nouns_of(found, len(inputs))
     nouns = [
-        from_archive(archive, uid, noun=noun)
+        one
         for uid, noun in part(progress, 0.0, 0.2).over(
             list(zip(inputs, declared, strict=True)), "reading"
         )
+        for one in all_from_archive(archive, uid, noun=noun)
     ]
     results = compute(found, nouns, inputs, complete, progress=part(progress, 0.2, 0.8))
     writing = part(progress, 0.8, 0.9)
@@ -232,7 +233,7 @@ def run_files(
     reading = part(progress, 0.0, 0.3)
     for text, noun in reading.over(list(zip(map(str, inputs), declared, strict=True)), "reading"):
         path, number = _numbered(text)
-        nouns.append(only([path], path.name, noun=noun, number=number))
+        nouns += every([path], path.name, noun=noun, number=number)
         sources = nouns[-1].provenance.sources
         names.append(sources[0].name if sources else path.name)
     results = bundled(compute(found, nouns, names, complete, progress=part(progress, 0.3, 0.9)))

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from somascope import __version__
-from somascope.core.finding import TISSUE, Code, Segment
+from somascope.core.finding import TISSUE, Code, Segment, Tracking
 from somascope.core.provenance import Provenance
 from somascope.io.dicom import cielab
 from somascope.io.dicom.encode import coded, dataset
@@ -36,7 +36,11 @@ _CONFIDENCE = re.compile(r"confidence ([0-9.]+)")
 
 
 def item(segment: Segment, *, number: int, record: Provenance, tracking: str) -> Dataset:
-    """The item that describes ``segment`` as ``number``."""
+    """The item that describes ``segment`` as ``number``.
+
+    ``tracking`` is the UID of a segment that brings none of its own.
+    """
+    known = segment.tracking or Tracking(tracking)
     name = segment.algorithm or (record.steps[-1].operation if record.steps else "")
     manual = not name or name.lower().startswith("manual")
     lesion = segment.concept.value in _LESIONS
@@ -48,8 +52,8 @@ def item(segment: Segment, *, number: int, record: Provenance, tracking: str) ->
         "SegmentedPropertyTypeCodeSequence": [coded(segment.concept)],
         "SegmentAlgorithmType": "MANUAL" if manual else "AUTOMATIC",
         "RecommendedDisplayCIELabValue": cielab.from_rgb(segment.colour),
-        "TrackingID": segment.label or f"Segment {number}",
-        "TrackingUID": tracking,
+        "TrackingID": known.name or segment.label or f"Segment {number}",
+        "TrackingUID": known.uid,
     }
     if segment.confidence != 1:
         values["SegmentDescription"] = f"confidence {segment.confidence:.6g}"
@@ -96,6 +100,9 @@ def parse(described: Dataset) -> Segment:
     colour = described.get("RecommendedDisplayCIELabValue")
     if colour is not None and len(colour) == 3:
         extra["colour"] = cielab.to_rgb([int(v) for v in colour])
+    if described.get("TrackingUID"):
+        name = str(described.get("TrackingID") or "")
+        extra["tracking"] = Tracking(str(described.TrackingUID), name)
     said = _CONFIDENCE.fullmatch(str(described.get("SegmentDescription") or ""))
     if said:
         extra["confidence"] = float(said[1])

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from somascope import __version__
 from somascope.core.errors import WriteError
-from somascope.core.finding import Box, Code, Label, Measurement
+from somascope.core.finding import Box, Code, Label, Measurement, Tracking
 from somascope.core.grid import Float, Grid
 from somascope.core.provenance import Provenance
 from somascope.io.dicom import carry, compose, iods, uid, validate
@@ -157,10 +157,7 @@ def _document(
                 *_library(known),
                 tree.container(
                     MEASUREMENTS,
-                    [
-                        _group(f, i + 1, series.uid, series.frame, known)
-                        for i, f in enumerate(findings)
-                    ],
+                    [_group(g, n, series.uid, series.frame, known) for n, g in _runs(findings)],
                 ),
             ],
         },
@@ -255,27 +252,51 @@ def _library(known: Mapping[str, Reference]) -> Iterator[Dataset]:
         yield tree.container(tree.LIBRARY, [tree.container(tree.LIBRARY_GROUP, images)])
 
 
+def _runs(findings: Sequence[Finding]) -> Iterator[tuple[int, list[Finding]]]:
+    """What follows each other about one lesion at one time goes into one group; others alone."""
+    run: list[Finding] = []
+    for i, one in enumerate(findings):
+        if run and not _together(run[-1], one):
+            yield i - len(run) + 1, run
+            run = []
+        run.append(one)
+    yield len(findings) - len(run) + 1, run
+
+
+def _together(before: Finding, then: Finding) -> bool:
+    if before.tracking is None or isinstance(before, Box) or not isinstance(then, Measurement):
+        return False
+    time = before.time_point if isinstance(before, Measurement) else ""
+    return (before.tracking, before.on, time) == (then.tracking, then.on, then.time_point)
+
+
 def _group(
-    finding: Finding, number: int, series: str, frame: str, known: Mapping[str, Reference]
+    run: Sequence[Finding], number: int, series: str, frame: str, known: Mapping[str, Reference]
 ) -> Dataset:
     """TID 1501, for a box TID 1411 (a volume) or 1410 (within one slice)."""
+    finding = run[0]
     name = finding.concept.meaning or finding.concept.value
+    mine = Tracking(uid.derive("tracking", series, str(number)), f"{name} {number}")
+    tracked = finding.tracking or mine
     children = [
-        text(tree.TRACKING, f"{name} {number}"),
-        tree.reference(tree.TRACKING_UID, uid.derive("tracking", series, str(number))),
+        text(tree.TRACKING, tracked.name or mine.name),
+        tree.reference(tree.TRACKING_UID, tracked.uid),
     ]
+    if isinstance(finding, Measurement) and finding.time_point:
+        children.append(text(tree.TIME_POINT, finding.time_point))
     if finding.provenance.steps:
         step = finding.provenance.steps[-1]
         children.append(text(_ALGORITHM, step.operation, relation="HAS CONCEPT MOD"))
         version = step.version or __version__
         children.append(text(_VERSION, version, relation="HAS CONCEPT MOD"))
     template, seen_on = "1501", SEEN_ON
-    if isinstance(finding, Measurement):
-        children.append(_measured(finding))
-    else:
+    children += [_measured(f) for f in run if isinstance(f, Measurement)]
+    if not isinstance(finding, Measurement):
         sure = [_certainty(finding.confidence)]
         children.append(tree.code(tree.FINDING, finding.concept, children=sure))
     if isinstance(finding, Label):
+        if finding.text:
+            children.append(text(tree.COMMENT, finding.text, relation="CONTAINS"))
         for key, value in finding.probabilities.items():
             which = [text(tree.CLASS, key, relation="HAS CONCEPT MOD")]
             children.append(tree.num(tree.PROBABILITY, float(value), "1", children=which))

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from somascope.core.errors import CorruptFile, ReadError, SomascopeError, UnsupportedFormat
-from somascope.core.finding import Box, Code, Label, Measurement
+from somascope.core.finding import Box, Code, Label, Measurement, Tracking
 from somascope.core.grid import Float, Grid
 from somascope.core.provenance import Provenance, Source
 from somascope.io.dicom import sr_tree as tree
@@ -126,6 +126,8 @@ class _Walk:
         self.findings: list[_Finding] = []
         self.left: dict[str, int] = {}
         self._facts: dict[str, Any] = {"provenance": provenance, "attributes": attributes}
+        self._tracked: Tracking | None = None
+        self._time = ""
 
     def below(self, parent: Dataset, on: tuple[str, ...], depth: int) -> None:
         if depth > 64:
@@ -139,11 +141,13 @@ class _Walk:
             elif kind == "CONTAINER" and name.value == tree.LIBRARY.value:
                 continue
             elif kind == "CONTAINER" and name.value == tree.GROUP_OF.value:
+                before = self._tracked, self._time
                 self._group(item, depth + 1)
+                self._tracked, self._time = before
             elif kind == "CONTAINER":
                 self.below(item, on, depth + 1)
             elif kind == "CODE" and name.value == _FOUND:
-                self._label(item, on, {})
+                self._label(item, on, {}, "")
             else:
                 self._leave(item)
 
@@ -168,6 +172,8 @@ class _Walk:
         labels: list[Dataset] = []
         record: dict[str, Any] = {}
         regions: list[Dataset] = []
+        self._tracked, self._time = _tracked(items), _said(items, tree.TIME_POINT)
+        why = _said(items, tree.COMMENT)
         for item in items:
             name, kind = name_of(item), str(item.get("ValueType"))
             if kind == "SCOORD3D":
@@ -186,13 +192,14 @@ class _Walk:
                 or next(_seen(item), None)
                 or (name.value == tree.PROBABILITY.value and _class(item))
                 or (box and kind == "SCOORD3D")
+                or (labels and not box and why and name.value == tree.COMMENT.value)
             ):
                 continue
             if item in labels:
                 if box:
                     self._box(item, box, tuple(record.get("on", on)))
                 else:
-                    self._label(item, on, spread)
+                    self._label(item, on, spread, why)
             elif kind == "NUM":
                 self._number(item, on)
             elif kind == "CONTAINER":
@@ -200,7 +207,9 @@ class _Walk:
             else:
                 self._leave(item)
 
-    def _label(self, item: Dataset, on: tuple[str, ...], spread: dict[str, float]) -> None:
+    def _label(
+        self, item: Dataset, on: tuple[str, ...], spread: dict[str, float], why: str
+    ) -> None:
         concept = _code(item, "ConceptCodeSequence")
         if not concept.value:
             self._leave(item)
@@ -209,7 +218,7 @@ class _Walk:
         self._rest(rest)
         self.findings.append(
             Label(concept=concept, confidence=_share(sure), on=on, probabilities=spread,
-                  **self._facts)
+                  text=why, tracking=self._tracked, **self._facts)
         )  # fmt: skip
 
     def _box(self, item: Dataset, box: tuple[Grid, Any, Any], on: tuple[str, ...]) -> None:
@@ -218,7 +227,7 @@ class _Walk:
         grid, lower, upper = box
         self.findings.append(
             Box(concept=_code(item, "ConceptCodeSequence"), confidence=_share(sure), grid=grid,
-                lower=lower, upper=upper, on=on, **self._facts)
+                lower=lower, upper=upper, on=on, tracking=self._tracked, **self._facts)
         )  # fmt: skip
 
     def _number(self, item: Dataset, on: tuple[str, ...]) -> None:
@@ -239,7 +248,8 @@ class _Walk:
             Measurement(
                 concept=concept, value=value, unit=unit,
                 uncertainty=_value(spread)[0] if spread is not None else None,
-                confidence=_share(sure), on=inner or on, **self._facts,
+                confidence=_share(sure), on=inner or on, time_point=self._time,
+                tracking=self._tracked, **self._facts,
             )
         )  # fmt: skip
 
@@ -247,6 +257,18 @@ class _Walk:
         for item in items:
             if item.get("RelationshipType") not in _CONTAINERS:
                 self._leave(item)
+
+
+def _said(items: Sequence[Dataset], concept: Code) -> str:
+    """The first text of that name."""
+    named = (i for i in items if name_of(i).value == concept.value)
+    return next((str(i.get("TextValue") or "") for i in named), "")
+
+
+def _tracked(items: Sequence[Dataset]) -> Tracking | None:
+    named = (i for i in items if name_of(i).value == tree.TRACKING_UID.value)
+    uid = next((str(i.get("UID") or "") for i in named), "")
+    return Tracking(uid, _said(items, tree.TRACKING)) if uid else None
 
 
 def _class(item: Dataset) -> str:
