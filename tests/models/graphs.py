@@ -54,6 +54,38 @@ def classifier(*, size=8):
                  weights=[weight("w", [[0.0, 1.0]]), weight("b", [0.0, 0.0])])  # fmt: skip
 
 
+def colours(*, size=16):
+    """Logits 0 and how much red there is over blue, in each pixel."""
+    w = weight("w", np.array([[0, 0, 0], [8, 0, -8]]).reshape(2, 3, 1, 1))
+    shape = {"image": [1, 3, size, size]}, {"logits": [1, 2, size, size]}
+    nodes = [helper.make_node("Conv", ["image", "w", "b"], ["logits"])]
+    return model(nodes, inputs=shape[0], outputs=shape[1], weights=[w, weight("b", [0, 0])])
+
+
+def detector():
+    """Centres where cells of 4 x 4 pixels are brighter than one half; boxes of four cells."""
+    w = weight("w", np.array([40, 0, 0, 0, 0]).reshape(5, 1, 1, 1))
+    b = weight("b", [-20, 1, 1, 0, 0])
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["m"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Conv", ["m", "w", "b"], ["maps"]),
+    ]
+    return model(nodes, inputs={"image": [1, 1, "h", "w"]}, outputs={"maps": [1, 5, "a", "b"]},
+                 weights=[w, b])  # fmt: skip
+
+
+def mover(*, shape=(8, 16, 16), flow=(0.0, 0.0, 1.5)):
+    """The same displacement everywhere, in voxels z, y, x."""
+    w, b = weight("w", np.zeros((3, 2, 1, 1, 1))), weight("b", flow)
+    nodes = [
+        helper.make_node("Concat", ["fixed", "moving"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "w", "b"], ["flow"]),
+    ]
+    one = [1, 1, *shape]
+    return model(nodes, inputs={"fixed": one, "moving": one}, outputs={"flow": [1, 3, *shape]},
+                 weights=[w, b])  # fmt: skip
+
+
 def packed(made, card=CARD, **changes):
     data = made if isinstance(made, bytes) else made.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()

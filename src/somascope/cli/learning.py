@@ -83,6 +83,9 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Segmentation: probabilities too.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Look at images unlike the training images too.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     json_: Json = False,
 ) -> None:
@@ -110,7 +113,9 @@ def predict(
             Input(uid, lambda image=image: image) for uid, image in zip(inputs, loaded, strict=True)
         ]
     with bar(network.card.name) as progress:
-        done = run(network, given, out, probabilities=probabilities, progress=progress)
+        done = run(
+            network, given, out, probabilities=probabilities, anyway=anyway, progress=progress
+        )
     if json_:
         typer.echo(json.dumps({
             "model": network.card.name, "files": [str(f) for f in done.files],

@@ -11,6 +11,8 @@ import numpy as np
 
 from somascope.core import Card, Code, Image
 from somascope.core.errors import CorruptFile, Refused
+from somascope.core.grid import Array
+from somascope.models.familiar import Familiar
 from somascope.models.prepare import Preparation
 
 FORMAT = "somascope-model"
@@ -77,6 +79,11 @@ class NetworkCard(Card):
     conformal
         Miscoverage and the least probability of a class in the prediction set (split conformal);
         empty where none was computed.
+    body_parts
+        BodyPartExamined of the training images, where they say one; an image that says another is
+        refused.
+    familiar
+        What is usual among the training images; None where nobody kept it.
     sha256
         Of ``model.onnx``.
     """
@@ -94,11 +101,33 @@ class NetworkCard(Card):
     metrics: tuple[Metric, ...] = ()
     intended_use: str = "Research and teaching. Not for clinical use."
     limits: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    familiar: Familiar | None = None
     sha256: str = ""
 
-    def check(self, image: Image) -> None:
-        """Raise `Refused` naming the first way in which ``image`` is outside this card."""
+    def check(self, image: Image, *, anyway: bool = False) -> None:
+        """Raise `Refused` naming the first way in which ``image`` is outside this card.
+
+        ``anyway`` lets images pass that are readable but unlike the training images.
+        """
         super().check(image)
+        self._check_axes(image)
+        self._check_values(image)
+        part = str(image.attributes.get("BodyPartExamined", "")).strip().upper()
+        if part and self.body_parts and part not in self.body_parts:
+            raise Refused(
+                f"{self.name} knows {', '.join(self.body_parts)}; this image says it shows {part}"
+            )
+        if self.familiar is not None and not anyway:
+            distance, said = self.familiar.distance(image)
+            if distance > self.familiar.limit:
+                raise Refused(
+                    f"{self.name}: the image is unlike those it was trained on (distance "
+                    f"{distance:.1f}, at most {self.familiar.limit:.1f} is usual; {said}). Check "
+                    "body part, direction and series; to look at it all the same, say anyway"
+                )
+
+    def _check_axes(self, image: Image) -> None:
         wide = [(a.name, n) for a, n in zip(image.axes, image.shape, strict=False) if n > 1]
         if [w for w in wide if w != ("channel", 3)]:
             name, n = wide[0]
@@ -109,14 +138,25 @@ class NetworkCard(Card):
         if image.data.dtype.kind == "c":
             raise Refused(f"{self.name} reads real values and this image is complex; take the "
                           "magnitude first")  # fmt: skip
+        coloured = [a.name for a in image.axes] == ["channel"] and image.shape[0] == 3
+        if self.channels == 3 and not coloured:
+            raise Refused(f"{self.name} reads colours (R, G, B) and this image is gray")
+        if self.channels == 1 and coloured and _spotted(image.data):
+            raise Refused(
+                f"{self.name} reads gray and this image has colours; give the image itself, not a "
+                "coloured picture of it"
+            )
+
+    def _check_values(self, image: Image) -> None:
+        least, most = float(image.data.min()), float(image.data.max())
+        if not (math.isfinite(least) and math.isfinite(most)):
+            raise Refused(f"{self.name}: the image holds values that are not finite; mend it first")
+        if least == most:
+            raise Refused(
+                f"{self.name}: every value of the image is {least:g}; there is nothing to look at"
+            )
         few = image.data[..., :: max(image.grid.shape[0] // 32, 1), :, :]
         low, high = (float(v) for v in np.percentile(few.astype(np.float32), (1, 99)))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise Refused(f"{self.name}: the image holds values that are not finite; mend it first")
-        if few.min() == few.max():
-            raise Refused(
-                f"{self.name}: every value of the image is {low:g}; there is nothing to look at"
-            )
         if low < self.intensity[0] or high > self.intensity[1]:
             raise Refused(
                 f"{self.name} reads values of {self.intensity[0]:g} to {self.intensity[1]:g}; this "
@@ -135,9 +175,13 @@ class NetworkCard(Card):
         record = asdict(self)
         record["spacing_mm"] = [_finite(v) for v in self.spacing_mm]
         record["intensity"] = [_finite(v) for v in self.intensity]
+        for metric in record["metrics"]:
+            metric |= {k: _finite(metric[k]) for k in ("value", "low", "high")}
+        record["familiar"] = None if self.familiar is None else self.familiar.to_record()
         record |= {"format": FORMAT, "format_version": VERSION}
         record["preparation_digest"] = self.preparation.digest()
-        return json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        return text + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> NetworkCard:
@@ -158,6 +202,23 @@ class NetworkCard(Card):
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _spotted(data: Array) -> bool:
+    """Whether more than a hundredth of the pixels have a colour that is seen."""
+    few = data[:, :, ::2, ::2].astype(np.float32)
+    apart = few.max(axis=0) - few.min(axis=0)
+    return bool((apart > 0.1 * max(float(few.max()), 1e-6)).mean() > 0.01)
+
+
+def _metric(record: dict[str, Any]) -> Metric:
+    """A figure; those that do not exist (of no case) are null in JSON, NaN here."""
+    value, low, high = (
+        math.nan if record[k] is None else float(record[k]) for k in ("value", "low", "high")
+    )
+    return Metric(
+        _text(record, "name"), value, low, high, int(record["cases"]), _text(record, "on")
+    )
 
 
 def _card(record: dict[str, Any]) -> NetworkCard:
@@ -192,12 +253,16 @@ def _card(record: dict[str, Any]) -> NetworkCard:
             ),
             temperature=float(record["temperature"]),
             conformal=tuple(float(v) for v in record["conformal"]),
-            metrics=tuple(Metric(**m) for m in record["metrics"]),
+            metrics=tuple(_metric(m) for m in record["metrics"]),
             intended_use=_text(record, "intended_use"),
             limits=tuple(map(str, record["limits"])),
+            body_parts=tuple(map(str, record.get("body_parts", ()))),
+            familiar=(
+                Familiar.from_record(record["familiar"]) if record.get("familiar") else None
+            ),
             sha256=_text(record, "sha256"),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CorruptFile(
             f"card.json is incomplete or wrong ({type(error).__name__}: {error})"
         ) from error
@@ -226,6 +291,10 @@ def _sensible(card: NetworkCard, digest: str) -> None:
     demand(0 <= card.overlap <= 0.9, "overlap", card.overlap)
     demand(1 <= card.stride <= 64, "stride", card.stride)
     demand(0 <= card.threshold <= 1, "threshold", card.threshold)
+    demand(0 <= card.spacing_mm[0] < card.spacing_mm[1], "spacing_mm", card.spacing_mm)
+    demand(card.intensity[0] < card.intensity[1], "intensity", card.intensity)
+    demand(len(card.conformal) in (0, 2), "conformal", card.conformal)
+    demand(all(0 <= v <= 1 for v in card.conformal), "conformal", card.conformal)
     demand(1e-3 < card.temperature < 1e3, "temperature", card.temperature)
     demand(len(card.sha256) == 64, "sha256", card.sha256)
     demand(digest == card.preparation.digest(), "preparation_digest", digest)

@@ -17,9 +17,17 @@ from somascope.models.seen import history, instances
 
 def softmax(logits: Array, *, temperature: float = 1.0, axis: int = -1) -> Array:
     """Probabilities along ``axis``; float64 inside, so that they add up to one."""
-    x = logits.astype(np.float64) / temperature
-    x = np.exp(x - x.max(axis=axis, keepdims=True))
-    return x / x.sum(axis=axis, keepdims=True)
+    return softened(logits.astype(np.float64), temperature=temperature, axis=axis)
+
+
+def softened(logits: Array, *, temperature: float = 1.0, axis: int = -1) -> Array:
+    """`softmax` in the precision of ``logits``, which it overwrites: for maps of many voxels."""
+    if temperature != 1.0:
+        logits /= temperature
+    logits -= logits.max(axis=axis, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=axis, keepdims=True)
+    return logits
 
 
 def array(card: NetworkCard, image: Image) -> Array:

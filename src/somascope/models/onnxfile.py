@@ -7,6 +7,7 @@ buffers wire format. The file is walked as bytes with every length checked; noth
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -17,6 +18,8 @@ LARGEST = 1 << 30
 """Bytes of a graph: one gibibyte."""
 NODES = 20_000
 ELEMENTS = 1 << 28
+FACTOR = 4096
+"""Times that a resampling may be larger than what it is given."""
 
 _NAMES = (
     "Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant "
@@ -35,6 +38,9 @@ OPERATORS = frozenset(_NAMES.split())
 
 _BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 """Bytes of an element by TensorProto.DataType; text (8), complex and four-bit types are out."""
+
+_FORMATS = {1: "f", 6: "i", 7: "q", 11: "d"}
+"""Of tensors that say sizes."""
 
 Field: TypeAlias = tuple[int, int, int | memoryview]
 """Number, wire type, value."""
@@ -59,6 +65,8 @@ class _Found:
     inputs: list[str] = field(default_factory=list[str])
     outputs: list[str] = field(default_factory=list[str])
     weights: list[str] = field(default_factory=list[str])
+    numbers: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    sized: list[tuple[str, list[str]]] = field(default_factory=list[tuple[str, list[str]]])
 
 
 def inspect(data: bytes | memoryview) -> Graph:
@@ -70,7 +78,8 @@ def inspect(data: bytes | memoryview) -> Graph:
         Not an ONNX file, or one that lies about its lengths.
     Refused
         Too large, an operator outside `OPERATORS` or of another domain, a subgraph, a function of
-        its own, weights in another file, or a tensor that is larger than its bytes.
+        its own, weights in another file, a tensor that is larger than its bytes, or an operator
+        that makes one of a size no image has.
     """
     if len(data) > LARGEST:
         raise Refused(f"the graph has {len(data)} bytes; {LARGEST} is the most that is read")
@@ -88,6 +97,7 @@ def inspect(data: bytes | memoryview) -> Graph:
             raise Refused("the graph brings training information; export it for inference")
     if graphs != 1 or not found.outputs:
         raise CorruptFile(f"an ONNX file holds one graph with outputs; this one holds {graphs}")
+    _sizes(found)
     inputs = tuple(n for n in found.inputs if n not in set(found.weights))
     return Graph(
         inputs, tuple(found.outputs), tuple(sorted(found.operators)), found.nodes, found.elements
@@ -148,7 +158,9 @@ def _graph(data: memoryview, found: _Found) -> None:
         if number == 1:
             _node(_message(value), found)
         elif number == 5:
-            found.weights.append(_tensor(_message(value), found))
+            name, numbers = _tensor(_message(value), found)
+            found.weights.append(name)
+            found.numbers[name] = numbers
         elif number == 15:
             raise Refused("the graph has sparse weights; export it with dense ones")
         elif number in (11, 12):
@@ -158,13 +170,18 @@ def _graph(data: memoryview, found: _Found) -> None:
 
 def _node(data: memoryview, found: _Found) -> None:
     kind = domain = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    constant: tuple[float, ...] = ()
     for number, _, value in _fields(data):
         if number == 4:
             kind = _text(value)
         elif number == 7:
             domain = _text(value)
         elif number == 5:
-            _attribute(_message(value), found)
+            constant = _attribute(_message(value), found) or constant
+        elif number in (1, 2):
+            (inputs if number == 1 else outputs).append(_text(value))
     if domain not in ("", "ai.onnx") or kind not in OPERATORS:
         name = f"{domain}.{kind}" if domain else kind
         raise Refused(
@@ -175,23 +192,43 @@ def _node(data: memoryview, found: _Found) -> None:
     if found.nodes > NODES:
         raise Refused(f"the graph has more than {NODES} operators")
     found.operators.add(kind)
+    if kind == "Constant" and outputs:
+        found.numbers[outputs[0]] = constant
+    elif kind in ("ConstantOfShape", "Expand", "Pad", "Resize"):
+        found.sized.append((kind, inputs))
 
 
-def _attribute(data: memoryview, found: _Found) -> None:
+def _sizes(found: _Found) -> None:
+    """Refuse operators whose written size is one that no image has: a few bytes, much memory."""
+    for kind, inputs in found.sized:
+        known = [found.numbers.get(n, ()) for n in [*inputs, *[""] * 4][:4]]
+        shape = {"ConstantOfShape": known[0], "Expand": known[1], "Resize": known[3]}.get(kind, ())
+        wide = math.prod(max(abs(v), 1.0) for v in shape) > ELEMENTS
+        wide |= kind == "Resize" and math.prod(max(abs(v), 1.0) for v in known[2]) > FACTOR
+        wide |= kind == "Pad" and sum(abs(v) for v in known[1]) > FACTOR
+        if wide:
+            raise Refused(f"the graph's {kind} makes a tensor larger than any image")
+
+
+def _attribute(data: memoryview, found: _Found) -> tuple[float, ...]:
+    """The few numbers of a constant, if it is one."""
+    numbers: tuple[float, ...] = ()
     for number, _, value in _fields(data):
         if number in (6, 11):
             raise Refused("the graph branches or loops (a graph inside an operator)")
         if number in (5, 10):
-            _tensor(_message(value), found)
+            numbers = _tensor(_message(value), found)[1]
         elif number in (22, 23):
             raise Refused("the graph has sparse weights; export it with dense ones")
+    return numbers
 
 
-def _tensor(data: memoryview, found: _Found) -> str:
-    """Name of a TensorProto whose size is what its bytes hold."""
+def _tensor(data: memoryview, found: _Found) -> tuple[str, tuple[float, ...]]:
+    """Name of a TensorProto whose size is what its bytes hold; its numbers where they are few."""
     dims: list[int] = []
     kind = 0
-    raw: int | None = None
+    raw: memoryview | None = None
+    given: list[float] = []
     typed = 0
     name = ""
     for number, wire, value in _fields(data):
@@ -202,7 +239,7 @@ def _tensor(data: memoryview, found: _Found) -> str:
         elif number == 8:
             name = _text(value)
         elif number == 9:
-            raw = len(_message(value))
+            raw = _message(value)
         elif number == 13 or (number == 14 and value != 0):
             raise Refused(
                 f"the weights {name or '?'} lie in another file, which is never opened; save the "
@@ -210,6 +247,9 @@ def _tensor(data: memoryview, found: _Found) -> str:
             )
         elif number in (4, 5, 7, 10, 11):
             typed += 1 if wire != 2 else len(_message(value))
+            if number == 7 and typed <= 160:
+                given += [_signed(v) for v in ([value] if isinstance(value, int) else
+                                               _packed(value))]  # fmt: skip
         elif number == 6:
             raise Refused("the graph holds text; models for images have none")
     if kind not in _BYTES:
@@ -220,7 +260,7 @@ def _tensor(data: memoryview, found: _Found) -> str:
     found.elements += count
     if found.elements > ELEMENTS:
         raise Refused(f"the graph has more than {ELEMENTS} weights")
-    held = raw if raw is not None else None
+    held = len(raw) if raw is not None else None
     if held is not None and held != count * _BYTES[kind]:
         raise CorruptFile(
             f"the weights {name or '?'} have shape {dims} and {held} bytes; "
@@ -228,7 +268,13 @@ def _tensor(data: memoryview, found: _Found) -> str:
         )
     if held is None and typed < count:
         raise CorruptFile(f"the weights {name or '?'} have shape {dims} and too few values")
-    return name
+    if raw is not None and 0 < count <= 16 and kind in _FORMATS:
+        return name, struct.unpack(f"<{count}{_FORMATS[kind]}", raw)
+    return name, tuple(given[:16])
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
 
 
 def _packed(data: memoryview) -> list[int]:

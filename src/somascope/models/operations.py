@@ -14,6 +14,8 @@ from somascope.models.run import Network, load
 
 _MODEL = Param("Name of an installed model (somascope model list), or a model's folder or file")
 
+_ANYWAY = Param("Look at images too that are unlike those the model was trained on")
+
 
 @lru_cache(maxsize=4)
 def _opened(name: str, stamp: float) -> Network:
@@ -42,21 +44,39 @@ def opened(name: str, task: str) -> Network:
 
 
 @operation("models.classify")
-def classify(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> Label:
+def classify(
+    image: Image,
+    *,
+    model: Annotated[str, _MODEL],
+    anyway: Annotated[bool, _ANYWAY] = False,
+    progress: Progress = QUIET,
+) -> Label:
     """Say which class an image belongs to, with the calibrated probability of each."""
-    (found,) = opened(model, "classify")(image, progress=progress)
+    (found,) = opened(model, "classify")(image, anyway=anyway, progress=progress)
     return replace(cast("Label", found), provenance=image.provenance)
 
 
 @operation("models.segment")
-def segment(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> Mask:
+def segment(
+    image: Image,
+    *,
+    model: Annotated[str, _MODEL],
+    anyway: Annotated[bool, _ANYWAY] = False,
+    progress: Progress = QUIET,
+) -> Mask:
     """Outline what a trained model knows, on the image's own grid."""
-    (found,) = opened(model, "segment")(image, progress=progress)
+    (found,) = opened(model, "segment")(image, anyway=anyway, progress=progress)
     return replace(cast("Mask", found), provenance=image.provenance)
 
 
 @operation("models.detect")
-def detect(image: Image, *, model: Annotated[str, _MODEL], progress: Progress = QUIET) -> list[Box]:
+def detect(
+    image: Image,
+    *,
+    model: Annotated[str, _MODEL],
+    anyway: Annotated[bool, _ANYWAY] = False,
+    progress: Progress = QUIET,
+) -> list[Box]:
     """Find objects and put a box around each, the surest first."""
-    found = cast("list[Box]", opened(model, "detect")(image, progress=progress))
+    found = cast("list[Box]", opened(model, "detect")(image, anyway=anyway, progress=progress))
     return [replace(b, provenance=image.provenance) for b in found]

@@ -25,6 +25,8 @@ _LIMITS = {
     GRAPH: onnxfile.LARGEST, CARD: 1 << 20, "plan.json": 1 << 20, "history.json": 1 << 24,
     "weights.safetensors": onnxfile.LARGEST, "README.md": 1 << 20,
 }  # fmt: skip
+DENSEST = 50
+"""Times that a file of more than a mebibyte may be larger than its packed form."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,10 @@ def write(package: Package, path: str | Path, *, overwrite: bool = False) -> Net
     if not overwrite and (path / CARD if path.suffix != ".zip" else path).exists():
         raise Conflict(f"{path} is there already; choose another name or say overwrite")
     if path.suffix != ".zip":
-        for name, data in files.items():
+        # The card comes last: a folder without it is no model, so a kill leaves none half written.
+        for name in sorted(files, key=lambda n: n == CARD):
             with replacing(path / name) as file:
-                file.write(data)
+                file.write(files[name])
         return card
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -116,6 +119,11 @@ def _zip(path: Path) -> dict[str, bytes]:
                     )
                 if entry.file_size > _LIMITS[name]:
                     raise Refused(f"{path.name}: {name} has {entry.file_size} bytes; too many")
+                if entry.file_size > (1 << 20) and entry.file_size > DENSEST * entry.compress_size:
+                    raise Refused(
+                        f"{path.name}: {name} unfolds from {entry.compress_size} to "
+                        f"{entry.file_size} bytes, which no weights do; pack it uncompressed"
+                    )
                 with archive.open(entry) as file:
                     data = file.read(_LIMITS[name] + 1)
                 if len(data) != entry.file_size:

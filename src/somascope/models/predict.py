@@ -45,9 +45,12 @@ def predict(
     out: str | Path,
     *,
     probabilities: bool = False,
+    anyway: bool = False,
     progress: Progress = QUIET,
 ) -> Predicted:
     """Run a model on inputs and write the answers into the folder ``out``.
+
+    ``anyway`` looks at inputs too that are unlike the training images.
 
     An input that is refused or damaged does not stop the others: it is in ``problems``; a single
     one raises.
@@ -60,12 +63,12 @@ def predict(
     out = Path(out)
     done = Predicted()
     if model.card.task == "register":
-        _registered(model, given, out, done, progress)
+        _registered(model, given, out, done, progress, anyway=anyway)
         return done
     for item in progress.over(list(given), model.card.name):
         try:
             image = model.card.declared(item.load())
-            model.card.check(image)
+            model.card.check(image, anyway=anyway)
             _one(model, item, image, out, done, probabilities=probabilities)
         except SomascopeError as error:
             if len(given) == 1:
@@ -146,8 +149,9 @@ def _save(text: str, path: Path) -> Path:
 
 
 def _registered(
-    model: Network, given: Sequence[Input], out: Path, done: Predicted, progress: Progress
-) -> None:
+    model: Network, given: Sequence[Input], out: Path, done: Predicted, progress: Progress, *,
+    anyway: bool,
+) -> None:  # fmt: skip
     if len(given) != 2:
         raise ParameterError(
             f"{model.card.name} registers two images, the fixed one first; {len(given)} given"
@@ -155,7 +159,7 @@ def _registered(
     from somascope.models.register import moved
 
     fixed, moving = (i.load() for i in given)
-    (warp,) = model(fixed, moving, progress=progress)
+    (warp,) = model(fixed, moving, anyway=anyway, progress=progress)
     assert isinstance(warp, Warp)
     assert warp.displacement is not None
     assert warp.grid is not None

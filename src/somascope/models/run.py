@@ -46,8 +46,12 @@ class Network:
             )
         return self._engine
 
-    def __call__(self, *images: Image, progress: Progress = QUIET) -> list[Finding]:
+    def __call__(
+        self, *images: Image, anyway: bool = False, progress: Progress = QUIET
+    ) -> list[Finding]:
         """Findings on one image (``register``: fixed, then moving).
+
+        ``anyway`` looks at images too that are unlike the training images.
 
         Raises
         ------
@@ -61,7 +65,7 @@ class Network:
             )
         images = tuple(self.card.declared(i) for i in images)
         for image in images:
-            self.card.check(image)
+            self.card.check(image, anyway=anyway)
         task: Any = {
             "classify": classify.findings, "segment": segment.findings,
             "detect": detect.findings, "register": register.findings,

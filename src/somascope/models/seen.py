@@ -17,5 +17,7 @@ def instances(image: Image) -> tuple[str, ...]:
 def history(card: NetworkCard, image: Image) -> Provenance:
     """The image's history and one step more: this model, by its digest."""
     params: dict[str, Any] = {"model": card.name, "version": card.version, "sha256": card.sha256}
+    if card.familiar is not None:  # how usual it was: above 1 somebody said to look anyway
+        params["strangeness"] = round(card.familiar.distance(image)[0] / card.familiar.limit, 3)
     inputs = tuple(s.name for s in image.provenance.sources)
     return image.provenance.then(Step(f"models.{card.task}", params, inputs, __version__))
