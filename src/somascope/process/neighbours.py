@@ -24,6 +24,12 @@ _F = np.float32
 
 LOG2E = 1.4426950408889634
 
+BAND = 32
+"""Rows that one core takes."""
+
+OUTSIDE = -1e6
+"""Logarithm of the weight of what lies outside the window."""
+
 MISSING = 1e15
 """Stands for NaN: so far from every value that its weight is 2^-125."""
 
@@ -45,9 +51,34 @@ def power2(t: Any) -> Any:
     return p * np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, cache=True)
+def _both(p: Array, q: Array, s: Any, n: int, tp: Array, wp: Array, tq: Array, wq: Array) -> None:
+    """Neighbours ``q`` of ``p`` are neighbours of theirs: one weight for both."""
+    for x in range(n):
+        u, v = p[x], q[x]
+        a = power2(s - (v - u) * (v - u))
+        tp[x] += a * v
+        wp[x] += a
+        tq[x] += a * u
+        wq[x] += a
+
+
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, cache=True)
+def _one(p: Array, q: Array, s: Any, n: int, tp: Array, wp: Array) -> None:
+    """Neighbours ``q`` of ``p``."""
+    for x in range(n):
+        v = q[x]
+        a = power2(s - (v - p[x]) * (v - p[x]))
+        tp[x] += a * v
+        wp[x] += a
+
+
 @numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
 def bilateral(padded: Array, radius: Array, space: Array, out: Array) -> None:
     """Means weighted by ``2^(space - difference^2)``.
+
+    Within a slice two voxels have one weight for each other, which is computed once for both; a
+    band of rows is one core's, and only pairs that leave it are computed again.
 
     Parameters
     ----------
@@ -57,46 +88,59 @@ def bilateral(padded: Array, radius: Array, space: Array, out: Array) -> None:
     radius
         ``rz, ry, rx``.
     space
-        ``(2 rz + 1, 2 ry + 1, 2 rx + 1)`` float32: logarithms of the weights in space, at most 0.
+        ``(2 rz + 1, 2 ry + 1, 2 rx + 1)`` float32: logarithms of the weights in space, at most 0;
+        `OUTSIDE` what does not count.
     out
         ``(nz, ny, nx)`` float32, scaled alike; undefined where the centre is missing.
     """
     nz, ny, nx = out.shape
     rz, ry, rx = radius
-    for j in numba.prange(nz * ny):
-        z = j // ny
-        y = j - z * ny
-        total = np.empty(BLOCK, np.float32)
-        weight = np.empty(BLOCK, np.float32)
-        middle = padded[z + rz, y + ry]
-        for x0 in range(0, nx, BLOCK):
-            m = min(BLOCK, nx - x0)
-            centre = middle[x0 + rx : x0 + rx + m]
-            total[:] = 0
-            weight[:] = 0
+    bands = (ny + BAND - 1) // BAND
+    for j in numba.prange(nz * bands):
+        z, low = j // bands, j % bands * BAND
+        rows = min(BAND, ny - low)
+        total = np.zeros((rows, nx + 2 * rx), np.float32)
+        weight = np.zeros((rows, nx + 2 * rx), np.float32)
+        mine = slice(rx, rx + nx)
+        for y in range(-ry, rows):
+            p = padded[z + rz, low + y + ry]
+            for dy in range(1, ry + 1):
+                if y + dy < 0 or (y < 0 and y + dy >= rows):
+                    continue
+                q = padded[z + rz, low + y + dy + ry]
+                for dx in range(-rx, rx + 1):
+                    s = space[rz, ry + dy, rx + dx]
+                    if s <= OUTSIDE:
+                        continue
+                    if y < 0:
+                        _one(
+                            q[mine], p[rx - dx :], s, nx, total[y + dy, mine], weight[y + dy, mine]
+                        )
+                    elif y + dy >= rows:
+                        _one(p[mine], q[rx + dx :], s, nx, total[y, mine], weight[y, mine])
+                    else:
+                        # All pairs of which at least one lies in the row.
+                        first = rx - max(dx, 0)
+                        n = nx + abs(dx)
+                        _both(
+                            p[first:], q[first + dx :], s, n, total[y, first:], weight[y, first:],
+                            total[y + dy, first + dx :], weight[y + dy, first + dx :],
+                        )  # fmt: skip
+        for y in range(rows):
+            t, w = total[y, mine], weight[y, mine]
+            p = padded[z + rz, low + y + ry, mine]
             for dz in range(2 * rz + 1):
                 for dy in range(2 * ry + 1):
-                    row = padded[z + dz, y + dy]
-                    for dx in range(rx):
-                        # The two neighbours at one distance share its weight and the sums' way.
+                    if dz == rz and dy != ry:
+                        continue
+                    q = padded[z + dz, low + y + dy]
+                    for dx in range(2 * rx + 1):
                         s = space[dz, dy, dx]
-                        left = row[x0 + dx : x0 + dx + m]
-                        right = row[x0 + 2 * rx - dx : x0 + 2 * rx - dx + m]
-                        for x in range(m):
-                            c, u, v = centre[x], left[x], right[x]
-                            a = power2(s - (u - c) * (u - c))
-                            b = power2(s - (v - c) * (v - c))
-                            total[x] += a * u + b * v
-                            weight[x] += a + b
-                    s = space[dz, dy, rx]
-                    part = row[x0 + rx : x0 + rx + m]
-                    for x in range(m):
-                        c, v = centre[x], part[x]
-                        a = power2(s - (v - c) * (v - c))
-                        total[x] += a * v
-                        weight[x] += a
-            for x in range(m):
-                out[z, y, x0 + x] = total[x] / weight[x]
+                        if s > OUTSIDE:
+                            _one(p, q[dx:], s, nx, t, w)
+            target = out[z, low + y]
+            for x in range(nx):
+                target[x] = t[x] / w[x]
 
 
 @numba.njit(fastmath={"contract", "reassoc", "nsz"}, cache=True)

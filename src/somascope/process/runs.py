@@ -6,6 +6,8 @@ counting, listing and writing back go over the rows on all cores.
 
 from __future__ import annotations
 
+import sys
+
 import numba
 import numpy as np
 
@@ -45,6 +47,33 @@ def _list(mask: Array, first: Array, begin: Array, end: Array) -> None:
             end[k] = nx
 
 
+@numba.njit(parallel=True, cache=True)
+def _list_words(words: Array, first: Array, begin: Array, end: Array) -> None:
+    """As `_list`, for rows ``(rows, nx / 8)`` of eight voxels each: most are alike all through."""
+    empty, full = np.uint64(0), np.uint64(0x0101010101010101)
+    for j in numba.prange(words.shape[0]):
+        k = first[j]
+        if k == first[j + 1]:
+            continue
+        inside = False
+        same = empty
+        for w in range(words.shape[1]):
+            eight = words[j, w]
+            if eight == same:
+                continue
+            for b in range(8):
+                on = (eight >> np.uint64(8 * b)) & np.uint64(255) != 0
+                if on and not inside:
+                    begin[k] = 8 * w + b
+                elif inside and not on:
+                    end[k] = 8 * w + b
+                    k += 1
+                inside = on
+            same = full if inside else empty
+        if inside:
+            end[k] = 8 * words.shape[1]
+
+
 @numba.njit(cache=True)
 def _root(parent: Array, i: int) -> int:
     while parent[i] != i:
@@ -73,22 +102,39 @@ def _join(
 
 
 @numba.njit(cache=True)
-def _joined(
-    nz: int, ny: int, rank: int, first: Array, begin: Array, end: Array, parent: Array
+def _join_slice(
+    z: int, back: int, ny: int, rank: int, first: Array, begin: Array, end: Array, parent: Array
 ) -> None:
-    for z in range(nz):
-        for y in range(ny):
-            j = z * ny + y
-            if first[j] == first[j + 1]:
+    """Join the rows of slice ``z`` with each other (``back`` 0) or with those of the one before."""
+    for y in range(ny):
+        j = z * ny + y
+        if first[j] == first[j + 1]:
+            continue
+        for dy in range(-1, 2 if back else 0):
+            apart = back + abs(dy)
+            if y + dy < 0 or y + dy >= ny or apart > rank:
                 continue
-            for dz in range(-1, 1):
-                for dy in range(-1, 2 if dz else 0):
-                    apart = abs(dz) + abs(dy)
-                    if z + dz < 0 or y + dy < 0 or y + dy >= ny or apart > rank:
-                        continue
-                    k = j + dz * ny + dy
-                    reach = 1 if apart < rank else 0
-                    _join(first[j], first[j + 1], first[k], first[k + 1], reach, begin, end, parent)
+            k = j - back * ny + dy
+            reach = 1 if apart < rank else 0
+            _join(first[j], first[j + 1], first[k], first[k + 1], reach, begin, end, parent)
+
+
+@numba.njit(parallel=True, cache=True)
+def _joined(
+    nz: int, ny: int, rank: int, first: Array, begin: Array, end: Array, parent: Array, parts: int
+) -> None:
+    """Join all runs: slabs of slices side by side, then slab to slab.
+
+    A root is the smallest number of its component, whatever the order of the joins.
+    """
+    for part in numba.prange(parts):
+        low, high = part * nz // parts, (part + 1) * nz // parts
+        for z in range(low, high):
+            _join_slice(z, 0, ny, rank, first, begin, end, parent)
+            if z > low:
+                _join_slice(z, 1, ny, rank, first, begin, end, parent)
+    for part in range(1, parts):
+        _join_slice(part * nz // parts, 1, ny, rank, first, begin, end, parent)
 
 
 @numba.njit(cache=True)
@@ -137,9 +183,12 @@ def label(mask: Array, rank: int) -> tuple[Array, Array]:
     np.cumsum(first, out=first)
     total = int(first[-1])
     begin, end = np.empty(total, np.int32), np.empty(total, np.int32)
-    _list(mask, first, begin, end)
+    if mask.shape[2] % 8 == 0 and sys.byteorder == "little":
+        _list_words(mask.reshape(nz * ny, -1).view(np.uint64), first, begin, end)
+    else:
+        _list(mask, first, begin, end)
     parent = np.arange(total, dtype=np.int64)
-    _joined(nz, ny, rank, first, begin, end, parent)
+    _joined(nz, ny, rank, first, begin, end, parent, min(nz, numba.get_num_threads()))
     sizes = np.zeros(total, np.int64)
     n = _numbered(parent, begin, end, sizes)
     sizes = sizes[:n]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
+import numba
 import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
@@ -73,6 +74,7 @@ def tubes(
             values[missing] = 0
     out = np.zeros(volume.shape, np.float32)
     sign = 1.0 if bright else -1.0
+    bands = -(-2 * numba.get_num_threads() // max(volume.shape[0], 1))
     for sigma in progress.over(scales, measure):
         taps: list[Array] = []
         radius: list[int] = []
@@ -91,7 +93,16 @@ def tubes(
         limit = gamma
         for kind in ("norm", measure) if measure == "frangi" and gamma is None else (measure,):
             most = measured(
-                padded, tuple(taps), _KINDS[kind], int(flat), sign, alpha, beta, limit or 1.0, out
+                padded,
+                tuple(taps),
+                _KINDS[kind],
+                int(flat),
+                sign,
+                alpha,
+                beta,
+                limit or 1.0,
+                out,
+                bands,
             )
             limit = float(most.max()) / 2 if kind == "norm" else limit
     if measure == "meijering" and out.max() > 0:

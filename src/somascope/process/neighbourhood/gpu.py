@@ -147,16 +147,12 @@ def bilateral(
 
     if not on_device(volume):
         return through(denoise.bilateral, volume, space=space, value=value, reach=reach)
-    radius = [math.ceil(reach * s) if s > 0 else 0 for s in space]
+    radius, weights = denoise.window(space, reach)
     scale = math.sqrt(LOG2E / 2) / value
     values, origin, known = _centred(volume)
     values = torch.where(known, values * scale, _MISSING)
-    z, y, x = (
-        -0.5 * LOG2E * (np.arange(-r, r + 1) / s) ** 2 if r else np.zeros(1)
-        for r, s in zip(radius, space, strict=True)
-    )
     out = torch.empty_like(values)
-    logs = table(z[:, None, None] + y[:, None] + x, values)
+    logs = table(weights, values)
     _launch(_bilateral, out, values, logs, out, out.numel(), *out.shape, *radius)
     return torch.where(known, out / scale + origin, volume.to(torch.float32))
 
