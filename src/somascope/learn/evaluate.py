@@ -14,6 +14,7 @@ from somascope.core.grid import Array
 from somascope.learn.datasets import Case, Dataset
 from somascope.learn.metrics import boxes, calibration, ranking, regions
 from somascope.learn.metrics.bootstrap import interval
+from somascope.learn.subgroups import groups_of, subgroups, thirds
 from somascope.models import Metric, Network, classify, detect, segment
 from somascope.models.predict import LEAST
 
@@ -29,6 +30,7 @@ class Evaluation:
     split: str
     metrics: list[Metric] = field(default_factory=list[Metric])
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    subgroups: list[Metric] = field(default_factory=list[Metric])
     tables: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
     problems: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
@@ -79,6 +81,9 @@ def evaluate(
     judge = {"classify": _classify, "segment": _segment, "detect": _detect,
              "register": _register}[card.task]  # fmt: skip
     judge(model, cases, result, draws, progress)
+    if card.task == "segment":
+        thirds(result.rows, "truth_ml")
+    result.subgroups += subgroups(card.task, result.rows, draws=min(draws, 200))
     return result
 
 
@@ -86,13 +91,19 @@ def _looked(
     model: Network, cases: Sequence[Case], result: Evaluation, progress: Progress,
     look: Callable[[Case, Image], Any],
 ) -> list[tuple[Case, Any]]:  # fmt: skip
-    """Each case with what ``look`` made of it; refused ones are in the problems."""
+    """Each case with what ``look`` made of it; refused ones are in the problems.
+
+    The first columns of the rows are written here: whose it is, and of which groups.
+    """
     found: list[tuple[Case, Any]] = []
     for case in progress.over(list(cases), "judging"):
         try:
             image = model.card.declared(case.image())
             model.card.check(image)
             found.append((case, look(case, image)))
+            result.rows.append(
+                {"id": case.id, "patient": case.patient, "groups": groups_of(case, image)}
+            )
         except SomascopeError as error:
             result.problems.append((case.id, str(error)))
     if not found:
@@ -138,11 +149,9 @@ def _classify(
         inside = sets[np.arange(len(truth)), truth]
         _add(result, "conformal_coverage", lambda i: float(inside[i].mean()), patients, draws)
         _add(result, "conformal_set_size", lambda i: float(sets[i].sum(1).mean()), patients, draws)
-    for (case, v), s in zip(found, said, strict=True):
-        result.rows.append({
-            "id": case.id, "patient": case.patient, "truth": case.label, "said": int(s),
-            "quality": float(v[case.label]), "p": [float(x) for x in v],
-        })  # fmt: skip
+    for row, (case, v), s in zip(result.rows, found, said, strict=True):
+        row |= {"truth": case.label, "said": int(s), "quality": float(v[case.label]),
+                "p": [float(x) for x in v]}  # fmt: skip
     result.tables["confusion"] = ranking.decisions(said, truth, k).tolist()
     result.tables["reliability"] = calibration.reliability(p, truth)
     if k == 2:
@@ -172,19 +181,19 @@ def _segment(
             row[f"volume_error {c.name}"] = regions.volume_error(a, b)
         if p is not None:
             row["auc"] = ranking.auc(p[0][counts], truth[counts] > 0)
+        row["truth_ml"] = float((truth > 0).sum() * np.prod(image.grid.spacing) / 1000)
         return row
 
     found = _looked(model, cases, result, progress, look)
     patients = [c.patient for c, _ in found]
-    names = list(found[0][1])
+    names = [n for n in found[0][1] if n != "truth_ml"]
     values = {n: np.array([row[n] for _, row in found], float) for n in names}
     dices = np.stack([v for n, v in values.items() if n.startswith("dice")])
     _add(result, "dice", lambda i: float(np.nanmean(dices[:, i])), patients, draws)
     for n, v in values.items():
         _add(result, n, lambda i, v=v: float(np.nanmean(v[i])), patients, draws)
-    for i, (case, row) in enumerate(found):
-        quality = float(np.nanmean(dices[:, i]))
-        result.rows.append({"id": case.id, "patient": case.patient, "quality": quality, **row})
+    for i, (row, (_, figures)) in enumerate(zip(result.rows, found, strict=True)):
+        row |= {"quality": float(np.nanmean(dices[:, i])), **figures}
 
 
 def _detect(
@@ -211,13 +220,11 @@ def _detect(
     for k, c in enumerate(card.classes):
         _add(result, f"ap50 {c.name}", lambda i, k=k: ap(i, k), patients, few)
         result.tables[f"froc {c.name}"] = [boxes.froc(finds, truth, kind=k).tolist()]
-    for (case, f), t in zip(found, truth, strict=True):
+    for row, f, t in zip(result.rows, finds, truth, strict=True):
         aps = [boxes.average_precision([f], [t], kind=k) for k in several]
         known = [a for a in aps if np.isfinite(a)]
-        result.rows.append({"id": case.id, "patient": case.patient,
-                            "quality": float(np.mean(known)) if known else 1.0,
-                            "found": int((f[:, 5] >= card.threshold).sum()),
-                            "truth": len(t)})  # fmt: skip
+        row |= {"quality": float(np.mean(known)) if known else 1.0,
+                "found": int((f[:, 5] >= card.threshold).sum()), "truth": len(t)}  # fmt: skip
 
 
 def _register(
@@ -244,6 +251,5 @@ def _register(
     for n in found[0][1]:
         v = np.array([row[n] for _, row in found])
         _add(result, n, lambda i, v=v: float(np.nanmean(v[i])), patients, draws)
-    for case, row in found:
-        quality = row.get("dice", -row["folded_percent"])
-        result.rows.append({"id": case.id, "patient": case.patient, "quality": quality, **row})
+    for row, (_, figures) in zip(result.rows, found, strict=True):
+        row |= {"quality": figures.get("dice", -figures["folded_percent"]), **figures}

@@ -21,7 +21,7 @@ from somascope.core import Image
 from somascope.core.errors import NotFound, ParameterError, Refused
 from somascope.core.grid import Array, Float
 from somascope.learn.make import WEIGHTS
-from somascope.learn.networks import LeNet, ResNet, UNet, VoxelMorph, build
+from somascope.learn.networks import LeNet, Reader, UNet, VoxelMorph, build
 from somascope.learn.plan import Plan
 from somascope.models import NetworkCard, installed, package
 from somascope.models.prepare import padded, prepared
@@ -67,9 +67,11 @@ def opened(model: str | Path) -> tuple[NetworkCard, Plan, nn.Module]:
                 f"{model} was kept without its {name}; it cannot be opened to look inside"
             )
     plan = Plan.from_json(packed.extras["plan.json"])
-    network = build(plan.network)
     try:
-        network.load_state_dict(load(packed.extras[WEIGHTS]))
+        # Without memory first: a plan may say any width, its weights are as large as their file.
+        with torch.device("meta"):
+            network = build(plan.network)
+        network.load_state_dict(load(packed.extras[WEIGHTS]), assign=True)
     except Exception as error:
         raise Refused(f"{model}: {WEIGHTS} does not fit its plan ({error})") from error
     return packed.card, plan, network.eval()
@@ -77,14 +79,16 @@ def opened(model: str | Path) -> tuple[NetworkCard, Plan, nn.Module]:
 
 def deepest(network: nn.Module) -> nn.Module:
     """The layer whose maps Grad-CAM weighs: the last before space is left behind."""
-    if isinstance(network, ResNet):
-        return network.stages
     if isinstance(network, LeNet):
         return network.s4
     if isinstance(network, VoxelMorph):
         return network.net.down[-1]
-    assert isinstance(network, UNet)
-    return network.down[-1]
+    if isinstance(network, UNet):
+        return network.down[-1]
+    if isinstance(network, Reader):
+        raise ParameterError("a network that reads slices has no maps of space; ask for occlusion")
+    assert isinstance(network.stages, nn.Module)
+    return network.stages
 
 
 def score_of(card: NetworkCard, network: nn.Module, target: int) -> Score:

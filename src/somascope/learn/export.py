@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -38,30 +40,44 @@ def export(network: nn.Module, plan: Plan) -> bytes:
     Refused
         The graph answers otherwise than the network.
     """
+    name = {"classify": "logits", "segment": "logits", "detect": "maps", "register": "flow"}
+    axes: dict[str, dict[int, str]] = {}
+    if plan.task == "detect":
+        axes = {"image": {2: "h", 3: "w"}, "maps": {2: "h4", 3: "w4"}}
+    return graph_of(
+        network, [example(plan, seed=s) for s in (0, 1)], output=name[plan.task], axes=axes
+    )
+
+
+def graph_of(
+    network: nn.Module,
+    examples: Sequence[dict[str, torch.Tensor]],
+    *,
+    output: str,
+    axes: Mapping[str, Mapping[int, str]] = MappingProxyType({}),
+) -> bytes:
+    """Any network as ONNX: inputs named as in ``examples``, on each of which both must agree.
+
+    ``axes`` names the axes whose length may change. Errors as of `export`.
+    """
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra("ONNX is not installed; pip install somascope[learn]") from error
     assert onnx.IR_VERSION
     network = network.eval().cpu()
-    inputs = example(plan)
-    output = {"classify": "logits", "segment": "logits", "detect": "maps", "register": "flow"}
-    axes: dict[str, dict[int, str]] = {}
-    name = output[plan.task]
-    if plan.task == "detect":
-        axes = {"image": {2: "h", 3: "w"}, name: {2: "h4", 3: "w4"}}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter: half a second where the newer one takes twenty.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, tuple(inputs.values()), buffer, input_names=list(inputs),  # pyright: ignore
-            output_names=[name], opset_version=OPSET, dynamo=False, dynamic_axes=axes,
+            network, tuple(examples[0].values()), buffer,  # pyright: ignore
+            input_names=list(examples[0]), output_names=[output], opset_version=OPSET,
+            dynamo=False, dynamic_axes={k: dict(v) for k, v in axes.items()},
         )  # fmt: skip
     graph = buffer.getvalue()
     onnxfile.inspect(graph)
-    for seed in (0, 1):
-        given = example(plan, seed=seed)
+    for given in examples:
         difference = parity(network, graph, given)
         if not difference < TOLERANCE:
             raise Refused(

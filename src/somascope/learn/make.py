@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from somascope import __version__
 from somascope.core import QUIET, Progress
 from somascope.core.errors import Conflict, NotFound, Refused
-from somascope.learn.datasets import Dataset, parted
+from somascope.learn.datasets import Case, Dataset, parted
 from somascope.learn.export import export
 from somascope.learn.fingerprint import Leak, duplicates, fingerprint
 from somascope.learn.plan import Machine, Plan, plan
 from somascope.learn.tasks import samples
 from somascope.learn.train import Trained, train
-from somascope.models import package
+from somascope.models import familiar, package
 from somascope.models.card import ClassName, NetworkCard
 
 WEIGHTS = "weights.safetensors"
+LOOKED_AT = 400
+"""Images from which it is told what is usual; spread over the data set."""
 
 
 def planned(
@@ -94,6 +98,7 @@ def make(
     from somascope.learn.calibrate import calibrated
 
     card = calibrated(card, trained.network, held)
+    card = acquainted(card, [*training, *validation], chosen)
     extras = {
         "plan.json": chosen.to_json().encode(),
         "history.json": json.dumps(list(trained.history), indent=1).encode(),
@@ -128,6 +133,19 @@ def _weights(start: str | Path) -> dict[str, torch.Tensor]:
         return load(packed.extras[WEIGHTS])
     except Exception as error:
         raise Refused(f"{start}: {WEIGHTS} cannot be read ({error})") from error
+
+
+def acquainted(card: NetworkCard, cases: Sequence[Case], chosen: Plan) -> NetworkCard:
+    """The card with what is usual among the training images, told from `LOOKED_AT` of them."""
+    some = [cases[i] for i in np.linspace(0, len(cases) - 1, min(len(cases), LOOKED_AT), dtype=int)]
+    images = [c.image() for c in some]
+    usual = familiar.learned(
+        [familiar.facts(i) for i in images], [c.patient for c in some],
+        measured=not chosen.fingerprint.pictures, fixed=chosen.preparation.scaling == "range",
+        colour=chosen.channels == 3,
+    )  # fmt: skip
+    parts = {str(i.attributes.get("BodyPartExamined", "")).strip().upper() for i in images}
+    return replace(card, familiar=usual, body_parts=() if "" in parts else tuple(sorted(parts)))
 
 
 def _alike(modality: str) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from somascope.core.grid import Array
 from somascope.learn import pictures
 from somascope.learn.datasets import Case, Dataset
 from somascope.learn.evaluate import Evaluation
-from somascope.models import Network, detect, segment
+from somascope.learn.metrics.compare import Difference
+from somascope.models import Metric, Network, detect, segment
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#1c2730}
@@ -26,14 +28,28 @@ max-width:20em;background:#000}svg{background:#f6f8f9}.note{color:#8a3b12}
 """
 
 
-def page(result: Evaluation, model: Network, dataset: Dataset, *, shown: int = 3) -> str:
-    """The report; best, median and worst cases in pictures, ``shown`` of each."""
+def page(
+    result: Evaluation,
+    model: Network,
+    dataset: Dataset,
+    *,
+    shown: int = 3,
+    against: Mapping[str, Sequence[Difference]] = MappingProxyType({}),
+) -> str:
+    """The report; best, median and worst cases in pictures, ``shown`` of each.
+
+    ``against`` holds what `compare` says of this model and others, by their names.
+    """
     card = model.card
     parts = [
         f"<h1>{_t(result.model)} on {_t(result.dataset)}</h1>",
         _about(result, model),
-        "<h2>Figures</h2>", _figures(result),
+        "<h2>Figures</h2>", _figures(result.metrics),
     ]  # fmt: skip
+    if result.subgroups:
+        parts.append(f"<h2>Groups</h2>{_figures(result.subgroups, of='group')}")
+    if against:
+        parts.append(_differences(against))
     if result.problems:
         listed = "".join(f"<li>{_t(n)}: {_t(r)}</li>" for n, r in result.problems[:20])
         parts.append(f"<h2>Not looked at: {len(result.problems)}</h2><ul>{listed}</ul>")
@@ -75,13 +91,33 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "none"
 
 
-def _figures(result: Evaluation) -> str:
+def _figures(metrics: Sequence[Metric], *, of: str = "") -> str:
     rows = "".join(
-        f"<tr><td>{_t(m.name)}</td><td>{_number(m.value)}</td>"
-        f"<td>{_number(m.low)} to {_number(m.high)}</td></tr>"
-        for m in result.metrics
+        f"<tr><td>{_t(m.on) + '</td><td>' if of else ''}{_t(m.name)}</td><td>{_number(m.value)}"
+        f"</td><td>{_number(m.low)} to {_number(m.high)}</td><td>{m.cases}</td></tr>"
+        for m in metrics
     )
-    return f"<table><tr><th>figure</th><th>value</th><th>95 % interval</th></tr>{rows}</table>"
+    head = f"<th>{of}</th>" if of else ""
+    return (
+        f"<table><tr>{head}<th>figure</th><th>value</th><th>95 % interval</th><th>cases</th></tr>"
+        f"{rows}</table>"
+    )
+
+
+def _differences(against: Mapping[str, Sequence[Difference]]) -> str:
+    rows = "".join(
+        f"<tr><td>{_t(name)}</td><td>{_t(d.name)}</td><td>{_number(d.first)}</td><td>"
+        f"{_number(d.second)}</td><td>{_number(d.value)}</td><td>{_number(d.low)} to "
+        f"{_number(d.high)}</td><td>{_number(d.p)}</td><td>{_t(d.method)}</td></tr>"
+        for name, each in against.items()
+        for d in each
+    )
+    return (
+        "<h2>Against other models</h2><table><tr><th>other</th><th>figure</th><th>this</th>"
+        "<th>other</th><th>difference</th><th>95 % interval</th><th>p</th><th>by</th></tr>"
+        f"{rows}</table><p>On the same cases; p is two-sided and not corrected for the number of "
+        "figures.</p>"
+    )
 
 
 def _curve(

@@ -75,7 +75,7 @@ def train(
             f"{len(training)} cases to train on and {len(validation)} to validate on; both need "
             "some"
         )
-    run = _Run(plan, training, validation, start=start, clock=clock)
+    run = Run(plan, training, validation, start=start, clock=clock)
     if folder is not None:
         run.restore(folder)
     return run.go(folder=folder, steps=steps, every=every, progress=progress)
@@ -99,15 +99,17 @@ def rate(step: int, total: int, *, most: float) -> float:
     )
 
 
-class _Run:
+class Run:
+    """A network, its averaged weights, its optimiser and its state: trained step by step."""
+
     def __init__(
         self,
         plan: Plan,
         training: Sequence[Sample],
         validation: Sequence[Sample],
         *,
-        start: Mapping[str, torch.Tensor] | None,
-        clock: Callable[[], float],
+        start: Mapping[str, torch.Tensor] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.training, self.validation = plan, training, validation
         self.clock = clock
@@ -150,6 +152,7 @@ class _Run:
     def go(
         self, *, folder: Path | None, steps: int | None, every: int | None, progress: Progress
     ) -> Trained:
+        """Train to the end and give the best averaged weights."""
         state, budget = self.state, self.plan.budget_minutes * 60
         began = self.clock() - state.elapsed
         if steps is not None and not state.total:
@@ -157,7 +160,7 @@ class _Run:
         measured = 0.0
         while not state.stopped:
             before = self.clock()
-            loss = self._step()
+            loss = self.step()
             state.step += 1
             took = self.clock() - before
             if state.step > 2:
@@ -211,7 +214,8 @@ class _Run:
                 self.ahead[n] = self.pool.submit(self._made, n)
         return self.ahead.pop(step).result()
 
-    def _step(self) -> float:
+    def step(self) -> float:
+        """Make the batch of the state's step and learn from it; the loss."""
         state, plan = self.state, self.plan
         seed, batch = self._batch(state.step)
         torch.manual_seed(seed)

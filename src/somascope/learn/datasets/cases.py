@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Case:
         Loads the moving image (register).
     moving_mask
         Loads its label map.
+    groups
+        What the data set says of it (``sex``, ``site``), for figures of groups.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Case:
     boxes: Float | None = None
     moving: Callable[[], Image] | None = None
     moving_mask: Callable[[], Array] | None = None
+    groups: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,20 @@ def auc(score: Array, positive: Array) -> float:
     """Area under the ROC curve: how often a positive scores above a negative, ties half (Mann and
     Whitney, 1947). NaN where one kind is missing.
     """
-    from scipy.stats import rankdata
-
     positive = np.asarray(positive, bool)
     n, m = int(positive.sum()), int((~positive).sum())
     if not n or not m:
         return float("nan")
-    ranks = rankdata(np.asarray(score, np.float64))
+    ranks = mean_ranks(score)
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def mean_ranks(values: Array) -> Float:
+    """Places in rising order from 1; equal values share the mean of theirs."""
+    _, which, counts = np.unique(
+        np.asarray(values, np.float64), return_inverse=True, return_counts=True
+    )
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
 
 
 def auc_of(scores: Float, truth: Array) -> float:

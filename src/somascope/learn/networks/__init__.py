@@ -8,17 +8,30 @@ from typing import Any
 from torch import nn
 
 from somascope.core.errors import ParameterError
+from somascope.learn.networks.convnext import ConvNeXt
+from somascope.learn.networks.densenet import DenseNet
 from somascope.learn.networks.lenet import LeNet
+from somascope.learn.networks.plain import VGG
 from somascope.learn.networks.resnet import ResNet
+from somascope.learn.networks.sequence import Reader
+from somascope.learn.networks.transformer import ViT
 from somascope.learn.networks.unet import UNet
 from somascope.learn.networks.voxelmorph import VoxelMorph
 
-__all__ = ["KINDS", "LeNet", "ResNet", "UNet", "VoxelMorph", "build"]
+__all__ = [
+    "KINDS", "VGG", "ConvNeXt", "DenseNet", "LeNet", "Reader", "ResNet", "UNet", "ViT",
+    "VoxelMorph", "build",
+]  # fmt: skip
 
 KINDS: dict[str, type[nn.Module]] = {
+    "convnext": ConvNeXt,
+    "densenet": DenseNet,
     "lenet": LeNet,
+    "reader": Reader,
     "resnet": ResNet,
     "unet": UNet,
+    "vgg": VGG,
+    "vit": ViT,
     "voxelmorph": VoxelMorph,
 }
 
