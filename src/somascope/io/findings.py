@@ -1,7 +1,9 @@
-"""Findings as plain JSON: for the command line and for programs that read no DICOM."""
+"""Findings as plain JSON or a table: for the command line and programs that read no DICOM."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -49,3 +51,28 @@ def plain(finding: Label | Box | Measurement) -> dict[str, Any]:
 def to_json(findings: Sequence[Label | Box | Measurement]) -> str:
     """A JSON array, one object per finding."""
     return json.dumps([plain(f) for f in findings], indent=1, ensure_ascii=False) + "\n"
+
+
+COLUMNS = (
+    "tracking", "finding", "value", "unit", "uncertainty", "confidence", "code", "scheme",
+    "time_point", "text", "on",
+)  # fmt: skip
+"""Of the table: a Measurement has a value and a unit, a Label neither."""
+
+
+def to_csv(findings: Sequence[Label | Box | Measurement]) -> str:
+    """A table with the names of `COLUMNS`, one row per finding; several ``on`` are spaced apart."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(COLUMNS), lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for finding in findings:
+        row = plain(finding)
+        row |= {
+            "tracking": finding.tracking.name if finding.tracking else "",
+            "finding": finding.concept.meaning,
+            "code": finding.concept.value,
+            "scheme": finding.concept.scheme,
+            "on": " ".join(finding.on),
+        }
+        writer.writerow(row)
+    return buffer.getvalue()

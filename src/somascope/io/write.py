@@ -40,7 +40,7 @@ def suffix_of(path: str | Path) -> str:
 
 def known(path: str | Path) -> bool:
     """Whether the suffix of ``path`` names a file format that is written here."""
-    return suffix_of(path) in (*_FORMATS, ".dcm", ".h5", ".json")
+    return suffix_of(path) in (*_FORMATS, ".dcm", ".h5", ".json", ".csv")
 
 
 def write(
@@ -54,7 +54,7 @@ def write(
     file per instance; ``.dcm`` one DICOM file. A file is replaced as a whole or not at all; a
     folder with DICOM files that are not overwritten is refused. An acquisition becomes ``.h5``,
     ``.dcm`` or a folder with one Raw Data instance. Findings, one or several, become a structured
-    report (``.dcm`` or a folder), or ``.json`` for other programs.
+    report (``.dcm`` or a folder), or ``.json`` or ``.csv`` for other programs.
 
     Raises
     ------
@@ -102,16 +102,16 @@ def write(
 
 
 def _findings(findings: Finding | Sequence[Finding], path: Path, suffix: str) -> None:
-    from somascope.io.findings import to_json
+    from somascope.io.findings import to_csv, to_json
 
-    if suffix != ".json":
+    if suffix not in (".json", ".csv"):
         raise WriteError(
             f"{path.name}: {suffix} cannot hold findings; they go to .dcm or a folder (a "
-            "structured report), or to .json"
+            "structured report), or to .json or .csv"
         )
     listed = findings if isinstance(findings, Sequence) else [findings]
     with replacing(path) as file:
-        file.write(to_json(listed).encode())
+        file.write((to_csv if suffix == ".csv" else to_json)(listed).encode())
 
 
 def _dicom(
