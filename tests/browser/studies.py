@@ -140,6 +140,44 @@ def b_values() -> list[bytes]:
     return write.instances(image, series_description="Diffusion", series_number=1)
 
 
+MOTION = (8.0, (12.0, -9.0, 11.0))
+"""Degrees about the feet-to-head axis, and mm to the left, back and up."""
+
+
+def motion_back(grid: Any) -> Any:
+    """4x4 that leads from places of the second scan of `motion` to those of the first."""
+    degrees, shift = MOTION
+    a = np.deg2rad(degrees)
+    middle = grid.to_world((np.asarray(grid.shape) - 1) / 2)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]
+    matrix[:3, 3] = middle + shift - matrix[:3, :3] @ middle
+    return matrix
+
+
+def motion_grid() -> Any:
+    from somascope import phantoms
+
+    return phantoms.brain_grid((30, 40, 32), (5.6, 5.2, 5.2))
+
+
+def motion() -> list[bytes]:
+    """One head scanned twice, each time in a frame of reference of its own."""
+    from somascope import phantoms
+    from somascope.analyze.register import apply
+    from somascope.core import Grid, Warp
+    from somascope.io.dicom import write
+
+    grid = motion_grid()
+    first = patient(phantoms.brain_mr("T1", grid), "motion")
+    own = Grid(grid.shape, grid.affine, f"{grid.frame_of_reference}.2")
+    second = apply(first, Warp(matrix=motion_back(grid)), own)
+    return [
+        *write.instances(first, series_description="First scan", series_number=1),
+        *write.instances(second, series_description="Second scan", series_number=2),
+    ]
+
+
 def raw_scan() -> list[bytes]:
     """Detector samples of three slices: no pixels."""
     from somascope.acquire.ct.simulate import simulate
@@ -233,6 +271,7 @@ def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
             *write.instances(phantoms.heart_us(frames=12, size=128), multiframe=True),
             *write.instances(phantoms.thorax_dx((256, 256))),
             *b_values(),
+            *motion(),
             *raw_scan(),
             *report(),
             *segmentations(),

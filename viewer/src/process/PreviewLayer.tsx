@@ -83,9 +83,9 @@ export function PreviewLayer({ id, element }: { id: string; element: HTMLDivElem
         draw();
       });
     };
-    // With the pane's own picture at once, so that the two never part; otherwise with the display.
+    // A new picture, ours or the pane's own, at once; what else changes with the display.
     element.addEventListener(Enums.Events.IMAGE_RENDERED, draw);
-    const stop = preview.watch(soon);
+    const stop = preview.watch(() => (preview.state.shown?.picture === filled ? soon() : draw()));
     draw();
     return () => {
       stop();

@@ -1,19 +1,45 @@
-/** Before and after: a curtain to swipe, or side by side; both move together. */
+/** Before and after: curtain, checkerboard, flicker or side by side; both move together. */
 
-import { type Dispatch, useCallback, useEffect, useRef, useState } from "react";
+import { type Dispatch, useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
+import { text } from "../dicom/json";
+import { RegisterBar } from "../register/RegisterBar";
+import { type Mark, useCursors } from "../register/cursor";
+import { type Way, inputsOf, wayBetween } from "../register/spatial";
+import { useRegistration } from "../register/useRegistration";
+import { useSpatials } from "../register/useSpatials";
 import { StackPane } from "../viewport/StackPane";
 import { fit, isSized } from "../viewport/commands";
 import { useLinked } from "../viewport/link";
 import { differing } from "./History";
 import { type Series, seriesName } from "./series";
-import type { Action, State } from "./state";
+import type { Action, CompareMode, State } from "./state";
 import { useSeries } from "./useSeries";
+
+const MODES: [CompareMode, string][] = [
+  ["swipe", "Swipe"],
+  ["checker", "Checkerboard"],
+  ["flicker", "Flicker"],
+  ["side", "Side by side"],
+];
+/** ms that each of the two is seen while they flicker */
+const FLICKER = 600;
+
+const SAME: Way = (p) => p;
+
+function placed(series: Series | undefined) {
+  return series && { series: series.row.uid, frame: text(series.metadata[0], "00200052") };
+}
 
 function note(word: string, own: Series | undefined, other: Series | undefined): string {
   const difference = differing(own?.metadata[0], other?.metadata[0]);
   return difference ? `${word} · ${difference}` : word;
+}
+
+function Cross({ mark, pane }: { mark: Mark | undefined; pane: string }) {
+  if (mark?.pane !== pane) return null;
+  return <i className="linked-cursor" data-cursor={pane} style={{ left: mark.x, top: mark.y }} />;
 }
 
 export function Compare(props: {
@@ -24,14 +50,22 @@ export function Compare(props: {
   after: SeriesRow | undefined;
   dispatch: Dispatch<Action>;
   onReady: (id: string) => void;
+  reload: () => Promise<SeriesRow[]>;
 }) {
-  const { compare, state, dispatch, onReady } = props;
+  const { compare, state, dispatch, onReady, reload } = props;
   const before = useSeries(props.before);
   const after = useSeries(props.after);
   const [curtain, setCurtain] = useState(0.5);
   const [ready, setReady] = useState<string[]>([]);
   const box = useRef<HTMLDivElement>(null);
   const swipe = compare.mode === "swipe";
+  const side = compare.mode === "side";
+  const [turn, setTurn] = useState(false);
+  useEffect(() => {
+    if (compare.mode !== "flicker") return;
+    const timer = window.setInterval(() => setTurn((t) => !t), FLICKER);
+    return () => window.clearInterval(timer);
+  }, [compare.mode]);
   const alike =
     before.series !== undefined &&
     before.series.unit === after.series?.unit &&
@@ -43,7 +77,21 @@ export function Compare(props: {
     },
     [onReady],
   );
-  useLinked("compare-before", "compare-after", ready.length === 2 ? ready.join() : "", alike);
+  const spatials = useSpatials(props.rows);
+  const way = useMemo(() => {
+    const [a, b] = [placed(before.series), placed(after.series)];
+    return a && b && wayBetween(spatials, a, b);
+  }, [spatials, before.series, after.series]);
+  const made = inputsOf(after.series?.metadata[0]);
+  const by = way?.by ?? spatials.find((s) => made.includes(s.series));
+  const linked = ready.length === 2 ? ready.join() : "";
+  useLinked("compare-before", "compare-after", linked, alike, way?.by === undefined);
+  const mark = useCursors(
+    "compare-before", "compare-after", side && way ? linked : "", way?.there ?? SAME, way?.back ?? SAME,
+  );
+  const { run, start } = useRegistration((registered, fixed) => {
+    void reload().then(() => dispatch({ do: "compare", before: fixed, after: registered, mode: "swipe" }));
+  });
 
   // The panes change size with the mode; linked cameras would each follow the other's new zoom.
   useEffect(() => {
@@ -93,16 +141,24 @@ export function Compare(props: {
         </label>
         <span className="grow" />
         <div className="segmented" role="group" aria-label="Compare mode">
-          <button aria-pressed={swipe} onClick={() => change({ mode: "swipe" })}>
-            Swipe
-          </button>
-          <button aria-pressed={!swipe} onClick={() => change({ mode: "side" })}>
-            Side by side
-          </button>
+          {MODES.map(([mode, name]) => (
+            <button key={mode} aria-pressed={compare.mode === mode} onClick={() => change({ mode })}>
+              {name}
+            </button>
+          ))}
         </div>
       </div>
+      <RegisterBar
+        study={props.rows[0]?.study ?? ""}
+        other={state.other}
+        onOther={(other) => dispatch({ do: "set", part: { other } })}
+        pair={before.series !== undefined && after.series !== undefined && compare.before !== compare.after}
+        run={run}
+        by={by}
+        onRegister={(preset) => start(compare.before, compare.after, preset)}
+      />
       {problem && <div className="banner" role="alert">{problem}</div>}
-      <div className={`compare-box mode-${compare.mode}`} ref={box}>
+      <div className={`compare-box mode-${compare.mode}`} data-turn={turn} ref={box}>
         {before.series && (
           <div
             className="compare-cell"
@@ -111,12 +167,13 @@ export function Compare(props: {
             <StackPane
               id="compare-before"
               series={before.series}
-              active={!swipe && state.active === 0}
+              active={side && state.active === 0}
               overlay={state.overlay}
               note={note("before", before.series, after.series)}
               onActivate={() => dispatch({ do: "set", part: { active: 0 } })}
               onReady={onPane}
             />
+            <Cross mark={mark} pane="compare-before" />
           </div>
         )}
         {after.series && (
@@ -127,12 +184,13 @@ export function Compare(props: {
             <StackPane
               id="compare-after"
               series={after.series}
-              active={!swipe && state.active === 1}
+              active={side && state.active === 1}
               overlay={state.overlay}
               note={note("after", after.series, before.series)}
               onActivate={() => dispatch({ do: "set", part: { active: 1 } })}
               onReady={onPane}
             />
+            <Cross mark={mark} pane="compare-after" />
           </div>
         )}
         {swipe && (

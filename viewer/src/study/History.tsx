@@ -4,6 +4,8 @@ import { type Dataset, text } from "../dicom/json";
 
 interface Step {
   operation?: string;
+  /** UIDs it was given */
+  inputs?: string[];
   name?: string;
   params?: Record<string, unknown>;
 }

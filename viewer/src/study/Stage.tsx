@@ -18,6 +18,7 @@ export interface StageProps {
   rows: SeriesRow[];
   dispatch: Dispatch<Action>;
   onReady: (id: string) => void;
+  reload: () => Promise<SeriesRow[]>;
 }
 
 export function Stage(props: StageProps) {

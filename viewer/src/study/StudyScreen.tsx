@@ -20,7 +20,13 @@ import { useSeries, useSeriesList } from "./useSeries";
 export default function StudyScreen({ uid }: { uid: string }) {
   const [state, dispatch] = useReducer(reduce, INITIAL);
   const [study, setStudy] = useState<StudyRow>();
-  const { rows, error, reload } = useSeriesList(uid);
+  const { rows, error, reload: reloadOwn } = useSeriesList(uid);
+  const { rows: others, reload: reloadOther } = useSeriesList(state.other);
+  const all = useMemo(() => [...(rows ?? []), ...(others ?? [])], [rows, others]);
+  const reload = useCallback(
+    async () => (await Promise.all([reloadOwn(), reloadOther()])).flat(),
+    [reloadOwn, reloadOther],
+  );
   const [panesReady, setPanesReady] = useState(0);
   const onReady = useCallback(() => setPanesReady((n) => n + 1), []);
 
@@ -57,7 +63,7 @@ export default function StudyScreen({ uid }: { uid: string }) {
 
   const pane = paneId(state);
   const activeUid = activeSeries(state);
-  const row = rows?.find((r) => r.uid === activeUid);
+  const row = all.find((r) => r.uid === activeUid);
   const active = useSeries(row);
   const cine = useCine(pane, number(active.series?.metadata[0], "00180040") ?? number(active.series?.metadata[0], "00082144"));
   const volume = active.series?.volume;
@@ -112,9 +118,10 @@ export default function StudyScreen({ uid }: { uid: string }) {
         ) : (
           <Stage
             state={state}
-            rows={rows ?? []}
+            rows={all}
             dispatch={dispatch}
             onReady={onReady}
+            reload={reload}
           />
         )}
       </section>

@@ -4,7 +4,7 @@ import type { SeriesRow } from "../api/dicomweb";
 import type { Plane, Slab } from "../viewport/PlanePane";
 
 export type Layout = "one" | "two" | "four" | "mpr" | "volume" | "compare";
-export type CompareMode = "swipe" | "side";
+export type CompareMode = "swipe" | "side" | "checker" | "flicker";
 export type Panel = "display" | "process" | "measure" | "operations" | "segments";
 
 export interface State {
@@ -26,6 +26,8 @@ export interface State {
   /** SEG series shown over its source */
   segmentation: string | undefined;
   compare: { before: string; after: string; mode: CompareMode } | undefined;
+  /** a second study whose series may be compared with this one's, or nothing */
+  other: string;
 }
 
 export const INITIAL: State = {
@@ -43,6 +45,7 @@ export const INITIAL: State = {
   phase: undefined,
   segmentation: undefined,
   compare: undefined,
+  other: "",
 };
 
 export const PLANES: Plane[] = ["axial", "sagittal", "coronal"];

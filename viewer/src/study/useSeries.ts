@@ -1,4 +1,4 @@
-/** The list of series of a study, and each series once it is wanted. */
+/** The list of series of a study (of none: empty), and each series once it is wanted. */
 
 import { useCallback, useEffect, useState } from "react";
 
@@ -12,7 +12,7 @@ export function useSeriesList(study: string) {
   const [error, setError] = useState("");
   const reload = useCallback(
     () =>
-      getSeries(study).then(
+      (study ? getSeries(study) : Promise.resolve([])).then(
         (list) => {
           setRows(list);
           setError("");

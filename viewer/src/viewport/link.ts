@@ -25,8 +25,11 @@ function matching(source: Types.IStackViewport, target: Types.IStackViewport): n
   return best.index;
 }
 
-/** Link while `key` is not empty; windows only where both series mean the same by their values. */
-export function useLinked(first: string, second: string, key: string, windows: boolean): void {
+/**
+ * Link while `key` is not empty; windows only where both series mean the same by their values,
+ * slices only where they lie in one frame of reference.
+ */
+export function useLinked(first: string, second: string, key: string, windows: boolean, slices = true): void {
   useEffect(() => {
     const engine = currentEngine();
     const a = engine?.getViewport(first) as Types.IStackViewport | undefined;
@@ -58,7 +61,7 @@ export function useLinked(first: string, second: string, key: string, windows: b
       });
       const { CAMERA_MODIFIED, STACK_NEW_IMAGE, VOI_MODIFIED } = Enums.Events;
       from.element.addEventListener(CAMERA_MODIFIED, camera);
-      from.element.addEventListener(STACK_NEW_IMAGE, image);
+      if (slices) from.element.addEventListener(STACK_NEW_IMAGE, image);
       if (windows) from.element.addEventListener(VOI_MODIFIED, voi);
       return () => {
         from.element.removeEventListener(CAMERA_MODIFIED, camera);
@@ -66,7 +69,7 @@ export function useLinked(first: string, second: string, key: string, windows: b
         from.element.removeEventListener(VOI_MODIFIED, voi);
       };
     };
-    const index = matching(a, b);
+    const index = slices ? matching(a, b) : b.getTargetImageIdIndex();
     void b.setImageIdIndex(index).then(() => {
       const range = a.getProperties().voiRange;
       if (range && windows) b.setProperties({ voiRange: range });
@@ -74,5 +77,5 @@ export function useLinked(first: string, second: string, key: string, windows: b
     });
     const stops = [follow(a, b), follow(b, a)];
     return () => stops.forEach((stop) => stop());
-  }, [first, second, key, windows]);
+  }, [first, second, key, windows, slices]);
 }

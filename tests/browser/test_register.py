@@ -1,0 +1,125 @@
+"""Two series registered by one button: the verdict, the modes of comparing, the linked cursors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.browser.studies import motion_back, motion_grid
+
+
+def likeness(screen: Any) -> float:
+    """Correlation of the two panes side by side."""
+    one, two = (screen.still(f"compare-{p}")[..., 1].astype(float) for p in ("before", "after"))
+    h, w = (min(a, b) for a, b in zip(one.shape, two.shape, strict=True))
+    middle = slice(h // 6, -h // 6), slice(w // 6, -w // 6)
+    return float(np.corrcoef(one[:h, :w][middle].ravel(), two[:h, :w][middle].ravel())[0, 1])
+
+
+def pick(screen: Any, which: str, name: str) -> None:
+    uid = screen.page.get_attribute(f"nav.strip [data-series]:has-text('{name}')", "data-series")
+    screen.page.select_option(f"[aria-label='Series {which}']", uid)
+
+
+def compare(screen: Any) -> None:
+    screen.open("motion")
+    screen.layout("compare")
+    pick(screen, "before", "First scan")
+    pick(screen, "after", "Second scan")
+    for pane in ("compare-before", "compare-after"):
+        screen.shown(pane)
+
+
+def register(screen: Any) -> None:
+    """Press the button; the second scan then lies on the grid of the first, under the curtain."""
+    page = screen.page
+    page.select_option("[aria-label=Preset]", "rigid")
+    moving = page.input_value("[aria-label='Series after']")
+    page.click("button.register")
+    page.wait_for_function(
+        "u => document.querySelector(\"[aria-label='Series after']\").value !== u",
+        arg=moving, timeout=200_000,
+    )  # fmt: skip
+    screen.shown("compare-after")
+    page.wait_for_selector(".verdict[data-trusted=true]")
+
+
+@pytest.fixture
+def registered(screen: Any) -> Any:
+    compare(screen)
+    register(screen)
+    return screen
+
+
+def test_one_button_registers_and_shows_it(screen: Any) -> None:
+    compare(screen)
+    page = screen.page
+    page.click("button:has-text('Side by side')")
+    apart = likeness(screen)
+    register(screen)
+    assert "trusted" in page.inner_text(".verdict")
+    page.click(".verdict button")
+    assert "local correlation" in page.inner_text(".verdict-evidence")
+    screen.shot("register-verdict")
+    page.click(".verdict button")
+    page.click("button:has-text('Side by side')")
+    # The second picture was sampled twice, which blurs its voxels of 5 mm.
+    assert apart < 0.7 < 0.9 < likeness(screen)
+    screen.shot("register-side")
+
+
+def test_checkerboard_and_flicker(registered: Any) -> None:
+    page = registered.page
+    page.click("button:has-text('Checkerboard')")
+    cell = ".compare-cell:nth-child(2)"
+    mask = page.eval_on_selector(cell, "e => getComputedStyle(e).maskImage")
+    assert "conic-gradient" in mask
+    registered.still("compare-after")
+    registered.shot("register-checkerboard")
+    page.click("button:has-text('Flicker')")
+    for turn, seen in (("true", "hidden"), ("false", "visible")):
+        page.wait_for_function(
+            "([t, v]) => { const b = document.querySelector('.compare-box');"
+            " const cell = b.querySelector('.compare-cell + .compare-cell');"
+            " return b.dataset.turn === t && getComputedStyle(cell).visibility === v }",
+            arg=[turn, seen],
+        )
+
+
+def test_the_cursor_is_at_the_same_place_of_the_patient(registered: Any) -> None:
+    """The stored registration leads from the first frame of reference to the second's own."""
+    screen = registered
+    page = screen.page
+    pick(screen, "after", "Second scan")
+    page.click("button:has-text('Side by side')")
+    for pane in ("compare-before", "compare-after"):
+        screen.shown(pane)
+        screen.loaded(pane)
+        screen.still(pane)
+    grid = motion_grid()
+    nz, ny, nx = grid.shape
+    box = screen.box("compare-before")
+    scale = min(box["width"] / (nx * grid.spacing[2]), box["height"] / (ny * grid.spacing[1]))
+    here = np.array([24.0, -30.0])  # mm to the left and back of the middle of the picture
+    slice_, _ = screen.corner("compare-before", "bl").split("/")[:2]
+    k = int(screen.number(r"(\d+)\s*$", slice_)) - 1
+    place = grid.to_world([k, (ny - 1) / 2, (nx - 1) / 2]) + np.append(here, 0.0)
+    there = (np.linalg.inv(motion_back(grid)) @ [*place, 1])[:3]
+    index = grid.to_index(there)
+    page.mouse.move(
+        box["x"] + box["width"] / 2 + here[0] * scale,
+        box["y"] + box["height"] / 2 + here[1] * scale,
+    )
+    screen.wait_corner("compare-after", "bl", f"{round(index[0]) + 1} / {nz}")
+    page.wait_for_selector("[data-cursor=compare-after]")
+    at = page.eval_on_selector(
+        "[data-cursor=compare-after]", "e => [parseFloat(e.style.left), parseFloat(e.style.top)]"
+    )
+    middle = np.array([box["width"] / 2, box["height"] / 2])
+    away = (np.array(at) - middle) / scale
+    expected = there[:2] - grid.to_world([k, (ny - 1) / 2, (nx - 1) / 2])[:2]
+    assert np.abs(away - expected).max() < 3.0  # mm; voxels of 5.2
+    assert np.abs(expected - here).max() > 8
+    screen.shot("register-cursors")

@@ -1,0 +1,112 @@
+/** Below the choice of two series: register them, and what the registration is worth. */
+
+import { useEffect, useState } from "react";
+
+import { type StudyRow, searchStudies } from "../api/dicomweb";
+import { date, personName } from "../dicom/json";
+import type { Spatial } from "./spatial";
+import type { Run } from "./useRegistration";
+
+const PRESETS: [string, string][] = [
+  ["", "by content"],
+  ["rigid", "rigid"],
+  ["affine", "affine"],
+  ["deformable", "deformable"],
+  ["brain", "brain"],
+  ["multimodal", "other contrast"],
+  ["lung", "lung"],
+  ["followup", "follow-up"],
+];
+
+/** Studies to take the second series from: those of the same patient first. */
+function OtherStudy(props: { study: string; value: string; onChange: (uid: string) => void }) {
+  const [studies, setStudies] = useState<StudyRow[]>([]);
+  useEffect(() => {
+    let live = true;
+    searchStudies({ limit: 200 }).then(
+      (list) => {
+        const patient = list.find((s) => s.uid === props.study)?.patientId;
+        const rank = (s: StudyRow) => (patient && s.patientId === patient ? 0 : 1);
+        if (live) setStudies(list.filter((s) => s.uid !== props.study).sort((a, b) => rank(a) - rank(b)));
+      },
+      () => undefined,
+    );
+    return () => {
+      live = false;
+    };
+  }, [props.study]);
+  return (
+    <label>
+      <span className="dim">Second study</span>
+      <select aria-label="Second study" value={props.value} onChange={(e) => props.onChange(e.target.value)}>
+        <option value="">this one</option>
+        {studies.map((s) => (
+          <option key={s.uid} value={s.uid}>
+            {[personName(s.patientName), date(s.date), s.description].filter(Boolean).join(" · ")}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export function RegisterBar(props: {
+  study: string;
+  other: string;
+  onOther: (uid: string) => void;
+  pair: boolean;
+  run: Run;
+  by: Spatial | undefined;
+  onRegister: (preset: string) => void;
+}) {
+  const { run, by } = props;
+  const [preset, setPreset] = useState("");
+  const [open, setOpen] = useState(false);
+  const busy = run.doing !== "idle";
+  return (
+    <div className="compare-bar register-bar" data-doing={run.doing}>
+      <OtherStudy study={props.study} value={props.other} onChange={props.onOther} />
+      <label>
+        <span className="dim">Preset</span>
+        <select aria-label="Preset" value={preset} onChange={(e) => setPreset(e.target.value)}>
+          {PRESETS.map(([id, name]) => (
+            <option key={id} value={id}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <button
+        className="primary register"
+        disabled={busy || !props.pair}
+        title="Find where every point of the series before lies in the series after, and bring that one here"
+        onClick={() => props.onRegister(preset)}
+      >
+        {run.doing === "registering"
+          ? `Registering ${Math.round(run.progress * 100)} %`
+          : run.doing === "carrying"
+            ? "Resampling…"
+            : "Register"}
+      </button>
+      {run.error && (
+        <span className="bad" role="alert">
+          {run.error}
+        </span>
+      )}
+      {by && !busy && !run.error && (
+        <span className={`verdict ${by.trusted ? "good" : "bad"}`} data-trusted={by.trusted} role="status">
+          <button className="quiet small" aria-expanded={open} disabled={by.evidence.length === 0} onClick={() => setOpen(!open)}>
+            {by.trusted ? "✓" : "✗"} {by.words || "registered"}
+          </button>
+          {open && (
+            <ul className="verdict-evidence">
+              {by.evidence.map((line) => (
+                <li key={line}>{line}</li>
+              ))}
+            </ul>
+          )}
+        </span>
+      )}
+    </div>
+  );
+}
