@@ -63,7 +63,9 @@ COLUMNS = (
 def to_csv(findings: Sequence[Label | Box | Measurement]) -> str:
     """A table with the names of `COLUMNS`, one row per finding; several ``on`` are spaced apart."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(COLUMNS), lineterminator="\n", extrasaction="ignore")
+    writer: csv.DictWriter[str] = csv.DictWriter(
+        buffer, COLUMNS, lineterminator="\n", extrasaction="ignore"
+    )
     writer.writeheader()
     for finding in findings:
         row = plain(finding)
