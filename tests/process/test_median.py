@@ -19,7 +19,7 @@ def volume(dtype, shape=(5, 9, 261), seed=0):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint16, np.int32, np.float32])
-@pytest.mark.parametrize("size", [(3, 3, 3), (1, 3, 3), (5, 5, 5), (1, 7, 7), (3, 5, 9)])
+@pytest.mark.parametrize("size", [(3, 3, 3), (1, 3, 3), (1, 5, 5), (5, 5, 5), (1, 7, 7), (3, 5, 9)])
 def test_equal_to_scipy(dtype, size):
     given = volume(dtype)
     found = median(given, size)
@@ -33,6 +33,12 @@ def test_thin_volumes(shape):
     for size in (3, 5, 9):
         expected = ndimage.median_filter(given, size, mode="reflect")
         assert np.array_equal(median(given, (size, size, size)), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 5, 5), (5, 5, 5)])
+def test_rows_longer_than_a_piece(size):
+    given = volume(np.uint16, (3, 7, 700))
+    assert np.array_equal(median(given, size), ndimage.median_filter(given, size, mode="reflect"))
 
 
 def test_not_a_number_is_above_all_others():

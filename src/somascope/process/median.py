@@ -4,7 +4,8 @@
 columns of 9 are sorted once and shared by three windows, and of the 3 sorted columns only the 13
 values that can be the median are looked at. Larger windows run generated networks: columns are
 sorted, neighbouring columns merged to pairs and fours that many windows share, and the last merge
-is pruned to the ranks that can be the median.
+is pruned to the ranks that can be the median; written out where that compiles soon (`selection`),
+exchange by exchange elsewhere.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
 from somascope.process.entries import real_values
 from somascope.process.networks import merging, pruned, run, sorting
+from somascope.process.selection import SELECTORS, mirror
 
 BLOCK = 128
 """Voxels of a row handled together: their scratch stays in the cache."""
@@ -244,12 +246,12 @@ def _selected(
             k = 0
             for dz in range(-rz, rz + 1):
                 for dy in range(-ry, ry + 1):
-                    source = volume[_mirror(z + dz, nz), _mirror(y + dy, ny)]
+                    source = volume[mirror(z + dz, nz), mirror(y + dy, ny)]
                     if x0 >= rx and x0 + m + rx <= nx:
                         _copy(source[x0 - rx : x0 - rx + wide], wires[k][:wide])
                     else:
                         for x in range(wide):
-                            wires[k, x] = source[_mirror(x0 - rx + x, nx)]
+                            wires[k, x] = source[mirror(x0 - rx + x, nx)]
                     k += 1
             for s in range(steps.shape[0]):
                 first, size, a, na, da, b, nb, db, start, stop = steps[s]
@@ -266,13 +268,6 @@ def _selected(
                 else:
                     _larger(one, wires[pairs[k, 1]][last : last + m], larger[:m])
                     _smaller(target, larger[:m])
-
-
-@numba.njit(cache=True)
-def _mirror(i: int, n: int) -> int:
-    """``c b a | a b c | c b a``, for any distance."""
-    i = i % (2 * n)
-    return i if i < n else 2 * n - 1 - i
 
 
 def median(volume: Array, size: tuple[int, int, int]) -> Array:
@@ -314,6 +309,8 @@ def median(volume: Array, size: tuple[int, int, int]) -> Array:
         _cube3(keys, out)
     elif size == (1, 3, 3):
         _plane3(keys, out)
+    elif size in SELECTORS:
+        SELECTORS[size](keys, out, np.array([s // 2 for s in size]))
     else:
         plan = _plan(size[0] * size[1], size[2])
         radius = np.array([s // 2 for s in size])
