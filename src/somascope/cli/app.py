@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from somascope import __version__
-from somascope.cli import data, doctor, learning, operations, register, serve
+from somascope.cli import data, doctor, follow_up, learning, operations, register, serve
 from somascope.cli.model import model
 from somascope.core.errors import Cancelled, ParameterError, SomascopeError
 
@@ -52,6 +52,7 @@ for command in (
     operations.replay,
     register.register,
     register.transform,
+    follow_up.follow_up,
     learning.train,
     learning.predict,
     learning.evaluate,
@@ -64,7 +65,7 @@ for command in (
         else {}
     )
     app.command(
-        name=command.__name__.rstrip("_"),
+        name=command.__name__.rstrip("_").replace("_", "-"),
         context_settings=settings,
         add_help_option=command is not operations.run,
     )(command)

@@ -19,7 +19,8 @@ ArchiveOption = Annotated[
 ]
 
 
-def _noun(name: str, archive: Archive | None, noun: str) -> Any:
+def noun_of(name: str, archive: Archive | None, noun: str) -> Any:
+    """The noun in a file or folder, or behind a UID of the archive; ``name#n`` of several."""
     from somascope.jobs.resolve import from_archive, only
 
     if archive is not None and not Path(name).exists():
@@ -70,12 +71,12 @@ def register(
     from somascope.io import write
     from somascope.io.transforms import write_warp
 
-    opened = _open(archive)
+    store = opened(archive)
     try:
-        one, two = (_noun(n, opened, "Image") for n in (fixed, moving))
+        one, two = (noun_of(n, store, "Image") for n in (fixed, moving))
     finally:
-        if opened is not None:
-            opened.close()
+        if store is not None:
+            store.close()
     with bar("register") as progress:
         warp = run(one, two, preset, progress=progress)
     write_warp(warp, out)
@@ -115,13 +116,13 @@ def transform(
     from somascope.io import write
     from somascope.io.transforms import read_warp
 
-    opened = _open(archive)
+    store = opened(archive)
     try:
-        image = _noun(moving, opened, "Image|Mask")
-        grid = _noun(like, opened, "Image|Mask")
+        image = noun_of(moving, store, "Image|Mask")
+        grid = noun_of(like, store, "Image|Mask")
     finally:
-        if opened is not None:
-            opened.close()
+        if store is not None:
+            store.close()
     result = read_warp(warp).apply(image, like=grid, label=label)
     write(result, out)
     if json_:
@@ -130,7 +131,8 @@ def transform(
         typer.echo(str(out))
 
 
-def _open(archive: Path | None) -> Archive | None:
+def opened(archive: Path | None) -> Archive | None:
+    """The archive in that folder, where one is given."""
     if archive is None:
         return None
     if not archive.is_dir():

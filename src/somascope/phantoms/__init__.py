@@ -12,6 +12,7 @@ from somascope.phantoms.ellipsoid import (
     fourier,
     line_integrals,
 )
+from somascope.phantoms.followed import FollowUp, Motion, thorax_follow_up
 from somascope.phantoms.nema import nema_pet, nema_shapes
 from somascope.phantoms.shepp_logan import shepp_logan, shepp_logan_shapes
 from somascope.phantoms.spect import (
@@ -33,6 +34,8 @@ from somascope.phantoms.ultrasound import heart_us
 
 __all__ = [
     "Ellipsoid",
+    "FollowUp",
+    "Motion",
     "brain_grid",
     "brain_mask",
     "brain_mr",
@@ -54,6 +57,7 @@ __all__ = [
     "spect_grid",
     "thorax_ct",
     "thorax_dx",
+    "thorax_follow_up",
     "thorax_grid",
     "thorax_mask",
     "thorax_pet",

@@ -1,0 +1,168 @@
+"""The operation `analyze.follow_up`: two examinations and lesions in, all that has changed out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+
+from somascope.analyze.longitudinal import codes
+from somascope.analyze.longitudinal.course import Followed, followed
+from somascope.analyze.longitudinal.reporting import candidate, findings, tracking_of
+from somascope.analyze.register.presets import Name
+from somascope.core import (
+    QUIET,
+    Image,
+    Label,
+    Mask,
+    Measurement,
+    Param,
+    Progress,
+    Provenance,
+    Segment,
+    Tracking,
+    Warp,
+    operation,
+)
+from somascope.core.errors import ParameterError
+from somascope.core.grid import Array
+from somascope.process.labels import resample_mask_to
+
+INKS = (
+    (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),
+    (255, 240, 120), (110, 225, 220), (255, 150, 210),
+)  # fmt: skip
+
+
+@operation("analyze.follow_up")
+def follow_up(
+    current: Image,
+    prior: Image,
+    lesions: Mask,
+    *found: Mask,
+    preset: Annotated[
+        Name | None, Param("How prior and current are registered; by content when not given")
+    ] = None,
+    each: Annotated[
+        Literal["segment", "component"],
+        Param("What one lesion is: a segment of the masks, or every connected body in them"),
+    ] = "segment",
+    reach: Annotated[
+        float,
+        Param("Between centres of lesions that may be one though they do not overlap", unit="mm",
+              minimum=0.1, maximum=100.0),
+    ] = 10.0,
+    outline: Annotated[
+        float,
+        Param("Standard uncertainty of where outlines lie", unit="mm", minimum=0.0, maximum=10.0),
+    ] = 0.2,
+    polarity: Annotated[
+        Literal["brighter", "darker", "both"], Param("Of new lesions against what was there")
+    ] = "both",
+    threshold: Annotated[
+        float,
+        Param("Standard deviations of noise that something new differs by", minimum=1.0),
+    ] = 6.0,
+    minimum: Annotated[
+        float, Param("Smallest volume of something new", unit="mm3", minimum=0.0)
+    ] = 65.0,
+    tolerance: Annotated[
+        float,
+        Param("Misfit of the registration that is forgiven when looking for what is new", unit="mm",
+              minimum=0.0, maximum=30.0, advanced=True),
+    ] = 4.0,
+    baseline_sum: Annotated[
+        float | None,
+        Param("Sum of diameters before treatment; default that of the prior examination", unit="mm",
+              minimum=0.0),
+    ] = None,
+    nadir_sum: Annotated[
+        float | None, Param("Smallest sum of diameters since", unit="mm", minimum=0.0)
+    ] = None,
+    accept: Annotated[
+        bool,
+        Param("Go on when the registration is not to be trusted or the patients' numbers differ"),
+    ] = False,
+    progress: Progress = QUIET,
+) -> list[Mask | Image | Warp | Label | Measurement]:  # fmt: skip
+    """Find the lesions of a prior examination again and say how each has changed.
+
+    The prior image is registered to the current one, the lesions are carried over and matched with
+    those of the current mask, or outlined by their contrast where there is none. Results: the
+    lesions of now under their tracking UIDs, a map of what is new (z), the registration, and a
+    report: the course of each lesion, volumes and diameters with uncertainties, RECIST 1.1 and for
+    PET in SUV also PERCIST.
+    """
+    if len(found) > 1:
+        raise ParameterError(
+            f"analyze.follow_up was given {len(found)} masks of the current examination; give one"
+        )
+    result = followed(
+        current, prior, lesions, found[0] if found else None, preset=preset, each=each,
+        reach=reach, outline=outline, tolerance=tolerance, threshold=threshold, minimum=minimum,
+        polarity=polarity, accept=accept, progress=progress,
+    )  # fmt: skip
+    listed = findings(result, drawn=bool(found), baseline=baseline_sum, nadir=nadir_sum)
+    progress(1.0, "reported")
+    mask = segments(result)
+    record = listed[0].provenance
+    z = replace(result.z, provenance=record)
+    warp = replace(result.warp, provenance=record)
+    return [*([mask] if mask is not None else []), z, warp, *listed]
+
+
+def segments(result: Followed) -> Mask | None:
+    """The lesions of the current examination under the identities of the prior one.
+
+    What may be new and nobody has drawn follows them; None where there is nothing.
+    """
+    matched = result.matched
+    grid = result.current.grid
+    who = {j: result.before[i] for i, j, _ in matched.pairs}
+    planes: list[Array] = []
+    named: list[Segment] = []
+    for j, lesion in enumerate(result.after):
+        inside = np.zeros(grid.shape, bool)
+        box = tuple(
+            slice(a, a + n)
+            for a, n in zip(lesion.region.start, lesion.region.inside.shape, strict=True)
+        )
+        inside[box] = lesion.region.inside
+        planes.append(inside)
+        known = who.get(j, lesion)
+        named.append(
+            Segment(
+                len(named) + 1, known.name, known.segment.concept, lesion.segment.algorithm,
+                INKS[len(named) % len(INKS)], tracking=known.tracking,
+            )
+        )  # fmt: skip
+    for k, one in enumerate(result.candidates):
+        mask = Mask(
+            data=one.inside.astype(np.uint8), grid=result.z.grid, segments=(Segment(1, "new"),)
+        )
+        inside = resample_mask_to(mask, grid).data > 0
+        if inside.any():
+            planes.append(inside)
+            named.append(
+                Segment(
+                    len(named) + 1, candidate(k), codes.CANDIDATE, "analyze.follow_up",
+                    (255, 60, 60), 0.5, Tracking(tracking_of(result, k), candidate(k)),
+                )
+            )  # fmt: skip
+    if not planes:
+        return None
+    data = np.stack(planes)
+    if data.sum(axis=0).max() <= 1 and len(planes) < 65536:
+        kind = np.uint8 if len(planes) < 256 else np.uint16
+        data = np.max([(p * (n + 1)).astype(kind) for n, p in enumerate(planes)], axis=0)
+    current, prior = result.current.provenance, result.prior.provenance
+    extra = tuple(s for s in prior.sources if s not in current.sources)
+    return Mask(
+        data=data,
+        grid=grid,
+        segments=tuple(named),
+        on=tuple(u for s in current.sources for u in s.uids),
+        provenance=Provenance((*current.sources, *extra), current.steps),
+        attributes=dict(result.current.attributes),
+    )
