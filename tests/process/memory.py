@@ -39,6 +39,9 @@ FILTERS: dict[str, tuple[Callable, tuple[type, ...]]] = {
         lambda v: vessels.tubes(v, SPACING, scales=(1.0,), measure="frangi"), (np.float32,)
     ),
     "clahe": (lambda v: clahe(image(v)).data, (np.int16, np.float32)),
+    "clahe-volume": (
+        lambda v: clahe(image(v), dimensions="volume").data, (np.int16, np.float32)
+    ),
     "distance": (lambda v: distance.distance(v, SPACING), (np.bool_,)),
     "components": (lambda v: components.label(v)[0], (np.bool_,)),
     "histogram": (lambda v: histogram.of_values(v.reshape(-1)).counts, (np.int16, np.float32)),

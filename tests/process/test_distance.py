@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from somascope.core import Grid, Mask, Segment
 from somascope.core.errors import ParameterError
-from somascope.process.distance import _envelope, distance, distance_
+from somascope.process.distance import FAR, LEAP, _envelope, _halved, distance, distance_
+from somascope.process.lanes import LANES
 from somascope.testing import check_operation
 
 
@@ -55,6 +56,51 @@ def test_the_envelope_is_the_minimum(n, share):
     expected = (line + (i[:, None] - i) ** 2 * 2.25).min(axis=1)
     _envelope(line, 2.25, np.empty(n, np.int64), np.empty(n), np.empty(n))
     assert np.allclose(line, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 7, 60, 129, 700])
+def test_halving_finds_the_minimum_or_says_that_it_did_not(n, apart):
+    rng = np.random.default_rng(n)
+    rows = np.cumsum(rng.normal(0, 40, (n, 1)), axis=0) ** 2  # columns alike but for a tenth
+    rows = rows * rng.uniform(0.9, 1.1, LANES)
+    if apart:  # each column's nearest sample is somewhere else
+        rows = np.full((n, LANES), 1e6)
+        rows[rng.integers(0, n, LANES), np.arange(LANES)] = 0
+    rows[:, 3] = np.inf  # nothing to be near to
+    rows[rng.random(n) < 0.2, 5] = np.inf
+    rows = rows.astype(np.float32)
+    padded = np.full((n + 2 * LEAP, LANES), np.inf, np.float32)
+    padded[LEAP : n + LEAP] = rows
+    square = 2.25
+    weights = (np.arange(-n + 1, n + 5.0) ** 2 * square).astype(np.float32)
+    out = np.empty(n * LANES, np.float32)
+    done = _halved(padded.reshape(-1), weights, n, np.empty(2 * n, np.int64), out)
+    # Samples that are apart by nearly all rows bound nothing: nearly n looks per row.
+    assert done == (n < FAR or not apart)
+    if done:
+        i = np.arange(n)
+        expected = (rows + (i[:, None] - i)[..., None] ** 2 * square).min(axis=1)
+        np.testing.assert_allclose(out.reshape(n, LANES), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (2.0, 0.7, 0.5)])
+@pytest.mark.parametrize("kind", ["body", "shells", "columns"])
+def test_large_bodies_are_scipys(kind, spacing):
+    """Far from the border, by halving; columns that have nothing in common, by the envelope."""
+    z, y, x = np.ogrid[-1:1:5j, -1:1:333j, -1:1:170j]
+    if kind == "body":
+        inside = (x / 0.8) ** 2 + (y / 0.9) ** 2 + z**2 / 2 < 1
+    elif kind == "shells":
+        inside = np.sin(9 * np.sqrt(x**2 + 2 * y**2 + z**2)) > -0.3
+    else:
+        inside = np.ones((5, 333, 170), bool)
+        outside = np.random.default_rng(0).integers(0, inside.size, 12)
+        inside.reshape(-1)[outside] = False
+    expected = ndimage.distance_transform_edt(inside, spacing)
+    found = distance(inside, spacing)
+    assert np.abs(found - expected).max() < 3e-6 * expected.max()
+    assert np.array_equal(found, distance(inside, spacing))
 
 
 def mask(data):

@@ -19,7 +19,7 @@ def test_peaks_of_memory():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert len(lines) == 14
+    assert len(lines) == 16
     for name, dtype, arrays, process in lines:
         if name == "histogram":  # its result is nothing beside its input; counts are kept by part
             assert float(arrays) < 3, (name, dtype)

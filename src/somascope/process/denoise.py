@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -10,9 +10,10 @@ from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.process.blockwise import nonlocal_blocks
 from somascope.process.choices import Dimensions
 from somascope.process.entries import each_volume, is_colour, like, real_values
-from somascope.process.neighbours import LOG2E, MISSING
+from somascope.process.neighbours import LOG2E, MISSING, OUTSIDE
 from somascope.process.neighbours import bilateral as _bilateral
 from somascope.process.neighbours import nonlocal_means as _nonlocal_means
 
@@ -52,15 +53,15 @@ def bilateral(
     value
         Standard deviation of the differences in value.
     reach
-        The window ends at this many standard deviations, rounded up. Borders are mirrored at the
-        outer voxel edges.
+        The window is an ellipsoid that ends at this many standard deviations, rounded up to voxels.
+        Borders are mirrored at the outer voxel edges.
     """
     if is_tensor(volume):
         from somascope.process.neighbourhood import gpu
 
         tensor: Any = volume
         return gpu.bilateral(tensor, space=space, value=value, reach=reach)
-    radius = [int(np.ceil(reach * s)) if s > 0 else 0 for s in space]
+    radius, logs = window(space, reach)
     scale = np.float32(np.sqrt(LOG2E / 2) / value)
     # Differences, not values, are what single precision must resolve.
     out, origin, missing = centred(volume)
@@ -68,17 +69,31 @@ def bilateral(
     padded = np.pad(out, [(r, r) for r in radius], mode="symmetric")
     if missing is not None:
         np.copyto(padded, np.float32(MISSING), where=np.isnan(padded))
-    weights = [
-        -0.5 * LOG2E * (np.arange(-r, r + 1) / s) ** 2 if r else np.zeros(1)
-        for r, s in zip(radius, space, strict=True)
-    ]
-    logs = weights[0][:, None, None] + weights[1][:, None] + weights[2]
     _bilateral(padded, np.array(radius), logs.astype(np.float32), out)
     out *= 1 / scale
+    return _finished(out, volume, origin, missing)
+
+
+def _finished(out: Array, volume: Array, origin: float, missing: Array | None) -> Array:
+    """What `centred` took away, put back."""
     out += np.float32(origin)
     if missing is not None:
         out[missing] = volume[missing]
     return out
+
+
+def window(space: tuple[float, float, float], reach: float) -> tuple[list[int], Array]:
+    """Radii in voxels, and the logarithm to base 2 of every neighbour's weight in space.
+
+    Shape ``(2 rz + 1, 2 ry + 1, 2 rx + 1)``; `OUTSIDE` beyond the ellipsoid of these radii.
+    """
+    radius = [int(np.ceil(reach * s)) if s > 0 else 0 for s in space]
+    steps = [np.arange(-r, r + 1) for r in radius]
+    logs, far = np.zeros(()), np.zeros(())
+    for x, r, s in zip(steps, radius, space, strict=True):
+        logs = logs[..., None] - (0.5 * LOG2E * (x / s) ** 2 if r else 0 * x)
+        far = far[..., None] + (x / max(r, 1)) ** 2
+    return radius, np.where(far > 1 + 1e-9, OUTSIDE, logs)
 
 
 def centred(volume: Array) -> tuple[Array, float, Array | None]:
@@ -108,6 +123,7 @@ def nonlocal_means(
     patch: tuple[int, int, int],
     h: float,
     sigma: float = 0.0,
+    blocks: bool = False,
 ) -> Array:
     """Non-local means (Buades, Coll, Morel, CVPR 2005) of a volume.
 
@@ -124,6 +140,10 @@ def nonlocal_means(
         How fast the weight falls, in the volume's unit.
     sigma
         Standard deviation of the noise, whose share of ``d2`` is taken away.
+    blocks
+        Average whole patches about every ``patch + 1``-th voxel instead of single voxels (Coupe et
+        al. 2008, `blockwise`): about half the time. Arrays only; a tensor is handled voxel by
+        voxel.
     """
     if is_tensor(volume):
         from somascope.process.neighbourhood import gpu
@@ -134,14 +154,14 @@ def nonlocal_means(
     if missing is not None:
         out[missing] = 0
     n = float(np.prod([2 * p + 1 for p in patch]))
+    slope, bias = np.float32(-LOG2E / (h * h * n)), np.float32(2 * sigma * sigma * n)
+    if blocks:
+        nonlocal_blocks(out, np.array(search), np.array(patch), float(slope), float(bias), out)
+        return _finished(out, volume, origin, missing)
     pad = [(s + p, s + p) for s, p in zip(search, patch, strict=True)]
     padded = np.pad(out, pad, mode="symmetric")
-    slope, bias = np.float32(-LOG2E / (h * h * n)), np.float32(2 * sigma * sigma * n)
     _nonlocal_means(padded, np.array(search), np.array(patch), slope, bias, out)
-    out += np.float32(origin)
-    if missing is not None:
-        out[missing] = volume[missing]
-    return out
+    return _finished(out, volume, origin, missing)
 
 
 @operation("process.bilateral")
@@ -206,13 +226,19 @@ def nlm(
     patch: Annotated[
         int, Param("Radius of the patches compared, in voxels", minimum=1, maximum=5)
     ] = 1,
+    method: Annotated[
+        Literal["voxels", "blocks"],
+        Param("Average voxel by voxel, or whole patches, which takes about half the time"),
+    ] = "voxels",
     dimensions: Dimensions = "volume",
     progress: Progress = QUIET,
 ) -> Image:
     """Average the places that look alike (non-local means).
 
-    Keeps fine repeated structure that smoothing would lose. Shape ``(*leading, nz, ny, nx)`` as it
-    came, float32 out (colour keeps its type). Missing values stay missing.
+    Keeps fine repeated structure that smoothing would lose; ``blocks`` averages the patches of
+    every ``patch + 1``-th voxel (Coupe et al., IEEE TMI 27, 2008). Shape
+    ``(*leading, nz, ny, nx)`` as it came, float32 out (colour keeps its type). Missing values stay
+    missing.
     """  # fmt: skip
     real_values(image, "process.nlm")
     deep = dimensions == "volume" and image.grid.shape[0] > 1
@@ -224,6 +250,7 @@ def nlm(
         return nonlocal_means(
             volume, search=(search if deep else 0, search, search),
             patch=(patch if deep else 0, patch, patch), h=strength * level, sigma=level,
+            blocks=method == "blocks",
         )  # fmt: skip
 
     data = each_volume(image, run, progress=progress, message="non-local means")

@@ -4,9 +4,11 @@ Along x the distance to the nearest background voxel is counted forwards and bac
 z the squared distances are ``min over k of f[k] + (i - k)^2``, looked for from the nearest sample
 outwards until nothing farther can be smaller, for a tile of contiguous x at once: minimum and sum
 are then vector instructions. Runs of samples that are all too large are passed over by their
-minimum. Where distances are so long that this would look at too many samples, the lower envelope
-of parabolas (Felzenszwalb and Huttenlocher, Theory of Computing 8, 2012) takes over, whose cost
-does not grow with the distance. Planes stay in the cache between x and y.
+minimum. Where distances are so long that this looks at many samples, as in a large body, its rows
+are halved: the nearest sample never moves back from one row to the next, so what two rows found
+bounds what the one between them can find. Where that is no bound, because neighbouring columns
+have nothing in common, the lower envelope of parabolas (Felzenszwalb and Huttenlocher, Theory of
+Computing 8, 2012) takes over. Planes stay in the cache between x and y.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
 from somascope.process.entries import inside
-from somascope.process.lanes import LANES, above, below, lowered
+from somascope.process.lanes import LANES, above, below, least, least_of, lowered
 
 STEPS = 4
 """Samples on each side that are looked at together."""
@@ -29,8 +31,11 @@ STEPS = 4
 LEAP = 16
 """Samples on each side that are passed over together, a multiple of `STEPS`."""
 
-LOOKS = 160
-"""Looks per row of a tile, on the average, before the envelope takes over; each takes vectors."""
+NEAR = 8
+"""Looks per row so far, on the average, from which on a tile is halved; each takes vectors."""
+
+FAR = 160
+"""Looks per row of halving from which on the envelope is faster."""
 
 PARTS = 64
 """Parts the columns are shared in; more than the cores that take them."""
@@ -109,9 +114,9 @@ def _lower(values: Array, gap: int, count: int, out: Array) -> None:
 
 @numba.njit(cache=True)
 def _search(
-    lines: Array, low: Array, lowest: Array, n: int, square: Any, most: int, out: Array
+    lines: Array, low: Array, lowest: Array, n: int, square: Any, out: Array
 ) -> bool:  # fmt: skip
-    """The minimum for every sample of a tile; False, and unfinished, after ``most`` looks.
+    """The minimum for every sample of a tile; False, and unfinished, where that takes many looks.
 
     ``lines``, ``low`` and ``lowest`` have ``n + 2 LEAP`` rows of `LANES`, infinite before and after
     the n samples: ``low`` the minimum of `STEPS` rows from each, ``lowest`` that of `LEAP`.
@@ -144,26 +149,66 @@ def _search(
                 looks += STEPS
             else:
                 more = above(out, here, beyond)
-            if looks > most:
+            if looks > NEAR * (i + 16):
                 return False
             r, w0 = r + STEPS, beyond
     return True
 
 
 @numba.njit(cache=True)
-def _room(n: int) -> Any:
+def _halved(lines: Array, weights: Array, n: int, ends: Array, out: Array) -> bool:
+    """As `_search`: every other row of those between rows that are done, down to every row.
+
+    The minimum of a row lies in a row from the first to the last of those that the done rows
+    before and after it found, ``ends``. ``weights`` ``(2 n + 4,)``: ``(k - n + 1)^2 square``.
+    """
+    step, looks = 1, 0
+    while 2 * step <= n:
+        step *= 2
+    while step:
+        for i in range(step - 1, n, 2 * step):
+            a, b = 0, n - 1
+            before, after = i >= step, i + step < n
+            if before:
+                a = ends[2 * (i - step)]
+            if after:
+                b = ends[2 * (i + step) + 1]
+            if before and after:  # of equal samples any may have been found
+                a, b = min(a, ends[2 * (i + step)]), max(b, ends[2 * (i - step) + 1])
+            count = b - a + 1
+            first, weight, here = (a + LEAP) * LANES, n - 1 + a - i, i * LANES
+            # Intrinsics are given their first argument, the context, by numba.
+            if step > 1:
+                own = _F(i - a)
+                least_of(lines, first, count, weights, weight, out, here, own, ends, 2 * i)  # pyright: ignore[reportCallIssue]
+                ends[2 * i] += a
+                ends[2 * i + 1] += a
+            else:
+                least(lines, first, count, weights, weight, out, here)  # pyright: ignore[reportCallIssue]
+            looks += count
+            if looks > FAR * n:
+                return False
+        step //= 2
+    return True
+
+
+@numba.njit(cache=True)
+def _room(n: int, square: Any) -> Any:
     """What `_tile` works in, for columns of ``n``."""
     lines = np.full((n + 2 * LEAP) * LANES, _FAR, np.float32)
     low, lowest, two = np.full_like(lines, _FAR), np.full_like(lines, _FAR), np.empty_like(lines)
     found = np.empty(n * LANES, np.float32)
+    weights, ends = np.empty(2 * n + 4, np.float32), np.empty(2 * n, np.int64)
+    for k in range(weights.size):
+        weights[k] = _F((k - n + 1) * (k - n + 1)) * square
     parabolas = np.empty(n, np.float32), np.empty(n, np.int64), np.empty(n), np.empty(n)
-    return lines, low, lowest, two, found, parabolas
+    return lines, low, lowest, two, found, weights, ends, parabolas
 
 
 @numba.njit(cache=True)
 def _tile(source: Array, target: Array, x0: int, square: Any, root: int, room: Any) -> None:
     """The minimum along some columns of ``(n, nx)``, from ``x0`` on; at last the square root."""
-    lines, low, lowest, two, found, parabolas = room
+    lines, low, lowest, two, found, weights, ends, parabolas = room
     n, nx = source.shape
     m = min(LANES, nx - x0)
     most = _F(0)
@@ -184,7 +229,8 @@ def _tile(source: Array, target: Array, x0: int, square: Any, root: int, room: A
     _lower(two, 2 * LANES, (rows - 3) * LANES, low)
     _lower(low, 4 * LANES, (rows - 7) * LANES, two)
     _lower(two, 8 * LANES, (rows - 15) * LANES, lowest)
-    if not _search(lines, low, lowest, n, square, LOOKS * n, found):
+    near = _search(lines, low, lowest, n, square, found)
+    if not near and not _halved(lines, weights, n, ends, found):
         line, apex, start, level = parabolas
         for x in range(m):
             for i in range(n):
@@ -213,7 +259,7 @@ def _part(
         plane = np.empty((n, m), np.float32)
         for y in range(n):
             _row(mask[p, y], dx, plane[y])
-    room = _room(n)
+    room = _room(n, square)
     for j in range(first, last):
         _tile(plane, out[p], j * LANES, square, root, room)
 

@@ -108,13 +108,7 @@ def _equalised(
 
     settings: dict[str, Any] = {"limit": limit, "low": low, "high": high, "bins": bins}
     if not slices:
-        found = equalise(working(volume), tile, **settings)
-        if found.dtype == volume.dtype:
-            return found
-        out = np.empty_like(volume)
-        for z in range(volume.shape[0]):
-            out[z] = like(found[z], volume.dtype)
-        return out
+        return equalise(volume, tile, **settings)
     # Tiles of one slice each; a few slices at a time bound the memory of mappings and floats.
     tiles = len(edges(volume.shape[1], tile[1])) * len(edges(volume.shape[2], tile[2]))
     few = max(min(MAPPINGS // (tiles * bins * 8), VOXELS // volume[0].size), 1)

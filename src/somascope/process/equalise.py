@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -9,6 +10,10 @@ import numpy as np
 
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.process.entries import like, working
+
+VOXELS = 1 << 18
+"""Voxels in floating point at one time."""
 
 
 @numba.njit(parallel=True, cache=True)
@@ -100,15 +105,16 @@ def _apply(
     table: Array,
     low: float,
     scale: float,
-    ez: Array,
+    layers: tuple[Array, Array, Array],
     ey: Array,
     ex: Array,
 ) -> None:
+    """``layers``: what `_between` says of the slices of ``volume``."""
     nz, ny, nx = volume.shape
     ty, tx = ey.size - 1, ex.size - 1
     bins = table.shape[1] - 1
     width = bins / scale
-    z0, z1, wz = _between(ez, nz)
+    z0, z1, wz = layers
     y0, y1, wy = _between(ey, ny)
     x0, x1, wx = _between(ex, nx)
     last = np.uint32(bins - 1)
@@ -172,7 +178,7 @@ def equalise(
     Parameters
     ----------
     volume
-        ``(nz, ny, nx)`` floating point.
+        ``(nz, ny, nx)``; computed in floating point, given back in its own type.
     tile
         Size of the tiles in voxels ``(z, y, x)``; rounded so that whole tiles fill the axis.
     limit
@@ -194,9 +200,26 @@ def equalise(
         found: Any = gpu.equalise(tensor, tile, limit=limit, low=low, high=high, bins=bins)
         return found
     ez, ey, ex = (edges(n, t) for n, t in zip(volume.shape, tile, strict=True))
-    out = np.empty_like(volume)
-    # Scalars of the volume's own type keep the inner loops in single precision.
-    start, scale = volume.dtype.type(low), volume.dtype.type(bins / (high - low))
-    counts = _histograms(volume, start, scale, bins, ez, ey, ex)
-    _apply(volume, out, _mappings(counts, max(limit, 1.0)), start, scale, ez, ey, ex)
+    # Scalars of the working type keep the inner loops in single precision.
+    kind = working(volume[:0]).dtype.type
+    start, scale = kind(low), kind(bins / (high - low))
+    out, layers = np.empty_like(volume), _between(ez, len(volume))
+    limit = max(limit, 1.0)
+    if volume.dtype == kind:
+        counts = _histograms(volume, start, scale, bins, ez, ey, ex)
+        _apply(volume, out, _mappings(counts, limit), start, scale, layers, ey, ex)
+        return out
+    few = max(VOXELS // max(volume[0].size, 1), 1)
+    counts = np.zeros((ez.size - 1, (ey.size - 1) * (ex.size - 1), bins), np.uint32)
+    for k, (first, last) in enumerate(pairwise(ez)):
+        for z in range(first, last, few):
+            part = working(volume[z : min(z + few, last)])
+            counts[k] += _histograms(part, start, scale, bins, np.array([0, len(part)]), ey, ex)
+    table = _mappings(counts.reshape(-1, bins), limit)
+    for z in range(0, len(volume), few):
+        part = working(volume[z : z + few])
+        found = np.empty_like(part)
+        z0, z1, weight = (v[z : z + few] for v in layers)
+        _apply(part, found, table, start, scale, (z0, z1, weight), ey, ex)
+        out[z : z + few] = like(found, volume.dtype)
     return out

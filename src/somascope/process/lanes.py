@@ -1,7 +1,7 @@
 """Sixteen float32 at once, said to the compiler outright.
 
 Loops over few values are unrolled before they can become vector instructions, and whether any of
-them passes a test becomes a branch for each; these three lookups are written as LLVM vectors, of
+them passes a test becomes a branch for each; these lookups are written as LLVM vectors, of
 whatever width the processor has. Places are in samples of flat arrays.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
@@ -101,3 +102,102 @@ def lowered(
 
     word, weights = types.int64, (types.float32,) * 5
     return types.boolean(rows, word, word, best, word, *weights), code
+
+
+def _constant(value: float) -> Any:
+    return ir.Constant(_VECTOR, [value] * LANES)
+
+
+def _lane(builder: Any, values: Any, *, smallest: bool) -> Any:
+    """The smallest or the largest of a vector's values."""
+    nothing = ir.Constant(_VECTOR, ir.Undefined)
+    half = LANES // 2
+    while half:
+        turn = ir.Constant(
+            ir.VectorType(ir.IntType(32), LANES), [(k + half) % LANES for k in range(LANES)]
+        )
+        other = builder.shuffle_vector(values, nothing, turn)
+        less = builder.fcmp_ordered("<", values, other)
+        values = builder.select(less, *((values, other) if smallest else (other, values)))
+        half //= 2
+    return values
+
+
+def _scanned(context: Any, builder: Any, kinds: Any, args: Any, own: Any = None) -> Any:
+    """The loop of `least` and of `least_of`: the minima, and with ``own`` the numbers of the rows.
+
+    ``args``: rows, their place, their count, weights, their place.
+    """
+    # Two minima at a time, so that one need not wait for the other.
+    found = [cgutils.alloca_once_value(builder, _constant(float("inf"))) for _ in range(2)]
+    which = [cgutils.alloca_once_value(builder, own) for _ in range(2)] if own else []
+    row = cgutils.alloca_once_value(builder, _constant(0.0))
+    data = context.make_array(kinds[3])(context, builder, args[3]).data
+    zero, four = ir.Constant(_WORD, 0), ir.Constant(_WORD, 4)
+    with cgutils.for_range_slice(builder, zero, args[2], four) as (k, _):
+        first = builder.add(args[1], builder.mul(k, ir.Constant(_WORD, LANES)))
+        weight, begin = builder.add(args[4], k), builder.load(row)
+        for j in range(4):
+            place = builder.add(first, ir.Constant(_WORD, j * LANES))
+            values = _values(context, builder, kinds[0], args[0], place)
+            more = builder.load(builder.gep(data, [builder.add(weight, ir.Constant(_WORD, j))]))
+            new, old = builder.fadd(values, _all(builder, more)), builder.load(found[j % 2])
+            less = builder.fcmp_ordered("<", new, old)
+            builder.store(builder.select(less, new, old), found[j % 2])
+            if which:
+                number = builder.fadd(begin, _constant(float(j)))
+                kept = builder.select(less, number, builder.load(which[j % 2]))
+                builder.store(kept, which[j % 2])
+        builder.store(builder.fadd(begin, _constant(4.0)), row)
+    one, other = (builder.load(v) for v in found)
+    less = builder.fcmp_ordered("<", other, one)
+    numbers = [builder.load(v) for v in which]
+    return (
+        builder.select(less, other, one),
+        builder.select(less, numbers[1], numbers[0]) if which else None,
+    )
+
+
+@intrinsic
+def least(_: Any, rows: Any, a: Any, count: Any, weights: Any, w: Any, best: Any, at: Any) -> Any:
+    """``best[at:]`` becomes the minimum of ``count`` rows from ``a``, each plus its weight.
+
+    ``count`` is rounded up to a multiple of 4; the weights are ``weights[w]`` and those after it.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        found, _ = _scanned(context, builder, kinds, args)
+        builder.store(found, _place(context, builder, kinds[5], args[5], args[6]), align=4)
+        return context.get_dummy_value()
+
+    word = types.int64
+    return types.void(rows, word, word, weights, word, best, word), code
+
+
+@intrinsic
+def least_of(
+    _: Any, rows: Any, a: Any, count: Any, weights: Any, w: Any, best: Any, at: Any, own: Any,
+    ends: Any, end: Any,
+) -> Any:  # fmt: skip
+    """`least`, and which rows they were, counted from ``a``.
+
+    ``ends[end]`` becomes the first and ``ends[end + 1]`` the last row that is the least of any
+    lane; ``own`` stands for it where a lane is infinite in all rows.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        found, number = _scanned(context, builder, kinds, args, own=_all(builder, args[7]))
+        builder.store(found, _place(context, builder, kinds[5], args[5], args[6]), align=4)
+        data = context.make_array(kinds[8])(context, builder, args[8]).data
+        for k, smallest in enumerate((True, False)):
+            extreme = _lane(builder, number, smallest=smallest)
+            one = builder.extract_element(extreme, ir.Constant(ir.IntType(32), 0))
+            place = builder.gep(data, [builder.add(args[9], ir.Constant(_WORD, k))])
+            builder.store(builder.fptosi(one, _WORD), place)
+        return context.get_dummy_value()
+
+    word = types.int64
+    kinds = (rows, word, word, weights, word, best, word, types.float32, ends, word)
+    return types.void(*kinds), code
