@@ -49,6 +49,32 @@ def test_operation_tells_its_legend_in_the_unit():
         pseudo_colour(found)
 
 
+@pytest.mark.parametrize(
+    ("colours", "slices", "most"), [("pet", 0, 4096), ("grey", 0, 256), ("hot_iron", 7, 8)]
+)
+def test_palette_color_is_the_same_picture_in_numbers_that_grow(colours, slices, most, tmp_path):
+    from pydicom import dcmread
+
+    from somascope.io import read, write
+
+    data = np.linspace(0, 200, 3000, dtype=np.float32).reshape(1, 50, 60)
+    data[0, 0, 0] = np.nan
+    given = Image(data, Grid.from_spacing((1, 50, 60), (1, 1, 1)), "CT", "[hnsf'U]")
+    settings = {"colours": colours, "lower": 10.0, "upper": 150.0, "slices": slices}
+    found = pseudo_colour(given, stored="palette", **settings)
+    assert np.array_equal(found.data, pseudo_colour(given, **settings).data)
+    write(found, tmp_path / "out")
+    (file,) = (tmp_path / "out").iterdir()
+    one = dcmread(file)
+    assert one.PhotometricInterpretation == "PALETTE COLOR"
+    assert 2 <= one.RedPaletteColorLookupTableDescriptor[0] <= most
+    numbers = one.pixel_array.reshape(-1)[1:].astype(int)
+    if colours != "pet":  # where one colour may come back
+        assert (np.diff(numbers) >= 0).all()
+    back = read(tmp_path / "out")
+    assert np.array_equal(back.data, found.data)
+
+
 def test_fusion_shows_the_overlay_where_it_is():
     base = np.full((2, 8, 8), 100, np.int16)
     base[:, :, 0] = 0

@@ -11,6 +11,7 @@ from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.io.dicom import lut
 from somascope.process.blend import Mode, blend
 from somascope.process.choices import First, Last, Steps
 from somascope.process.entries import is_colour, real_values
@@ -35,9 +36,7 @@ def coloured(values: Array, name: str, lower: float, upper: float, *, slices: in
     """
     if not upper > lower:
         raise ParameterError(f"colours from {lower:g} to {upper:g}; lower must be below upper")
-    table = palette(name).table(STEPS)
-    if slices > 1:
-        table = np.repeat(palette(name).table(slices), -(-STEPS // slices), axis=0)[:STEPS]
+    table = _table(name, slices)
     if is_tensor(values):
         from somascope.process.tables import gpu
 
@@ -52,6 +51,21 @@ def coloured(values: Array, name: str, lower: float, upper: float, *, slices: in
     if missing.any():
         found = np.where(missing, np.uint8(0), found)
     return np.ascontiguousarray(found)
+
+
+def _table(name: str, slices: int) -> Array:
+    """Colours of the values from the first to the last, ``(STEPS, 3)`` uint8."""
+    if slices > 1:
+        return np.repeat(palette(name).table(slices), -(-STEPS // slices), axis=0)[:STEPS]
+    return palette(name).table(STEPS)
+
+
+def _distinct(name: str, slices: int) -> Array:
+    """The same, each colour once in the order of the values, and black for what is missing."""
+    table = _table(name, slices)
+    _, first = np.unique(table, axis=0, return_index=True)
+    found = table[np.sort(first)]
+    return found if (found == 0).all(axis=1).any() else np.concatenate([found, found[:1] * 0])
 
 
 def range_of(image: Image, lower: float | None, upper: float | None) -> tuple[float, float]:
@@ -83,12 +97,18 @@ def pseudo_colour(
     lower: First = None,
     upper: Last = None,
     slices: Steps = 0,
+    stored: Annotated[
+        Literal["rgb", "palette"],
+        Param("In DICOM: three bytes for each pixel, or its number in a palette (Palette Color)"),
+    ] = "rgb",
     progress: Progress = QUIET,
 ) -> Image:
     """Show values in colours.
 
     Shape ``(*leading, 3, nz, ny, nx)`` uint8 with the axis ``channel`` (R, G, B); missing values
     are black. The legend, palette and range with the unit, stands in the series' description.
+    ``palette`` changes no colour: written to DICOM, the image holds numbers that grow with the
+    values, and the table of their colours.
     """
     single(image, "process.pseudo_colour")
     low, high = range_of(image, lower, upper)
@@ -99,6 +119,8 @@ def pseudo_colour(
     attributes = {k: v for k, v in image.attributes.items() if not k.startswith("Window")}
     described = str(image.attributes.get("SeriesDescription", "")).strip()
     attributes["SeriesDescription"] = f"{described} {legend}".strip()[:64]
+    if stored == "palette":
+        attributes |= lut.colours_of(_distinct(colours, slices))
     return replace(
         image,
         data=np.moveaxis(data, 0, -4),

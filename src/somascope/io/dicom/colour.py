@@ -79,7 +79,9 @@ class Palette:
             tables.append(values)
         self._first = first
         table = np.stack([t.astype(np.uint16) for t in tables], axis=-1)
-        self._eight = bits == 8 or not (table & 0xFF).any() or table.max() < 256
+        # Bytes widened to words: as the upper one, or as both.
+        widened = not (table & 0xFF).any() or np.array_equal(table >> 8, table & 0xFF)
+        self._eight = bits == 8 or widened or table.max() < 256
         if self._eight:
             table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
         self._table = np.ascontiguousarray(table)

@@ -28,10 +28,7 @@ def stated(table: Array, *, lower: float, upper: float, identifier: str = "") ->
 
     ``identifier`` is the UID of a well-known palette (PS3.6 B.1); others get one of their content.
     """
-    found: dict[str, Any] = {
-        f"{name}PaletteColorLookupTableData": [int(v) for v in table[:, i]]
-        for i, name in enumerate(_NAMES)
-    }
+    found = colours_of(table)
     found["PaletteColorLookupTableUID"] = identifier or uid.derive(
         "palette", np.ascontiguousarray(table, np.uint8).tobytes()
     )
@@ -40,6 +37,14 @@ def stated(table: Array, *, lower: float, upper: float, identifier: str = "") ->
         {"MinimumStoredValueMapped": float(lower), "MaximumStoredValueMapped": float(upper)}
     ]
     return found
+
+
+def colours_of(table: Array) -> dict[str, Any]:
+    """Attributes that hold the colours ``(n, 3)`` uint8 alone: those of a PALETTE COLOR image."""
+    return {
+        f"{name}PaletteColorLookupTableData": [int(v) for v in table[:, i]]
+        for i, name in enumerate(_NAMES)
+    }
 
 
 def table_of(attributes: Mapping[str, Any]) -> Array | None:
@@ -54,15 +59,19 @@ def table_of(attributes: Mapping[str, Any]) -> Array | None:
 
 
 def elements(table: Array, *, bits: int = 16) -> list[DataElement]:
-    """The Palette Color Lookup Table module of colours ``(n, 3)``: descriptors and data."""
+    """The Palette Color Lookup Table module of colours ``(n, 3)``: descriptors and data.
+
+    Of an odd number of bytes the last one is written twice: readers take the length of the data
+    for that of the table.
+    """
     made: list[DataElement] = []
+    if bits == 8 and len(table) % 2:
+        table = np.concatenate([table, table[-1:]])
     for i, name in enumerate(_NAMES):
         values = table[:, i].astype("<u2") * (257 if bits == 16 else 1)
         data = values.astype("<u2" if bits == 16 else "u1").tobytes()
         made.append(typed(f"{name}PaletteColorLookupTableDescriptor", "US", [len(table), 0, bits]))
-        made.append(
-            typed(f"{name}PaletteColorLookupTableData", "OW", data + b"\0" * (len(data) % 2))
-        )
+        made.append(typed(f"{name}PaletteColorLookupTableData", "OW", data))
     return made
 
 

@@ -78,6 +78,13 @@ def _pixels(dataset: Dataset) -> Iterator[str]:
     grey = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
     if (samples == 1) != (colour in grey):
         yield f"PhotometricInterpretation is {colour} with {samples} samples (PS3.3 C.7.6.3.1.2)"
+    if colour == "PALETTE COLOR":
+        for name in ("Red", "Green", "Blue"):
+            said = f"{name}PaletteColorLookupTable"
+            if f"{said}Descriptor" not in dataset or not (
+                f"{said}Data" in dataset or f"Segmented{said}Data" in dataset
+            ):
+                yield f"{said} is missing or half missing for PALETTE COLOR (PS3.3 C.7.6.3.1.5)"
     if samples > 1 and get("PlanarConfiguration") not in (0, 1):
         yield "PlanarConfiguration is missing with several samples per pixel (PS3.3 C.7.6.3)"
     meta: Any = getattr(dataset, "file_meta", None)

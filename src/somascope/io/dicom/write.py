@@ -24,6 +24,7 @@ from somascope.io.dicom import (
     compose,
     enhanced,
     iods,
+    lut,
     modality,
     nuclear,
     pet,
@@ -35,6 +36,7 @@ from somascope.io.dicom import (
 from somascope.io.dicom.axes import Leading
 from somascope.io.dicom.compose import Series, Titles
 from somascope.io.dicom.encode import Encoder, dataset, put
+from somascope.io.dicom.indexed import indexed
 from somascope.io.dicom.iods import Kind
 from somascope.io.dicom.plane import Planes, is_placed, planes, thickness
 from somascope.io.dicom.provenance import sources
@@ -60,7 +62,8 @@ def instances(
     without a patient (a phantom, a NIfTI file) gets one of the name ``Somascope^<source>``.
     Integers are kept exactly; other numbers are rounded to 16 bits with Rescale Slope and
     Intercept, the error at most half a step. Leading axes ``t``, ``echo`` and ``b`` become
-    Temporal Position, Echo Time and Diffusion b-value; ``channel`` becomes RGB; the axes of nuclear
+    Temporal Position, Echo Time and Diffusion b-value; ``channel`` becomes RGB, or PALETTE COLOR
+    where the attributes hold a palette (`lut.stated`) that has every colour; the axes of nuclear
     medicine (``energy``, ``detector``, ``rotation``...) the vectors of NM. Slices keep their
     true positions for any grid, tilted and left-handed ones included. An image whose attributes
     say MONOCHROME1 is written so, its values as they are, but for PET, NM, films and Enhanced
@@ -106,6 +109,7 @@ def instances(
         )  # fmt: skip
     titles = Titles(series_description, series_number, created)
     moments = pet.frame_facts(image)
+    table = lut.table_of(image.attributes)
     facts = {**carry.tidy(image.attributes), **run_facts.kept(image.attributes)}
     image = replace(image, attributes=facts)
     kind = iods.choose(image, multiframe=_is_long_run(image) if multiframe is None else multiframe)
@@ -117,7 +121,8 @@ def instances(
     if inner is not None:
         image = nuclear.ordered(image, inner)
     lead = axes.leading(image, apart=inner.names if inner is not None else ())
-    stored = quantise(image.data, rules=kind.rules)
+    numbers = indexed(image, table) if kind.colour and kind.layout == "single" else None
+    stored = numbers or quantise(image.data, rules=kind.rules)
     place = planes(image.grid)
     content = compose.identity(
         image.data, image.grid, image.unit, [(a.name, a.values, a.unit) for a in image.axes]
@@ -133,6 +138,10 @@ def instances(
         source_class=iods.choose(image).sop_class,
     )
     put(series.shared, pixel_facts(image, stored, kind))
+    if numbers is not None and table is not None:
+        # Long tables of bytes are allowed, but readers look 8 bits far into them.
+        for element in lut.elements(table, bits=8 if len(table) <= 256 else 16):
+            series.shared.add(element)
     frames = _frames(image, stored)
     if kind.layout == "functional":
         files = [
@@ -182,15 +191,21 @@ def _frames(image: Image, stored: Stored) -> Array:
     """Stored values as ``(*leading, nz, ny, nx)`` or, in colour, ``(*leading, nz, ny, nx, 3)``."""
     names = [a.name for a in image.axes]
     values = stored.values
-    if "channel" in names:
+    if "channel" in names and values.ndim == image.data.ndim:
         values = np.moveaxis(values, names.index("channel"), -1)
     return np.ascontiguousarray(values)
 
 
+def _is_colour(image: Image) -> bool:
+    return any(a.name == "channel" for a in image.axes)
+
+
 def pixel_facts(image: Image, stored: Stored, kind: Kind) -> dict[str, Any]:
     """The Image Pixel module (PS3.3 C.7.6.3)."""
-    colour = any(a.name == "channel" for a in image.axes)
+    colour = stored.values.ndim == image.data.ndim and _is_colour(image)
     grey = "MONOCHROME1" if iods.inverse(image) and kind in iods.INVERSE else "MONOCHROME2"
+    if _is_colour(image):
+        grey = "PALETTE COLOR"
     bits = radiograph.detector_bits(image, stored) if kind.iod == iods.DX.iod else stored.bits
     return {
         "SamplesPerPixel": 3 if colour else 1,
@@ -230,7 +245,7 @@ def _place(series: Series, image: Image, kind: Kind, place: Planes) -> None:
 
 
 def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
-    if any(a.name == "channel" for a in image.axes):
+    if _is_colour(image):
         return
     plain = stored.slope == 1 and stored.intercept == 0
     if kind.rescale or kind.iod == iods.DX.iod:
