@@ -41,4 +41,3 @@ STENOSIS_PLACE = Code("STENOSIS_PLACE", "99SOMASCOPE", "Stenosis, length from th
 def derived(code: Code, how: str) -> Code:
     """``code`` with its derivation in the meaning, as reports are read: ``SUVbw, Maximum``."""
     return Code(code.value, code.scheme, f"{code.meaning}, {how}")
-

@@ -78,8 +78,9 @@ def _paint(balls: Array, radius: Array, edge: float, inside: Array, out: Array) 
 def local_thickness(inside: Array, edge: float) -> Array:
     """Thickness in mm, float32 ``(nz, ny, nx)``, of cubic voxels ``edge`` mm wide; 0 outside.
 
-    The surface is taken to lie halfway between voxels inside and outside. A region of one slice is
-    measured in its plane.
+    The surface is taken to lie halfway between voxels inside and outside: right for walls at any
+    angle to a tenth of a voxel, while a ball comes out a voxel's edge too thin, as the one voxel
+    nearest to its middle stops it. A region of one slice is measured in its plane.
     """
     flat = inside.shape[0] == 1
     pad = ((0, 0) if flat else (1, 1), (1, 1), (1, 1))
@@ -90,8 +91,12 @@ def local_thickness(inside: Array, edge: float) -> Array:
             f"{_NAME}: a segment of {'x'.join(map(str, inside.shape))} voxels is too large; "
             "resample the mask to larger voxels"
         )
-    points = np.ones(shape, bool)
+    # A point between voxels is outside where all that it lies between are.
+    points = np.zeros(shape, bool)
     points[::2, ::2, ::2] = padded
+    for axis in range(3):
+        along = np.moveaxis(points, axis, 0)
+        along[1::2] = along[:-1:2] | along[2::2]
     half = edge / 2
     radius = np.asarray(distance(points, (half, half, half)), np.float32) - np.float32(half)
     out = np.zeros(padded.shape, np.float32)
@@ -149,9 +154,7 @@ def _cubic(inside: Array, grid: Grid) -> tuple[Array, Grid]:
     edges = (dy, dx) if flat else (dz, dy, dx)
     if max(edges) < 1.01 * min(edges):
         return inside, grid
-    around = grid.moved(
-        start=(-1, -1, -1), shape=[n + 2 for n in inside.shape], step=(1, 1, 1)
-    )
+    around = grid.moved(start=(-1, -1, -1), shape=[n + 2 for n in inside.shape], step=(1, 1, 1))
     edge = min(edges)
     fine = with_spacing(around, (dz if flat else edge, edge, edge))
     padded = Image(np.pad(inside, 1).astype(np.float32), around)

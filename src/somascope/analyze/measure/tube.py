@@ -29,6 +29,8 @@ _ROUNDS = 3
 class Tube:
     """A centreline ``points`` ``(n, 3)`` LPS mm at even steps, and what it passes through.
 
+    Within half a diameter of the ends there is no cross section at right angles; use `inner`.
+
     ``position`` ``(n,)`` is the length from its start in mm; ``area`` ``(n,)`` mm2; ``narrowest``
     and ``widest`` ``(n,)`` mm the extremes over directions of the width through the centroid.
     """
@@ -103,10 +105,10 @@ def follow(
     depth = np.asarray(distance(padded, spacing), np.float64)
     step = 0.5 * min(spacing) if step is None else step
     way = _way(padded, around, depth, ends)
-    radius = float(np.median(depth[tuple(way.T)]))
-    rough = _trimmed(way, depth)
+    rough = _trimmed(way, depth) if len(way) > 2 else way
     if len(rough) < 3:
         raise ParameterError("the tube is no longer than it is wide; a centreline needs a length")
+    radius = float(np.median(depth[tuple(way.T)]))
     soft = padded.astype(np.float32)
     reach = 2.5 * float(depth.max()) + 2 * max(spacing)
     curve = even_curve(_smoothed(around.to_world(rough), radius), step)
@@ -118,7 +120,8 @@ def follow(
     turn = 2 * np.pi / RAYS
     area = 0.5 * np.sin(turn) * (rays * np.roll(rays, -1, axis=1)).sum(axis=1)
     width = rays[:, : RAYS // 2] + rays[:, RAYS // 2 :]
-    return Tube(curve, np.arange(len(curve)) * step, area, width.min(axis=1), width.max(axis=1))
+    position = step * np.arange(len(curve), dtype=np.float64)
+    return Tube(curve, position, area, width.min(axis=1), width.max(axis=1))
 
 
 def _way(padded: Array, grid: Grid, depth: Array, ends: Float | None) -> Array:
@@ -225,15 +228,12 @@ def _to_the_ends(curve: Float, soft: Array, grid: Grid) -> Float:
 def narrowing(tube: Tube) -> Narrowing:
     """The place where the diameter is least beside the straight line of its healthy course.
 
-    The line is Theil and Sen's through the cross sections away from the ends, fitted again to
-    those within a twentieth of it: neither a stenosis nor a bulge of less than a third of the
-    length bends it.
+    The line is fitted to the cross sections away from the ends that lie within a twentieth of
+    their upper quartile line (`_upper_line`): a stenosis of up to three quarters of the length does
+    not bend it, nor does a bulge of up to a quarter.
     """
-    from scipy.stats import theilslopes
-
     s, d = tube.position[tube.inner], tube.diameter[tube.inner]
-    thin = slice(None, None, max(len(s) // 400, 1))
-    slope, start = theilslopes(d[thin], s[thin])[:2] if len(s) > 2 else (0.0, float(np.median(d)))
+    start, slope = _upper_line(s, d)
     for _ in range(5):
         line = start + slope * s
         near = np.abs(d - line) <= 0.05 * line
@@ -243,3 +243,22 @@ def narrowing(tube: Tube) -> Narrowing:
     line = start + slope * s
     k = int(np.argmin(d / line))
     return Narrowing(float(s[k]), float(d[k]), float(line[k]))
+
+
+def _upper_line(x: Float, y: Float, *, most: int = 60) -> tuple[float, float]:
+    """Start and slope of the line that a quarter of the points lie above (quantile regression).
+
+    The best such line passes through two of the points (Koenker and Bassett, Econometrica 46
+    (1978) 33-50), so all pairs of up to ``most`` of them are tried.
+    """
+    if len(x) < 3:
+        return float(np.mean(y)), 0.0
+    chosen = np.linspace(0, len(x) - 1, min(len(x), most)).astype(int)
+    x, y = x[chosen], y[chosen]
+    i, j = np.triu_indices(len(x), k=1)
+    slopes = (y[j] - y[i]) / (x[j] - x[i])
+    starts = y[i] - slopes * x[i]
+    above = y - (starts[:, None] + slopes[:, None] * x)
+    loss = np.where(above > 0, 0.75 * above, -0.25 * above).sum(axis=1)
+    best = int(loss.argmin())
+    return float(starts[best]), float(slopes[best])

@@ -61,9 +61,7 @@ def ball(grid: Grid) -> Array:
         for h, n in zip(half, grid.shape, strict=True)
     ]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    squared = sum(
-        (matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 2] * x) ** 2 for i in range(3)
-    )
+    squared = sum((matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 2] * x) ** 2 for i in range(3))
     within = np.asarray(squared <= RADIUS**2, np.float64)
     sides = [v for h in half for v in (2 * int(h) + 1, _PARTS)]
     share = within.reshape(sides).mean(axis=(1, 3, 5))
