@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
@@ -39,31 +39,77 @@ def spread(mask: Array, bins: int) -> Array:
     return out
 
 
+Method: TypeAlias = Annotated[
+    Literal["normalised", "linear"],
+    Param("Interpolate the samples, or their ratio to those of a prior image (NMAR)"),
+]
+Threshold: TypeAlias = Annotated[
+    float, Param("What is brighter is metal", unit="HU", minimum=500.0, maximum=30000.0)
+]
+Tissue: TypeAlias = Annotated[
+    float, Param("What is darker is air (normalised)", unit="HU", minimum=-1000.0, maximum=0.0,
+                 advanced=True),
+]  # fmt: skip
+Bone: TypeAlias = Annotated[
+    float, Param("What is brighter is bone (normalised)", unit="HU", minimum=50.0, maximum=2000.0,
+                 advanced=True),
+]  # fmt: skip
+Margin: TypeAlias = Annotated[
+    int, Param("Bins by which the metal's shadow is grown", minimum=0, maximum=20, advanced=True)
+]
+
+
+def bridged(
+    acquisition: Acquisition,
+    found: Array,
+    *,
+    water: float,
+    method: str,
+    tissue: float,
+    bone: float,
+    margin: int,
+    limit: float = 0.5,
+    progress: Progress = QUIET,
+) -> tuple[Array, Array]:
+    """The samples with the metal's shadow replaced, and where that is.
+
+    ``found`` is the metal, bool on the scan's grid; the rest as in `metal`.
+
+    Raises
+    ------
+    ParameterError
+        More than the share ``limit`` of the rays pass metal.
+    """
+    samples = np.asarray(acquisition.samples)
+    shadow = projected(acquisition, found.astype(np.float32))
+    trace = spread(shadow > 0.25 * min(acquisition_spacing(acquisition)), margin)
+    if trace.mean() > limit:
+        raise ParameterError(
+            f"{trace.mean():.0%} of all rays pass what is taken for metal; give a higher threshold"
+        )
+    out = bridge(samples, trace)
+    if method == "normalised":
+        rough = first_image(acquisition.with_samples(out))
+        progress(0.6, "projecting the prior")
+        prior = projected(acquisition, prior_image(rough, water, found, tissue=tissue, bone=bone))
+        # Rays that miss the body have nothing to divide by.
+        least = np.float32(0.02 * float(prior.max()))
+        base = np.maximum(prior, least)
+        out = bridge(samples / base, trace) * base
+    return np.where(trace, out, samples).astype(np.float32), trace
+
+
 @operation("acquire.ct.metal")
 def metal(
     acquisition: Acquisition,
     *,
-    method: Annotated[
-        Literal["normalised", "linear"],
-        Param("Interpolate the samples, or their ratio to those of a prior image (NMAR)"),
-    ] = "normalised",
-    threshold: Annotated[
-        float, Param("What is brighter is metal", unit="HU", minimum=500.0, maximum=30000.0)
-    ] = 2500.0,
-    tissue: Annotated[
-        float, Param("What is darker is air (normalised)", unit="HU", minimum=-1000.0,
-                     maximum=0.0, advanced=True)
-    ] = -500.0,
-    bone: Annotated[
-        float, Param("What is brighter is bone (normalised)", unit="HU", minimum=50.0,
-                     maximum=2000.0, advanced=True)
-    ] = 350.0,
-    margin: Annotated[
-        int, Param("Bins by which the metal's shadow is grown", minimum=0, maximum=20,
-                   advanced=True)
-    ] = 1,
+    method: Method = "normalised",
+    threshold: Threshold = 2500.0,
+    tissue: Tissue = -500.0,
+    bone: Bone = 350.0,
+    margin: Margin = 1,
     progress: Progress = QUIET,
-) -> Acquisition:  # fmt: skip
+) -> Acquisition:
     """Reduce metal artefacts: find the metal in a first image, replace its shadow in the sinogram.
 
     ``linear`` bridges the shadow along the detector (Kalender 1987); ``normalised`` does so after
@@ -82,23 +128,10 @@ def metal(
             f"{1000 * (float(mu.max()) / water - 1):.0f} HU): there is no metal to remove"
         )
     progress(0.3, "shadow of the metal")
-    shadow = projected(acquisition, found.astype(np.float32))
-    trace = spread(shadow > 0.25 * min(acquisition_spacing(acquisition)), margin)
-    if trace.mean() > 0.5:
-        raise ParameterError(
-            f"{trace.mean():.0%} of all rays pass what is brighter than {threshold:g} HU; give a "
-            "higher threshold"
-        )
-    bridged = bridge(samples, trace)
-    if method == "normalised":
-        rough = first_image(acquisition.with_samples(bridged))
-        progress(0.6, "projecting the prior")
-        prior = projected(acquisition, prior_image(rough, water, found, tissue=tissue, bone=bone))
-        # Rays that miss the body have nothing to divide by.
-        least = np.float32(0.02 * float(prior.max()))
-        base = np.maximum(prior, least)
-        bridged = bridge(samples / base, trace) * base
-    out = np.where(trace, bridged, samples).astype(np.float32)
+    out, trace = bridged(
+        acquisition.with_samples(samples), found, water=water, method=method, tissue=tissue,
+        bone=bone, margin=margin, progress=progress,
+    )  # fmt: skip
     kept = {**acquisition.calibration, "metal": found}
     if "weights" in kept:
         kept["weights"] = np.where(trace, 0, kept["weights"]).astype(np.float32)
