@@ -15,20 +15,23 @@ from somascope.core.grid import Array
 
 PARALLEL_FROM = 1 << 19
 """Number of samples from which the work is worth more than one core."""
+PIECE = 2048
+"""Samples of ``inner`` taken at a time: what the taps of a filter see stays in the cache."""
 
 
 @numba.njit(fastmath=True, cache=True, error_model="numpy")
-def _split_block(x: Array, h: Array, g: Array, out: Array) -> None:
-    n, inner = x.shape
+def _split_block(x: Array, h: Array, g: Array, out: Array, first: int, stop: int) -> None:
+    n = x.shape[0]
+    inner = stop - first
     half = n // 2
     taps = h.size
     for k in range(half):
-        low = out[k]
-        high = out[half + k]
+        low = out[k, first:stop]
+        high = out[half + k, first:stop]
         low[:] = 0
         high[:] = 0
         for t in range(taps):
-            source = x[(2 * k + taps // 2 - t + taps * n) % n]
+            source = x[(2 * k + taps // 2 - t + taps * n) % n, first:stop]
             a = h[t]
             b = g[t]
             for i in range(inner):
@@ -37,20 +40,21 @@ def _split_block(x: Array, h: Array, g: Array, out: Array) -> None:
 
 
 @numba.njit(fastmath=True, cache=True, error_model="numpy")
-def _join_block(y: Array, h: Array, g: Array, out: Array) -> None:
-    n, inner = y.shape
+def _join_block(y: Array, h: Array, g: Array, out: Array, first: int, stop: int) -> None:
+    n = y.shape[0]
+    inner = stop - first
     half = n // 2
     taps = h.size
     for m in range(n):
-        row = out[m]
+        row = out[m, first:stop]
         row[:] = 0
         # x[m] went into the k with 2 k + taps/2 - t = m (mod n): taps of one parity only.
         for t in range((taps // 2 + m) % 2, taps, 2):
             k = ((m - taps // 2 + t + taps * n) // 2) % half
             a = h[t]
             b = g[t]
-            low = y[k]
-            high = y[half + k]
+            low = y[k, first:stop]
+            high = y[half + k, first:stop]
             for i in range(inner):
                 row[i] += a * low[i] + b * high[i]
 
@@ -107,11 +111,12 @@ def _join_line(y: Array, h: Array, g: Array, out: Array) -> None:
 
 
 @numba.njit(fastmath=True, cache=True)
-def _one(kernel: int, x: Array, h: Array, g: Array, out: Array) -> None:
+def _one(kernel: int, x: Array, h: Array, g: Array, out: Array, piece: int) -> None:
+    first, stop = piece * PIECE, min((piece + 1) * PIECE, x.shape[1])
     if kernel == 0:
-        _split_block(x, h, g, out)
+        _split_block(x, h, g, out, first, stop)
     elif kernel == 1:
-        _join_block(x, h, g, out)
+        _join_block(x, h, g, out, first, stop)
     elif kernel == 2:
         _split_line(x, h, g, out)
     else:
@@ -119,15 +124,15 @@ def _one(kernel: int, x: Array, h: Array, g: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True)
-def _serial(kernel: int, x: Array, h: Array, g: Array, out: Array) -> None:
-    for o in range(x.shape[0]):
-        _one(kernel, x[o], h, g, out[o])
+def _serial(kernel: int, x: Array, h: Array, g: Array, out: Array, pieces: int) -> None:
+    for o in range(x.shape[0] * pieces):
+        _one(kernel, x[o // pieces], h, g, out[o // pieces], o % pieces)
 
 
 @numba.njit(parallel=True, cache=True)
-def _parallel(kernel: int, x: Array, h: Array, g: Array, out: Array) -> None:
-    for o in numba.prange(x.shape[0]):
-        _one(kernel, x[o], h, g, out[o])
+def _parallel(kernel: int, x: Array, h: Array, g: Array, out: Array, pieces: int) -> None:
+    for o in numba.prange(x.shape[0] * pieces):
+        _one(kernel, x[o // pieces], h, g, out[o // pieces], o % pieces)
 
 
 def _along(x: Array, axis: int, low: Array, high: Array, *, join: bool) -> Array:
@@ -139,8 +144,9 @@ def _along(x: Array, axis: int, low: Array, high: Array, *, join: bool) -> Array
     )
     out = np.empty_like(flat)
     kernel = (2 if flat.shape[2] <= 2 else 0) + int(join)
-    run = _parallel if flat.size >= PARALLEL_FROM and outer > 1 else _serial
-    run(kernel, flat, low.astype(flat.dtype), high.astype(flat.dtype), out)
+    pieces = -(-flat.shape[2] // PIECE)
+    run = _parallel if flat.size >= PARALLEL_FROM and outer * pieces > 1 else _serial
+    run(kernel, flat, low.astype(flat.dtype), high.astype(flat.dtype), out, pieces)
     return out.reshape(-1).view(x.dtype).reshape(shape)
 
 
