@@ -39,7 +39,7 @@ def compare(first: Evaluation, second: Evaluation, *, draws: int = DRAWS) -> lis
         return _classified(pairs, patients, draws)
     names = [
         k for k, v in pairs[0][0].items()
-        if k in pairs[0][1] and k not in ("id", "patient", "groups", "truth", "found")
+        if k in pairs[0][1] and k not in ("id", "patient", "groups", "truth", "found", "truth_ml")
         and isinstance(v, float)
     ]  # fmt: skip
     found: list[Difference] = []
@@ -69,7 +69,8 @@ def _classified(
     alone = len(set(patients)) == len(patients)
     counts = np.bincount(truth, minlength=2)
     if scores[0].shape[1] == 2 and alone and counts.min() >= 2:
-        areas = delong(*(s[:, 1] - s[:, 0] for s in scores), truth == 1)
+        first, second = (s[:, 1] - s[:, 0] for s in scores)
+        areas = delong(first, second, truth == 1)
     else:
         areas = paired(
             "auc", (lambda i: auc_of(scores[0][i], truth[i]), lambda i: auc_of(scores[1][i],

@@ -214,7 +214,8 @@ def _fit(x: Float, names: Sequence[str]) -> tuple[Float, Float, Float]:
         values = x[:, levels]
         least[levels] = max(0.02 * float(values.max() - values.min()), 1e-6)
     spread = np.maximum(x.std(axis=0), least)
-    return mean, spread, np.linalg.inv(shrunk((x - mean) / spread))
+    precision: Float = np.linalg.inv(shrunk((x - mean) / spread)).astype(np.float64)
+    return mean, spread, precision
 
 
 def _distances(fit: tuple[Float, Float, Float], x: Float) -> Float:

@@ -10,7 +10,7 @@ from somascope.core import QUIET, Finding, Grid, Image, Mask, Progress, Segment
 from somascope.core.errors import Refused
 from somascope.core.grid import Array
 from somascope.models.card import COLOURS, NetworkCard
-from somascope.models.classify import softmax
+from somascope.models.classify import softened
 from somascope.models.engine import Engine
 from somascope.models.prepare import padded, prepared
 from somascope.models.seen import history, instances
@@ -31,7 +31,7 @@ def runner(card: NetworkCard, engine: Engine) -> Callable[[Array], Array]:
                 f"{card.name} answers {logits.shape} for a tile of {tile.shape} and {classes} "
                 "classes; the card and the graph do not belong together"
             )
-        return softmax(logits, temperature=card.temperature, axis=0).astype(np.float32)
+        return softened(np.array(logits, np.float32), temperature=card.temperature, axis=0)
 
     return run
 

@@ -94,9 +94,8 @@ def delong(first: Float, second: Float, positive: Array) -> Difference:
         no = 1 - (ranks[~positive] - mean_ranks(score[~positive])) / m
         areas.append(float(yes.mean()))
         parts.append((yes, no))
-    variance = sum(
-        np.cov(parts[0][k], parts[1][k]) / count for k, count in ((0, m), (1, n))
-    )  # of both areas, 2 x 2
+    both = [np.cov(parts[0][k], parts[1][k]) / count for k, count in ((0, m), (1, n))]
+    variance = both[0] + both[1]  # of both areas, 2 x 2
     wide = float(np.sqrt(max(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1], 0.0)))
     apart = areas[0] - areas[1]
     p = math.erfc(abs(apart) / wide / math.sqrt(2)) if wide > 0 else float(apart == 0)
