@@ -81,6 +81,24 @@ NAMES = {
         "BayesShrink, sym4; peer scikit-image",
     ),
     "process.wiener": ("benchmarks.process.enhance:wiener", "sigma 1.5; peer scikit-image"),
+    "radiomics": ("benchmarks.analyze.radiomics", "all features of lesions; peer pyradiomics"),
+    "register.capture": (
+        "benchmarks.register.capture",
+        "random starts within 30 degrees and 40 mm; greedy, elastix, SimpleITK, ANTs",
+    ),
+    "register.hippocampus": (
+        "benchmarks.register.hippocampus",
+        "20 pairs of people, label overlap; the same peers",
+    ),
+    "register.open_ms": (
+        "benchmarks.register.contrasts",
+        "T1 and FLAIR under a known map; the same peers",
+    ),
+    "register.pairs": ("benchmarks.register.pairs", "real pairs, tissue overlap; the same peers"),
+    "register.synthetic": (
+        "benchmarks.register.synthetic",
+        "128^3 under a known map; the same peers",
+    ),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": (
         "benchmarks.viewer.first_image",

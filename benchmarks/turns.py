@@ -7,25 +7,30 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Array = np.ndarray
+Outcome = TypeVar("Outcome")
 
 
 def compared(
     name: str,
     case: str,
     *,
-    ours: Callable[[], Array],
-    peer: Callable[[], Array] | None,
+    ours: Callable[[], Outcome],
+    peer: Callable[[], Outcome] | None,
     package: str,
-    quality: Callable[[Array], float],
+    quality: Callable[[Outcome], float],
     metric: str,
     rounds: int,
+    versions: Callable[[str], str] = version,
 ) -> dict[str, Any]:
-    """One line: both run in turn, after one warming run each."""
+    """One line: both run in turn, after one warming run each.
+
+    ``versions`` tells the peer's; it may live outside this environment.
+    """
     peer = ours if peer is None else quiet(peer)
     good = quality(ours()), quality(peer())
     spent: dict[str, list[float]] = {"ours": [], "peer": []}
@@ -40,7 +45,7 @@ def compared(
         "case": case,
         "ours_ms": times["ours"],
         "peer": package,
-        "peer_version": version(package),
+        "peer_version": versions(package),
         "peer_ms": times["peer"],
         "ratio": times["peer"]["median"] / times["ours"]["median"],
         "quality_metric": metric,
@@ -49,10 +54,10 @@ def compared(
     }
 
 
-def quiet(peer: Callable[[], Array]) -> Callable[[], Array]:
+def quiet(peer: Callable[[], Outcome]) -> Callable[[], Outcome]:
     """The peer with its own warnings left unsaid: they depend on the machine and are not ours."""
 
-    def run() -> Array:
+    def run() -> Outcome:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             return peer()

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from somascope.analyze.register.engine import register
+from somascope.analyze.register.series import Group, groupwise
 from somascope.analyze.register.transform import apply, compose, invert, points
 from somascope.analyze.register.verdict import Registered, Verdict
+from somascope.analyze.register.views import register_views
 
-__all__ = ["Registered", "Verdict", "apply", "compose", "invert", "points", "register"]
+__all__ = [
+    "Group", "Registered", "Verdict", "apply", "compose", "groupwise", "invert", "points",
+    "register", "register_views",
+]  # fmt: skip

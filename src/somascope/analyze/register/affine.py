@@ -16,12 +16,21 @@ import numpy as np
 
 from somascope.acquire.chunks import in_chunks
 from somascope.analyze.register import affine_kernels as kernels
-from somascope.analyze.register.levels import at, centre
+from somascope.analyze.register.levels import centre, pyramid
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.progress import QUIET, Progress
 
 Kind: TypeAlias = Literal["rigid", "similarity", "affine"]
 PARTS = 16
+ROUGH, COARSE = 18, 26
+"""Voxels along the longest axis at which every start, and those ahead, are followed."""
+AHEAD = 12
+"""Starts that are followed on after the first few steps."""
+ALIKE = 0.6
+"""Correlation under which the same contrast is doubted."""
+BENT = 0.7
+"""Share of a line's residual variance under which a curve is taken to be needed."""
+MOST_POINTS = 300_000
 LEAST = 0.25
 """Share of the points that must lie in the moving image for a map to be considered."""
 
@@ -106,24 +115,34 @@ class _Stage:
 
 def stage(
     fixed: tuple[Array, Grid], moving: tuple[Array, Grid], edge: float, *,
-    weight: Array | None = None, most: int = 400_000,
+    weight: Array | None = None,
 ) -> _Stage:  # fmt: skip
     """Both at voxels of ``edge`` mm; every voxel of the fixed one (where weighted) is a point."""
-    f, fg = at(*fixed, edge, blur=0.5)
-    m, mg = at(*moving, edge, blur=0.5)
-    chosen = np.ones(f.shape, bool) if weight is None else at(weight, fixed[1], edge)[0] > 0.5
-    index = np.argwhere(chosen)
-    if len(index) > most:
-        keep = np.random.default_rng(0).permutation(len(index))[:most]
-        index = index[np.sort(keep)]
-    middle = centre(fg)
-    points = fg.to_world(index) - middle
-    values = f[index[:, 0], index[:, 1], index[:, 2]]
-    radius = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0
-    return _Stage(
-        np.ascontiguousarray(values, np.float32), np.ascontiguousarray(points, np.float32),
-        np.ascontiguousarray(m, np.float32), mg, middle, radius,
-    )  # fmt: skip
+    return stages(fixed, moving, (edge,), weight=weight)[0]
+
+
+def stages(
+    fixed: tuple[Array, Grid], moving: tuple[Array, Grid], edges: tuple[float, ...], *,
+    weight: Array | None = None, most: int = MOST_POINTS,
+) -> list[_Stage]:  # fmt: skip
+    """`stage` at each of the falling ``edges``."""
+    ones, twos = (pyramid(*image, edges, blur=0.5) for image in (fixed, moving))
+    counted = [None] * len(edges) if weight is None else pyramid(weight, fixed[1], edges)
+    out: list[_Stage] = []
+    for (f, fg), (m, mg), w in zip(ones, twos, counted, strict=True):
+        index = np.argwhere(np.ones(f.shape, bool) if w is None else w[0] > 0.5)
+        if len(index) > most:
+            keep = np.random.default_rng(0).permutation(len(index))[:most]
+            index = index[np.sort(keep)]
+        middle = centre(fg)
+        points = fg.to_world(index) - middle
+        values = f[index[:, 0], index[:, 1], index[:, 2]]
+        radius = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0
+        out.append(_Stage(
+            np.ascontiguousarray(values, np.float32), np.ascontiguousarray(points, np.float32),
+            np.ascontiguousarray(m, np.float32), mg, middle, radius,
+        ))  # fmt: skip
+    return out
 
 
 def rotations(grid: Grid, reach: float) -> list[Float]:
@@ -150,7 +169,7 @@ def linear(
     moving: tuple[Array, Grid],
     *,
     kind: Kind = "affine",
-    mutual: bool = False,
+    mutual: bool | None = False,
     reach: float = 30.0,
     start: Float | None = None,
     weight: Array | None = None,
@@ -161,42 +180,102 @@ def linear(
 
     Volumes are scaled to about 0..1 (`levels.scaled`). ``reach``: starting turns in degrees; with
     ``start`` (4x4) the search begins there alone. ``fine``: the smallest voxel edge used, mm.
+    ``mutual``: compare by information instead of correlation; ``None``: as the values tell.
     """
     extent = float(np.max(np.asarray(fixed[1].shape) * fixed[1].spacing))
-    coarse = max(extent / 24, fine)
-    first = stage(fixed, moving, coarse, weight=weight)
-    if start is not None:
-        candidates = [np.asarray(start, np.float64)]
-    else:
-        candidates = []
-        a, b = gravity(*fixed), gravity(*moving)
-        for turn in rotations(fixed[1], reach):
-            for from_, to in ((a, b), (centre(fixed[1]), centre(moving[1])), (a, a)):
-                m = np.eye(4)
-                m[:3, :3] = turn
-                m[:3, 3] = to - turn @ from_
-                candidates.append(m)
-    ranked = _many(first, candidates, basis("rigid", fixed[1]), mutual=mutual, rigid=True)
-    progress(0.4, "coarse search")
-    if kind != "rigid":
-        ranked = _many(
-            first, [m for _, m in ranked[:4]], basis(kind, fixed[1]), mutual=mutual,
-            rigid=kind != "affine",
-        )  # fmt: skip
-    score, best = ranked[0]
+    rough, coarse = max(extent / ROUGH, fine), max(extent / COARSE, fine)
     edges = [e for e in (coarse / 2, coarse / 4, coarse / 8) if e > fine * 1.3]
-    edges.append(fine)
-    for k, edge in enumerate(edges):
-        progress(0.5 + 0.5 * k / len(edges), f"{edge:.2g} mm")
+    every = stages(fixed, moving, (rough, coarse, *edges, fine), weight=weight)
+    candidates = (
+        _candidates(fixed, moving, reach) if start is None else [np.asarray(start, np.float64)]
+    )
+    # A slice in a volume moves in all directions of the volume.
+    room = fixed[1] if 1 in moving[1].shape else moving[1]
+    best, score = _searched(every, candidates, kind, room, mutual=bool(mutual))
+    progress(0.3, "coarse search")
+    if mutual is None and (score < ALIKE or unlike(every[1], best)):
+        other, _ = _searched(every, candidates, kind, room, mutual=True)
+        had, got = (measured(every[1], every[1].into(m))[0] for m in (best, other))
+        mutual = got > 1.02 * had or unlike(every[1], other)
+        best = other if mutual else best
+    mutual = bool(mutual)
+    for k, here in enumerate(every[2:]):
+        progress(0.5 + 0.5 * k / len(edges or "."), f"level {k + 1}")
         best, score = _refine(
-            stage(fixed, moving, edge, weight=weight), best, basis(kind, fixed[1]),
-            mutual=mutual, rigid=kind != "affine", steps=8 if k < len(edges) - 1 else 12,
+            here, best, basis(kind, room), mutual=mutual, rigid=kind != "affine",
+            steps=8 if k < len(edges) else 12,
         )  # fmt: skip
     return Linear(best, score, mutual)
 
 
+def _candidates(fixed: tuple[Array, Grid], moving: tuple[Array, Grid], reach: float) -> list[Float]:
+    """Starts: every turn about the centres of gravity, about the middles, and where it lies.
+
+    For a slice in a volume every turn where it lies, at several places along its normal.
+    """
+    out: list[Float] = []
+    flat = [k for k, n in enumerate(fixed[1].shape) if n == 1]
+    if flat and 1 not in moving[1].shape:
+        normal, middle = fixed[1].direction[:, flat[0]], centre(fixed[1])
+        for turn, far in product(rotations(moving[1], reach), np.arange(-40.0, 41.0, 10.0)):
+            m = np.eye(4)
+            m[:3, :3] = turn
+            m[:3, 3] = middle - turn @ middle + far * normal
+            out.append(m)
+        return out
+    a, b = gravity(*fixed), gravity(*moving)
+    for turn in rotations(fixed[1], reach):
+        for from_, to in ((a, b), (centre(fixed[1]), centre(moving[1])), (a, a)):
+            m = np.eye(4)
+            m[:3, :3] = turn
+            m[:3, 3] = to - turn @ from_
+            out.append(m)
+    return out
+
+
+def _searched(
+    every: list[_Stage], candidates: list[Float], kind: Kind, grid: Grid, *, mutual: bool
+) -> tuple[Float, float]:
+    """The best of all starts: a few steps of each, then more of those that are ahead."""
+    rigid = basis("rigid", grid)
+    ranked = [(0.0, m) for m in candidates]
+    if len(candidates) > AHEAD:
+        ranked = _many(every[0], candidates, rigid, mutual=mutual, rigid=True, steps=5)[:AHEAD]
+    ranked = _many(every[1], [m for _, m in ranked], rigid, mutual=mutual, rigid=True, steps=12)
+    if kind != "rigid":
+        ranked = _many(
+            every[1], [m for _, m in ranked[:3]], basis(kind, grid), mutual=mutual,
+            rigid=kind != "affine", steps=12,
+        )  # fmt: skip
+    return ranked[0][1], ranked[0][0]
+
+
+def unlike(here: _Stage, matrix: Float) -> bool:
+    """Whether a curve explains the one image by the other much better than a line does.
+
+    Correlation ratio (Roche et al., MICCAI 1998) against the square of the correlation.
+    """
+    table = np.zeros((kernels.BINS, kernels.BINS))
+    kernels.joint(here.f, here.points, here.volume, here.into(matrix), 0, len(here.f), table)
+    total = table.sum()
+    if total < LEAST * len(here.f):
+        return False
+    p, at_ = table / total, np.arange(kernels.BINS) / (kernels.BINS - 1)
+    pf, pm = p.sum(axis=1), p.sum(axis=0)
+    f, m = at_ - pf @ at_, at_ - pm @ at_
+    line = float(f @ p @ m) ** 2 / max(float((pf @ f**2) * (pm @ m**2)), 1e-12)
+    curve = float(((p @ m) ** 2 / np.maximum(pf, 1e-12)).sum()) / max(float(pm @ m**2), 1e-12)
+    return 1 - curve < BENT * (1 - line)
+
+
 def _many(
-    here: _Stage, starts: list[Float], directions: Float, *, mutual: bool, rigid: bool
+    here: _Stage,
+    starts: list[Float],
+    directions: Float,
+    *,
+    mutual: bool,
+    rigid: bool,
+    steps: int,
 ) -> list[tuple[float, Float]]:
     """Descend from every start; scores and world matrices, the best first."""
     found: list[tuple[float, Float] | None] = [None] * len(starts)
@@ -204,7 +283,7 @@ def _many(
     def some(start: int, stop: int) -> None:
         for k in range(start, stop):
             b, score = _descend(
-                here, here.into(starts[k]), directions, mutual=mutual, rigid=rigid, steps=14,
+                here, here.into(starts[k]), directions, mutual=mutual, rigid=rigid, steps=steps,
                 parts=1, still=0.05,
             )  # fmt: skip
             found[k] = score, here.back(b)

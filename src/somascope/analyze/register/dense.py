@@ -16,11 +16,16 @@ import numpy as np
 
 from somascope.analyze.register import field_kernels as kernels
 from somascope.analyze.register.field import Smoothness, exponential, nodes, solve
+from somascope.analyze.register.marks import Marks
+from somascope.analyze.register.sharing import shared
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.progress import QUIET, Progress
-from somascope.process.filters import smooth
+from somascope.process.resample import taps
+from somascope.process.separable import convolve_into, gaussians, prepared
 
 ONE = np.ones((1, 1, 1), np.float32)
+WIDE = 4
+"""Voxels between nodes from which on a straight line from one to the next is too coarse."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Level:
 
 def descend(
     level: Level, v: Array, cell: Array, matrix: Float, how: Dense, *, iterations: int,
+    marks: Marks | None = None,
 ) -> Array:  # fmt: skip
     """Improve the velocity ``v`` ``(3, lz, ly, lx)`` (mm, new array) at one level.
 
@@ -76,14 +82,20 @@ def descend(
     sigma = [how.window / c if n > 1 else 0.0 for c, n in zip(cell, shape, strict=True)]
     limit = 0.5 * float(distance[np.array(shape) > 1].min()) if max(shape) > 1 else 0.0
     last = np.inf
+    close = between(cell)
     for _ in range(iterations):
-        half = exponential(v, distance, factor=0.5)
-        kernels.warp(level.moving, half, cell, per_mm, into, m)
-        half = exponential(v, distance, factor=-0.5)
-        kernels.warp(level.fixed, half, cell, per_mm, own, f)
+        smoother = finer(v, cell, level.fixed_grid, level.fixed_grid, close)
+        half = exponential(smoother, spacing * close, factor=0.5)
+        kernels.warp(level.moving, half, close, per_mm, into, m)
+        half = exponential(smoother, spacing * close, factor=-0.5)
+        kernels.warp(level.fixed, half, close, per_mm, own, f)
         kernels.moments(f, m, level.weight, cell, sums)
         fit = _fit(sums, sigma, how.floor)
         kernels.normal_equations(f, m, level.weight, cell, per_mm, fit, blocks, right, cost)
+        if marks is not None:
+            whole = exponential(smoother, spacing * close)
+            grid = level.fixed_grid
+            marks.pull(blocks, right, grid, cell, (whole, close), prior.diagonal)
         right -= prior.gradient(v)
         step = solve(blocks, right, prior, iterations=how.solver)
         size = np.abs(step).max(initial=0.0)
@@ -99,11 +111,24 @@ def descend(
     return v
 
 
+def between(cell: Array) -> Array:
+    """Cell of the lattice on which a field of nodes ``cell`` apart is followed.
+
+    Half of a wide one: cubic between the nodes and linear from there on.
+    """
+    return np.where(cell >= WIDE, cell // 2, cell)
+
+
 def _fit(sums: Array, sigma: list[float], floor: float) -> Array:
     """Slope, level and weight of ``m ~ slope f + level`` in each node's window."""
     calm = np.empty_like(sums)
-    for k in range(6):
-        calm[k] = smooth(sums[k], (sigma[0], sigma[1], sigma[2]))
+    how = prepared(sums.shape[1:], gaussians(sums.shape[1:], tuple(sigma)), np.float32)
+
+    def some(start: int, stop: int) -> None:
+        for k in range(start, stop):
+            convolve_into(sums[k], *how, calm[k])
+
+    shared(some, 6, sums.size)
     out = np.empty((3, *sums.shape[1:]), np.float32)
     # How much there is to explain: the mean local variance of either image.
     kernels.fitted(calm, np.float32(floor * floor), out)
@@ -111,28 +136,29 @@ def _fit(sums: Array, sigma: list[float], floor: float) -> Array:
 
 
 def finer(v: Array, cell: Array, old: Grid, grid: Grid, new_cell: Array) -> Array:
-    """The velocity of one level's lattice on the next level's."""
-    from scipy.ndimage import map_coordinates
-
+    """The velocity of one lattice on another, of a grid with the same middle and directions."""
     shape = nodes(grid.shape, new_cell)
-    axes = []
+    index: list[Array] = []
+    weight: list[Array] = []
     for a in range(3):
-        index = np.arange(shape[a]) * new_cell[a] + (new_cell[a] - 1) / 2
+        at = np.arange(shape[a]) * new_cell[a] + (new_cell[a] - 1) / 2
         # Levels share centre and directions: a shift and a scale.
-        mm = (index - (grid.shape[a] - 1) / 2) * grid.spacing[a]
+        mm = (at - (grid.shape[a] - 1) / 2) * grid.spacing[a]
         there = mm / old.spacing[a] + (old.shape[a] - 1) / 2
-        axes.append((there - (cell[a] - 1) / 2) / cell[a])
-    at = np.stack(np.meshgrid(*axes, indexing="ij"))
+        place = np.clip((there - (cell[a] - 1) / 2) / cell[a], 0, v.shape[1 + a] - 1)
+        i, w = taps(place, v.shape[1 + a], order="cubic")
+        index.append(i.astype(np.int32))
+        weight.append(w.astype(np.float32))
     out = np.empty((3, *shape), np.float32)
-    for i in range(3):
-        out[i] = map_coordinates(v[i], at, order=3, mode="nearest")
+    kernels.refine(v, index, weight, out)
     return out
 
 
 def dense(
-    levels: list[Level], matrix: Float, how: Dense, *, progress: Progress = QUIET
-) -> tuple[Array, Array, Grid]:
-    """Velocity ``(3, lz, ly, lx)`` in mm, its cell and the grid of the finest level."""
+    levels: list[Level], matrix: Float, how: Dense, *, marks: Marks | None = None,
+    progress: Progress = QUIET,
+) -> tuple[Array, Array, Grid]:  # fmt: skip
+    """Velocity ``(3, lz, ly, lx)`` in mm, the cell of its lattice, the finest level's grid."""
     v: Array | None = None
     cell = np.ones(3, np.int64)
     grid = levels[0].fixed_grid
@@ -145,6 +171,6 @@ def dense(
             else finer(v, cell, grid, level.fixed_grid, new)
         )
         cell, grid = new, level.fixed_grid
-        v = descend(level, v, cell, matrix, how, iterations=how.iterations[k])
+        v = descend(level, v, cell, matrix, how, iterations=how.iterations[k], marks=marks)
     assert v is not None
-    return v, cell, grid
+    return finer(v, cell, grid, grid, between(cell)), between(cell), grid

@@ -12,10 +12,11 @@ from somascope.analyze.register import field_kernels, presets
 from somascope.analyze.register.affine import Linear, linear
 from somascope.analyze.register.contrasts import alike
 from somascope.analyze.register.dense import dense
-from somascope.analyze.register.evidence import judge, similarity
+from somascope.analyze.register.evidence import ACROSS, judge, similarity
 from somascope.analyze.register.field import exponential
-from somascope.analyze.register.landmarks import fit
-from somascope.analyze.register.levels import displacement_world, levels, scaled
+from somascope.analyze.register.landmarks import fit, pairs
+from somascope.analyze.register.levels import at, displacement_world, levels, scaled
+from somascope.analyze.register.marks import Marks
 from somascope.analyze.register.presets import PRESETS, Name, Preset
 from somascope.analyze.register.verdict import Registered
 from somascope.core import QUIET, Grid, Image, Mask, Param, Progress, Warp, operation
@@ -69,10 +70,11 @@ def register(
             f"register: preset is {preset!r}; choose one of {', '.join(PRESETS)}, or none"
         )
     f, m = _volume(fixed, "fixed"), _volume(moving, "moving")
-    if (1 in f.shape) != (1 in m.shape):
+    if (1 in f.shape) != (1 in m.shape) and not (name == "slice" and 1 in f.shape):
         raise GeometryError(
             f"register: the fixed image is {'x'.join(map(str, f.shape))} and the moving one "
-            f"{'x'.join(map(str, m.shape))}; two volumes or two slices are registered"
+            f"{'x'.join(map(str, m.shape))}; two volumes or two slices are registered, or a fixed "
+            "slice and a moving volume with the preset 'slice'"
         )
     weight = _weight(mask, fixed)
     begin = _begin(start, landmarks)
@@ -89,6 +91,7 @@ def register(
         on=tuple(u for s in fixed.provenance.sources for u in s.uids),
     )  # fmt: skip
     mutual = found.mutual
+    small = _small(f, fixed), _small(m, moving)
     notes: tuple[str, ...] = ()
     if chosen.dense:
         how = presets.schedule(chosen, fixed.grid)
@@ -96,24 +99,25 @@ def register(
         seen = alike(one, two, found.matrix, edge=2 * edge) if mutual else f
         pyramid = levels((seen, fixed.grid), two, how.levels, blur=chosen.blur, weight=weight)
         rest = Progress(lambda p, t: progress(0.35 + 0.5 * p, t))
-        v, cell, grid = dense(pyramid, found.matrix, how, progress=rest)
-        forward, backward = _fields(v, cell, grid, found.matrix)
-        bent = replace(made, grid=grid, displacement=forward, backward=backward)
+        marks = _marks(landmarks, found.matrix)
+        v, cell, grid = dense(pyramid, found.matrix, how, marks=marks, progress=rest)
+        forward, backward, lattice = _fields(v, cell, grid, found.matrix)
+        bent = replace(made, grid=lattice, displacement=forward, backward=backward)
         # A dense map has freedom to lose what the linear one had: the evidence decides.
-        had, got = (similarity(fixed, moving, w)[0]["information"] for w in (made, bent))
-        if got >= 0.98 * had:
+        had, got = (similarity(*small, w)[0]["information"] for w in (made, bent))
+        if got >= 0.98 * had or marks is not None:
             made = bent
         else:
             notes = (f"the dense part made it worse ({got:.3f} under {had:.3f}) and was left out",)
     progress(0.9, "judging")
-    verdict = replace(judge(fixed, moving, made, landmarks=landmarks), notes=notes)
+    verdict = replace(judge(*small, made, landmarks=landmarks), notes=notes)
     progress(1.0, "trusted" if verdict.trusted else "do not trust")
     return replace(made, verdict=verdict, confidence=verdict.confidence)
 
 
 def _linear(
     one: tuple[Array, Grid], two: tuple[Array, Grid], chosen: Preset, begin: Float | None,
-    weight: Array | None, *, mutual: bool, progress: Progress,
+    weight: Array | None, *, mutual: bool | None, progress: Progress,
 ) -> Linear:  # fmt: skip
     shape, spacing = np.asarray(one[1].shape), np.asarray(one[1].spacing)
     edge = float(spacing[shape > 1].min())
@@ -127,23 +131,35 @@ def _linear(
     )  # fmt: skip
 
 
-def _mutual(chosen: Preset, fixed: Image, moving: Image) -> bool:
+def _mutual(chosen: Preset, fixed: Image, moving: Image) -> bool | None:
+    """Whether the contrasts differ, where preset or images say so; else the values tell."""
     if chosen.mutual is not None:
         return chosen.mutual
-    return presets.contrast(fixed) != presets.contrast(moving)
+    return True if presets.contrast(fixed) != presets.contrast(moving) else None
 
 
-def _fields(v: Array, cell: Array, grid: Grid, matrix: Float) -> tuple[Array, Array]:
-    """Displacements in L, P, S mm at every voxel: after the matrix, and of the inverse before."""
+def _small(volume: Array, image: Image) -> Image:
+    """The scaled volume at the resolution at which evidence is taken, once for all of it."""
+    spacing, shape = np.asarray(image.grid.spacing), np.asarray(image.grid.shape)
+    edge = max(float((spacing * shape).max()) / ACROSS, float(spacing[shape > 1].min()))
+    return Image(*at(volume, image.grid, edge), modality=image.modality)
+
+
+def _marks(landmarks: tuple[ArrayLike, ArrayLike] | None, matrix: Float) -> Marks | None:
+    """What of the landmarks is left to the dense part after the matrix."""
+    if landmarks is None:
+        return None
+    at_, to = pairs(*landmarks)
+    back = np.linalg.inv(matrix)
+    return Marks(at_, to @ back[:3, :3].T + back[:3, 3])
+
+
+def _fields(v: Array, cell: Array, grid: Grid, matrix: Float) -> tuple[Array, Array, Grid]:
+    """Displacements in L, P, S mm: after the matrix, and of the inverse before; and where."""
     distance = np.asarray(grid.spacing) * cell
-    full: list[Array] = []
-    for factor in (1.0, -1.0):
-        u = exponential(v, distance, factor=factor)
-        full.append(np.empty((*grid.shape, 3), np.float32))
-        field_kernels.spread(u, cell, full[-1])
-    forward, backward = full
+    forward, backward = (exponential(v, distance, factor=f) for f in (1.0, -1.0))
     # Sampled on a lattice, exp(-v) is the inverse of exp(v) nearly; a few steps make it so.
-    per_mm = (1.0 / np.asarray(grid.spacing)).astype(np.float32)
+    per_mm = (1.0 / distance).astype(np.float32)
     wrong = np.empty_like(backward)
     for _ in range(6):
         field_kernels.compose(forward, backward, per_mm, wrong)
@@ -153,7 +169,11 @@ def _fields(v: Array, cell: Array, grid: Grid, matrix: Float) -> tuple[Array, Ar
     turned = np.tensordot(
         np.asarray(matrix[:3, :3], np.float32), displacement_world(forward, grid), axes=1
     )
-    return np.ascontiguousarray(turned), displacement_world(backward, grid)
+    shift = np.eye(4)
+    shift[:3, :3] = np.diag(cell)
+    shift[:3, 3] = (cell - 1) / 2
+    lattice = Grid(forward.shape[:3], grid.affine @ shift, grid.frame_of_reference)
+    return np.ascontiguousarray(turned), displacement_world(backward, grid), lattice
 
 
 def _volume(image: Image, what: str) -> Array:

@@ -108,21 +108,31 @@ def _warp(start: int, stop: int,
             out[z, y, x] = _sampled(volume, a, b, c)
 
 
-@numba.njit(nogil=True, cache=True)
-def _spread(start: int, stop: int, field: Array, cell: Array, out: Array) -> None:
-    _, ny, nx, _ = out.shape
-    lx = field.shape[2]
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _refine(start: int, stop: int,
+    v: Array, iz: Array, iy: Array, ix: Array, wz: Array, wy: Array, wx: Array, out: Array
+) -> None:  # fmt: skip
+    ly, lx = v.shape[2:]
+    _, oz, oy, ox = out.shape
+    plane, row = np.empty((ly, lx), np.float32), np.empty(lx, np.float32)
     for j in range(start, stop):
-        z = j // ny
-        y = j - z * ny
-        row = np.empty((lx, 3), np.float32)
-        _row(field, z, y, cell, row)
-        per = np.float32(1.0 / cell[2])
-        off = np.float32(0.5 * (cell[2] - 1) / cell[2])
-        for x in range(nx):
-            x0, x1, t = _clip(np.float32(x) * per - off, lx)
-            for i in range(3):
-                out[z, y, x, i] = (np.float32(1) - t) * row[x0, i] + t * row[x1, i]
+        i = j // oz
+        z = j - i * oz
+        a, b, c, d = v[i, iz[z, 0]], v[i, iz[z, 1]], v[i, iz[z, 2]], v[i, iz[z, 3]]
+        for y in range(ly):
+            for x in range(lx):
+                plane[y, x] = (wz[z, 0] * a[y, x] + wz[z, 1] * b[y, x]
+                               + wz[z, 2] * c[y, x] + wz[z, 3] * d[y, x])  # fmt: skip
+        for y in range(oy):
+            for x in range(lx):
+                row[x] = (
+                    wy[y, 0] * plane[iy[y, 0], x] + wy[y, 1] * plane[iy[y, 1], x]
+                    + wy[y, 2] * plane[iy[y, 2], x] + wy[y, 3] * plane[iy[y, 3], x]
+                )  # fmt: skip
+            to = out[i, z, y]
+            for x in range(ox):
+                to[x] = (wx[x, 0] * row[ix[x, 0]] + wx[x, 1] * row[ix[x, 1]]
+                         + wx[x, 2] * row[ix[x, 2]] + wx[x, 3] * row[ix[x, 3]])  # fmt: skip
 
 
 @numba.njit(nogil=True, fastmath={"contract", "arcp", "nsz"}, cache=True)
@@ -281,9 +291,12 @@ def warp(volume: Array, field: Array, cell: Array, per_mm: Array, m: Array, out:
     shared(_warp, out.shape[0] * out.shape[1], out.size, volume, field, cell, per_mm, m, out)
 
 
-def spread(field: Array, cell: Array, out: Array) -> None:
-    """The lattice's field at every voxel: ``out`` ``(nz, ny, nx, 3)``."""
-    shared(_spread, out.shape[0] * out.shape[1], out.size // 3, field, cell, out)
+def refine(v: Array, index: list[Array], weight: list[Array], out: Array) -> None:
+    """Four taps along each axis: ``v`` ``(3, lz, ly, lx)`` on another lattice.
+
+    ``index`` and ``weight`` ``(n, 4)`` for z, y, x: which nodes make a new one, and how much each.
+    """
+    shared(_refine, 3 * out.shape[1], out.size // 3, v, *index, *weight, out)
 
 
 def moments(f: Array, m: Array, weight: Array, cell: Array, out: Array) -> None:

@@ -44,18 +44,34 @@ def at(volume: Array, grid: Grid, edge: float, *, blur: float = 0.0) -> tuple[Ar
     return sample(volume, affine, coarse.shape, order="linear", fill=0.0), coarse
 
 
+def pyramid(
+    volume: Array, grid: Grid, edges: tuple[float, ...], *, blur: float = 0.0
+) -> list[tuple[Array, Grid]]:
+    """The volume at each voxel edge (mm, falling), every one made of the next finer.
+
+    ``blur`` voxels of additional smoothing at each.
+    """
+    out: list[tuple[Array, Grid]] = []
+    for edge in reversed(edges):
+        volume, grid = at(volume, grid, edge)
+        sigma = [blur if n > 1 else 0.0 for n in grid.shape]
+        calm = smooth(volume, (sigma[0], sigma[1], sigma[2])) if blur > 0 else volume
+        out.append((calm, grid))
+    return out[::-1]
+
+
 def levels(
     fixed: tuple[Array, Grid], moving: tuple[Array, Grid], edges: tuple[float, ...],
     *, blur: float = 0.0, weight: Array | None = None,
 ) -> list[Level]:  # fmt: skip
-    """Both images at each voxel edge (mm)."""
-    out: list[Level] = []
-    for edge in edges:
-        f, fg = at(*fixed, edge, blur=blur)
-        m, mg = at(*moving, edge, blur=blur)
-        w = ONE if weight is None else np.clip(at(weight, fixed[1], edge)[0], 0, 1)
-        out.append(Level(f, fg, m, mg, w))
-    return out
+    """Both images at each voxel edge (mm, falling)."""
+    ones, twos = (pyramid(*image, edges, blur=blur) for image in (fixed, moving))
+    weights = (
+        [ONE] * len(edges)
+        if weight is None
+        else [np.clip(w, 0, 1) for w, _ in pyramid(weight, fixed[1], edges)]
+    )
+    return [Level(*f, *m, w) for f, m, w in zip(ones, twos, weights, strict=True)]
 
 
 def displacement_world(u: Array, grid: Grid) -> Array:

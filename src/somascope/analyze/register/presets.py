@@ -13,7 +13,7 @@ from somascope.core.grid import Grid
 from somascope.core.image import Image
 
 Name: TypeAlias = Literal[
-    "rigid", "affine", "deformable", "brain", "multimodal", "lung", "followup"
+    "rigid", "affine", "deformable", "brain", "multimodal", "lung", "followup", "slice"
 ]
 
 SMALL_REGION = 100.0
@@ -44,11 +44,12 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "rigid": Preset("rigid", dense=False),
     "affine": Preset("affine", dense=False),
-    "deformable": Preset("affine", bending=4.0, membrane=0.05, window=3.5),
+    "deformable": Preset("affine", bending=10.0, membrane=0.05, window=4.0),
     "brain": Preset("affine", bending=1.0, membrane=0.1, window=2.5, floor=0.3),
     "multimodal": Preset("affine", mutual=True, bending=20.0, membrane=0.1, window=5.0, floor=0.3),
     "lung": Preset("affine", bending=2.0, membrane=0.02, window=2.5, reach=15.0),
     "followup": Preset("rigid", bending=5.0, membrane=0.1, window=4.0),
+    "slice": Preset("rigid", dense=False, reach=15.0),
 }
 
 
@@ -82,7 +83,7 @@ def choose(fixed: Image, moving: Image) -> str:
         return "followup"
     across = max(n * d for n, d in zip(fixed.grid.shape, fixed.grid.spacing, strict=True))
     # A cut-out of one organ of two people: little room, much to bend.
-    if fixed.modality == "MR" and not same and across < SMALL_REGION:
+    if fixed.modality in ("MR", "OT") and not same and across < SMALL_REGION:
         return "brain"
     return "deformable"
 
@@ -107,7 +108,7 @@ def schedule(preset: Preset, grid: Grid) -> Dense:
         levels = (2 * finest, finest)
     large = volume / finest**dimensions > 1_000_000
     cells = (*(2 if large else 1 for _ in levels[:-1]), 4 if large else 2)
-    rounds = (*(12 for _ in levels[:-1]), 6 if large else 10)
+    rounds = (*(10 for _ in levels[:-1]), 4 if large else 10)
     return Dense(
         levels=levels, cells=cells, iterations=rounds, membrane=preset.membrane,
         bending=preset.bending * finest**2, window=preset.window, floor=preset.floor,

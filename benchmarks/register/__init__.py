@@ -1,0 +1,1 @@
+"""Registration beside its peers: known maps, label overlap, real pairs, capture range."""

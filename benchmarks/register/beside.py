@@ -1,0 +1,69 @@
+"""Ours and each peer on one case: the lines of a registration benchmark."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from benchmarks.register.apart import VARIABLES, ChildEnded, version_apart
+from benchmarks.register.case import Mapping
+from benchmarks.register.peers import How, Peer
+from benchmarks.turns import compared
+from somascope.analyze.register import points, register
+from somascope.core import Image
+
+
+def ours(fixed: Image, moving: Image, how: How, other: bool) -> Mapping:  # noqa: FBT001
+    """Somascope with the preset that such a pair gets by its content."""
+    preset = "rigid" if how == "rigid" else ("multimodal" if other else None)
+    warp = register(fixed, moving, preset)
+    return lambda at: points(warp, at)
+
+
+def beside(
+    name: str,
+    case: str,
+    pairs: Sequence[tuple[Image, Image]],
+    peers: dict[str, Peer],
+    *,
+    how: How = "dense",
+    other: bool = False,
+    quality: Callable[[list[Mapping]], float],
+    metric: str,
+    also: Sequence[tuple[str, Callable[[list[Mapping]], float]]] = (),
+    rounds: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """One line for each peer and measure; all ``pairs`` are registered in a run.
+
+    ``also``: further measures of the same runs, each with its line.
+    """
+    for package, peer in peers.items():
+        found: list[list[Mapping]] = []
+
+        def judged(maps: list[Mapping], found: list[list[Mapping]] = found) -> float:
+            found.append(maps)
+            return quality(maps)
+
+        def run(one: Peer) -> Callable[[], list[Mapping]]:
+            return lambda: [one(f, m, how, other) for f, m in pairs]
+
+        try:
+            line = compared(
+                name, case, ours=run(ours), peer=run(peer), package=package, quality=judged,
+                metric=metric, rounds=rounds, versions=_version,
+            )  # fmt: skip
+        except ChildEnded as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        yield line
+        for named, measure in also:
+            good = [float(f"{measure(maps):.4g}") for maps in found]
+            yield {
+                **line, "quality_metric": named, "quality_ours": good[0], "quality_peer": good[1]
+            }  # fmt: skip
+
+
+def _version(package: str) -> str:
+    return version_apart(package) if package in VARIABLES else version(package)
