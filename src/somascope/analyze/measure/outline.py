@@ -160,16 +160,35 @@ def planar_diameter(inside: Array, grid: Grid, *, axis: int = 0) -> float:
     return float(np.sqrt(longest))
 
 
-def vertices(inside: Array) -> Float:
-    """Candidates ``(n, 3)`` for corners of the mesh's convex hull, in ``(z, y, x)`` indices."""
-    points: list[Array] = []
-    for axis in range(3):
-        used = inside.any(axis=axis)
-        first = inside.argmax(axis=axis)[used] - 0.5
-        last = inside.shape[axis] - 0.5 - np.flip(inside, axis).argmax(axis=axis)[used]
-        across = np.stack(np.nonzero(used), axis=1).astype(np.float64)
-        points += [np.insert(across, axis, first, axis=1), np.insert(across, axis, last, axis=1)]
-    return np.concatenate(points)
+@numba.njit(cache=True)
+def vertices(inside: Array) -> Array:
+    """Candidates ``(n, 3)`` for corners of the mesh's convex hull, in ``(z, y, x)`` indices.
+
+    The corners of the hull of every plane through voxels, and of every plane between two layers.
+    """
+    nz, ny, nx = inside.shape
+    low, high = np.empty(2 * ny + 1, np.int64), np.empty(2 * ny + 1, np.int64)
+    ys, xs = np.empty(4 * ny + 4, np.int64), np.empty(4 * ny + 4, np.int64)
+    found = np.empty((2 * nz + 1) * (4 * ny + 4) * 3)
+    step = np.empty((ny, nx), np.bool_)
+    n = 0
+    for half in range(2 * nz + 1):
+        z = half // 2
+        if half % 2:
+            some = _rows(inside[z], 1, low, high)
+        else:
+            for y in range(ny):
+                for x in range(nx):
+                    above = inside[z, y, x] if z < nz else False
+                    under = inside[z - 1, y, x] if z > 0 else False
+                    step[y, x] = above != under
+            some = _rows(step, 0, low, high)
+        if not some:
+            continue
+        for k in range(_hull(low, high, -1, ys, xs)):
+            found[n], found[n + 1], found[n + 2] = 0.5 * half - 0.5, 0.5 * ys[k], 0.5 * xs[k]
+            n += 3
+    return found[:n].copy().reshape(-1, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +219,7 @@ def hull(inside: Array, grid: Grid) -> Hull:
     """The convex hull of the mesh about the voxels of ``inside`` (bool, at least one)."""
     from scipy.spatial import ConvexHull
 
-    made = ConvexHull(grid.to_world(vertices(inside)))
+    made = ConvexHull(grid.to_world(vertices(np.ascontiguousarray(inside))))
     return Hull(made.points[made.vertices], float(made.volume), float(made.area))
 
 

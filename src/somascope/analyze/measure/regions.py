@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias, cast
 
@@ -122,3 +123,17 @@ def tracking(noun: Image | Mask, segment: Segment) -> Tracking:
     seen = [s.name for s in noun.provenance.sources] or ["unnamed"]
     made = uid.derive("segment", *seen, str(segment.number))
     return Tracking(made, segment.label or f"Segment {segment.number}")
+
+
+def findings(
+    noun: Image | Mask, segment: Segment, rows: Iterable[tuple[Code, float, str]]
+) -> list[Measurement]:
+    """`finding` for many concepts, values and units of one segment, its facts made once."""
+    made = finding(noun, segment, "", 0.0, "1")
+    return [
+        Measurement(
+            concept=code, value=float(value), unit=unit, on=made.on, tracking=made.tracking,
+            provenance=made.provenance, attributes=made.attributes,
+        )
+        for code, value, unit in rows
+    ]  # fmt: skip

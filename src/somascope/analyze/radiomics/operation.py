@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from somascope.analyze.measure.regions import Chosen, finding, on_one_grid, regions
+from somascope.analyze.measure.regions import Chosen, findings, on_one_grid, regions
 from somascope.analyze.radiomics.extract import features
 from somascope.analyze.radiomics.levels import MOST
 from somascope.analyze.radiomics.matrices import Dimensions
@@ -106,13 +106,13 @@ def radiomics(
             lower=lower, upper=upper, dimensions=dimensions, directions=directions,
             dependence=dependence,
         )  # fmt: skip
-        for family in made:
-            for name in (n for n in CODES[family] if n in made[family]):
-                unit = unit_of(family, name, image.unit)
-                code = concept(family, name)
-                found.append(
-                    finding(image, region.segment, name, made[family][name], unit, code=code)
-                )
+        rows = [
+            (concept(family, name), made[family][name], unit_of(family, name, image.unit))
+            for family in made
+            for name in CODES[family]
+            if name in made[family]
+        ]
+        found += findings(image, region.segment, rows)
     return found
 
 

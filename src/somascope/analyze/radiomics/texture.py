@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
+import numba
 import numpy as np
 
 from somascope.analyze.radiomics.matrices import Matrices
@@ -12,12 +14,6 @@ from somascope.analyze.radiomics.names import CODES
 from somascope.core.grid import Array, Float
 
 Directions: TypeAlias = Literal["averaged", "merged"]
-
-
-def entropy(shares: Array, axis: tuple[int, ...] | None = None) -> Array:
-    """Shannon's in bits of what sums to 1."""
-    logs = np.log2(shares, out=np.zeros(np.shape(shares)), where=shares > 0)
-    return np.asarray(-(shares * logs).sum(axis=axis))
 
 
 def of(
@@ -42,111 +38,141 @@ def _rows(one: Matrices, family: str, directions: str) -> list[Float]:
     if family == "glcm":
         pairs = one.pairs.sum(axis=0, keepdims=True) if merged else one.pairs
         used = pairs.sum(axis=(1, 2)) > 0
-        return [glcm(pairs[used], one.grey, one.levels).mean(axis=1)] if used.any() else []
+        return [glcm(pairs[used], one.grey, one.levels).mean(axis=0)] if used.any() else []
     if family == "glrlm":
         each = one.runs.sum(axis=0, keepdims=True) if merged else one.runs
+        lengths = np.arange(1.0, each.shape[2] + 1)
         voxels = one.voxels * (len(one.runs) if merged else 1)
-        return [np.mean([_of_table(r, one.grey, voxels) for r in each], axis=0)]
+        return [np.mean([emphases(r, one.grey, lengths, voxels) for r in each], axis=0)]
     if family == "glszm":
         level, size, count = one.zones
-        return [emphases(one.grey[level], size, count, one.voxels)]
+        sizes, column = np.unique(size, return_inverse=True)
+        table = np.zeros((one.grey.size, sizes.size), np.int64)
+        table[level, column.reshape(-1)] = count
+        return [emphases(table, one.grey, sizes.astype(np.float64), one.voxels)]
     if family == "gldm":
-        return [_of_table(one.dependence, one.grey, one.voxels)]
+        sizes = np.arange(1.0, one.dependence.shape[1] + 1)
+        return [emphases(one.dependence, one.grey, sizes, one.voxels)]
     return [ngtdm(one.tones[0], one.tones[1], one.grey)]
 
 
-def _of_table(table: Array, grey: Array, voxels: int) -> Float:
-    level, size = np.nonzero(table)
-    return emphases(grey[level], size + 1, table[level, size], voxels)
-
-
-def emphases(level: Array, size: Array, count: Array, voxels: int) -> Float:
-    """The sixteen features of ``count`` things of a grey level and a size, 1-D arrays.
+@numba.njit(cache=True)
+def emphases(table: Array, grey: Array, sizes: Array, voxels: int) -> Array:
+    """The sixteen features of how many things have a grey level and a size, ``(levels, sizes)``.
 
     Sizes are run lengths, zone sizes, or one more than the number of dependent neighbours;
     ``voxels`` is that of the region.
     """
-    i, j = level.astype(np.float64), size.astype(np.float64)
-    total = float(count.sum())
-    p = count / total
-    of_level = np.bincount(level.astype(np.int64), weights=count)
-    of_size = np.bincount(np.unique(size, return_inverse=True)[1].reshape(-1), weights=count)
-    i2, j2 = i * i, j * j
-    grey, long = float((of_level**2).sum()), float((of_size**2).sum())
-    return np.array([
-        p @ (1 / j2), p @ j2, p @ (1 / i2), p @ i2,
-        p @ (1 / (i2 * j2)), p @ (i2 / j2), p @ (j2 / i2), p @ (i2 * j2),
-        grey / total, grey / total**2, long / total, long / total**2, total / voxels,
-        p @ (i - p @ i) ** 2, p @ (j - p @ j) ** 2, entropy(p),
-    ])  # fmt: skip
+    out = np.zeros(16)
+    of_level, of_size = np.zeros(grey.size), np.zeros(sizes.size)
+    total = float(table.sum())
+    for a in range(grey.size):
+        i2 = grey[a] * grey[a]
+        for b in range(sizes.size):
+            if not table[a, b]:
+                continue
+            p, j2 = table[a, b] / total, sizes[b] * sizes[b]
+            of_level[a] += p
+            of_size[b] += p
+            out[0] += p / j2
+            out[1] += p * j2
+            out[2] += p / i2
+            out[3] += p * i2
+            out[4] += p / (i2 * j2)
+            out[5] += p * i2 / j2
+            out[6] += p * j2 / i2
+            out[7] += p * i2 * j2
+            out[15] -= p * math.log2(p)
+    out[9], out[11] = (of_level**2).sum(), (of_size**2).sum()
+    out[8], out[10] = out[9] * total, out[11] * total
+    out[12] = total / voxels
+    out[13] = (of_level * (grey - (of_level * grey).sum()) ** 2).sum()
+    out[14] = (of_size * (sizes - (of_size * sizes).sum()) ** 2).sum()
+    return out
+
+
+@numba.njit(cache=True)
+def _entropy(shares: Array) -> float:
+    total = 0.0
+    for p in shares:
+        if p > 0:
+            total -= p * math.log2(p)
+    return total
+
+
+@numba.njit(cache=True)
+def _cooccurring(pairs: Array, grey: Array, levels: int) -> Array:
+    """The features of one direction but the maximal correlation, which stays 0."""
+    out = np.zeros(24)
+    top = int(grey[-1])
+    minus, plus = np.zeros(top + 1), np.zeros(2 * top + 1)
+    margin = np.zeros(grey.size)
+    total = float(pairs.sum())
+    for a in range(grey.size):
+        for b in range(grey.size):
+            if pairs[a, b]:
+                p = pairs[a, b] / total
+                margin[a] += p
+                minus[abs(int(grey[a]) - int(grey[b]))] += p
+                plus[int(grey[a]) + int(grey[b])] += p
+                out[0] += p * grey[a] * grey[b]
+                out[10] += p * p
+                out[11] -= p * math.log2(p)
+                out[20] = max(out[20], p)
+    mean = (margin * grey).sum()
+    variance = (margin * (grey - mean) ** 2).sum()
+    out[1], out[23] = mean, variance
+    for s in range(plus.size):
+        away = s - 2 * mean
+        out[2] += plus[s] * away**4
+        out[3] += plus[s] * away**3
+        out[4] += plus[s] * away**2
+        out[21] += plus[s] * s
+    for k in range(minus.size):
+        p = minus[k]
+        out[5] += p * k * k
+        out[7] += p * k
+        out[14] += p / (1 + k * k)
+        out[16] += p / (1 + (k / levels) ** 2)
+        out[17] += p / (1 + k)
+        out[18] += p / (1 + k / levels)
+        if k:
+            out[19] += p / (k * k)
+    covariance = 0.0
+    for a in range(grey.size):
+        for b in range(grey.size):
+            covariance += pairs[a, b] / total * (grey[a] - mean) * (grey[b] - mean)
+    out[6] = covariance / variance if variance > 0 else 1.0
+    out[8], out[22] = _entropy(minus), _entropy(plus)
+    out[9] = out[5] - out[7] ** 2
+    # With equal margins both of IBSI's joint entropies of them are twice the entropy of one.
+    one = _entropy(margin)
+    gain = max(2 * one - out[11], 0.0)
+    out[12] = -gain / one if one > 0 else 0.0
+    out[13] = math.sqrt(1 - math.exp(-2 * gain))
+    return out
 
 
 def glcm(pairs: Array, grey: Array, levels: int) -> Float:
-    """Features ``(features, directions)`` of symmetric co-occurrences ``(directions, m, m)``."""
-    p = pairs / pairs.sum(axis=(1, 2), keepdims=True)
-    i, j = grey[:, None], grey[None, :]
-    px = p.sum(axis=2)
-    mean = px @ grey
-    variance = px @ grey**2 - mean**2
-    whole = grey.astype(np.int64)
-    apart = np.abs(whole[:, None] - whole[None, :])
-    minus = _summed(p, apart)
-    plus = _summed(p, whole[:, None] + whole[None, :])
-    k, s = np.arange(minus.shape[1]), np.arange(plus.shape[1])
-    both = entropy(p, axis=(1, 2))
-    one = entropy(px, axis=(1,))
-    # With equal margins both of IBSI's joint entropies of them are twice the entropy of one.
-    gain = np.maximum(2 * one - both, 0)
-    centred = (i + j)[None] - 2 * mean[:, None, None]
-    flat = variance <= 1e-12 * np.maximum(mean**2, 1)
-    product = np.einsum("aij,i,j->a", p, grey, grey)
-    first = minus @ k
-    return np.array([
-        product,
-        mean,
-        (p * centred**4).sum(axis=(1, 2)),
-        (p * centred**3).sum(axis=(1, 2)),
-        (p * centred**2).sum(axis=(1, 2)),
-        minus @ k**2,
-        np.where(flat, 1.0, (product - mean**2) / np.where(flat, 1.0, variance)),
-        first,
-        entropy(minus, axis=(1,)),
-        minus @ k**2 - first**2,
-        (p**2).sum(axis=(1, 2)),
-        both,
-        np.where(one > 0, -gain / np.where(one > 0, one, 1.0), 0.0),
-        np.sqrt(1 - np.exp(-2 * gain)),
-        minus @ (1 / (1 + k**2)),
-        [_maximal_correlation(q, x) for q, x in zip(p, px, strict=True)],
-        minus @ (1 / (1 + (k / levels) ** 2)),
-        minus @ (1 / (1 + k)),
-        minus @ (1 / (1 + k / levels)),
-        minus[:, 1:] @ (1 / k[1:] ** 2),
-        p.max(axis=(1, 2)),
-        plus @ s,
-        entropy(plus, axis=(1,)),
-        variance,
-    ])  # fmt: skip
+    """Features ``(directions, features)`` of symmetric co-occurrences ``(directions, m, m)``."""
+    found = np.array([_cooccurring(p, grey, levels) for p in pairs])
+    found[:, 15] = _maximal_correlations(pairs)
+    return found
 
 
-def _summed(p: Array, index: Array) -> Array:
-    """Sums of ``p`` ``(a, m, m)`` where ``index`` ``(m, m)`` is 0, 1, 2..."""
-    size = int(index.max()) + 1
-    flat = index.reshape(-1)
-    return np.array([np.bincount(flat, weights=q.reshape(-1), minlength=size) for q in p])
-
-
-def _maximal_correlation(p: Array, margin: Array) -> float:
+def _maximal_correlations(pairs: Array) -> Float:
     """Root of the second eigenvalue of ``Q_ij = sum_k p_ik p_jk / (p_i p_k)``; 1 for one level.
 
-    Q is similar to the square of the symmetric ``p_ij / sqrt(p_i p_j)``.
+    Q is similar to the square of the symmetric ``p_ij / sqrt(p_i p_j)``. A level that a direction
+    does not see adds an eigenvalue of 0.
     """
-    used = margin > 0
-    if np.count_nonzero(used) < 2:
-        return 1.0
-    root = np.sqrt(margin[used])
-    values = np.linalg.eigvalsh(p[np.ix_(used, used)] / np.outer(root, root))
-    return float(np.sort(np.abs(values))[-2])
+    if pairs.shape[1] < 2:
+        return np.ones(len(pairs))
+    margin = pairs.sum(axis=2)
+    root = np.sqrt(np.where(margin > 0, margin, 1))
+    values = np.linalg.eigvalsh(pairs / (root[:, :, None] * root[:, None, :]))
+    second = np.sort(np.abs(values), axis=1)[:, -2]
+    return np.where((margin > 0).sum(axis=1) > 1, second, 1.0)
 
 
 def ngtdm(counts: Array, differences: Array, grey: Array) -> Float:
