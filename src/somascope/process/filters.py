@@ -13,7 +13,7 @@ from somascope.process.entries import each_volume, is_colour, like
 
 
 def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
-    """Gaussian of ``sigma`` voxels along (z, y, x); NaN voxels are left out and stay NaN.
+    """Gaussian of ``sigma`` voxels along (z, y, x); what is not finite is left out and stays.
 
     ``volume`` is ``(nz, ny, nx)``; float64 stays, all else gives float32. The kernel is the sampled
     Gaussian up to 4 sigma, normalised; borders are mirrored at the outer voxel edge, so that the
@@ -30,12 +30,12 @@ def smooth(volume: Array, sigma: tuple[float, float, float]) -> Array:
     if not gaps:
         return out
     # Normalised convolution (Knutsson and Westin, CVPR 1993): weights 1 where measured, else 0.
-    missing = np.isnan(volume)
+    missing = ~np.isfinite(volume)
     out = convolve(np.where(missing, out.dtype.type(0), volume), kernels)
     weights = convolve((~missing).astype(out.dtype), kernels)
     with np.errstate(invalid="ignore", divide="ignore"):
         out /= weights
-    out[missing] = np.nan
+    out[missing] = volume[missing]
     return out
 
 
@@ -54,7 +54,7 @@ def gaussian(
     """Smooth with a Gaussian whose width is given in millimetres.
 
     The same distance in every direction of the grid, whatever the voxel's shape. Missing values
-    (NaN) are left out of the averages and stay missing. Shape ``(*leading, nz, ny, nx)`` in and
+    (NaN, infinite) are left out of the averages and stay. Shape ``(*leading, nz, ny, nx)`` in and
     out; float32 out (float64 and complex stay; colour keeps its integer type).
     """
     dz, dy, dx = image.grid.spacing

@@ -195,12 +195,12 @@ def smooth(volume: Tensor, sigma: tuple[float, float, float]) -> Any:
         return through(filters.smooth, volume, sigma=sigma)
     kernels = gaussians(tuple(volume.shape), sigma)
     values = single(volume)
-    missing = torch.isnan(values)
+    missing = ~torch.isfinite(values)
     if not bool(missing.any()):
         return convolve(values, kernels)
-    values = convolve(values.masked_fill(missing, 0), kernels)
-    values /= convolve((~missing).to(torch.float32), kernels)
-    return values.masked_fill_(missing, torch.nan)
+    found = convolve(values.masked_fill(missing, 0), kernels)
+    found /= convolve((~missing).to(torch.float32), kernels)
+    return torch.where(missing, values, found)
 
 
 def extreme(volume: Tensor, radius: tuple[int, int, int], *, largest: bool) -> Any:

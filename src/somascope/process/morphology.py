@@ -234,7 +234,9 @@ def _less(a: Array, b: Array) -> Array:
     if a.dtype.kind in "iu":
         wide = a.astype(np.int64) - b.astype(np.int64)
         return np.minimum(wide, np.iinfo(a.dtype).max).astype(a.dtype)
-    return a.astype(np.float32) - b.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        # Infinities are extremes like any other: of two equal ones nothing is left.
+        return np.where(a == b, np.float32(0), a.astype(np.float32) - b.astype(np.float32))
 
 
 def skeleton(mask: Array) -> Array:

@@ -147,13 +147,14 @@ def _stack(lines: Array, kernel: Array, border: Array, x0: int, rows: Array) -> 
 def _within(
     volume: Array, ky: Array, kx: Array, by: Array, bx: Array, out: Array, gaps: Array
 ) -> None:  # fmt: skip
-    """Along x and y, plane by plane; ``gaps`` says which of them have NaN."""
+    """Along x and y, plane by plane; ``gaps`` says which are not finite."""
     nz, ny, nx = volume.shape
     for z in numba.prange(nz):
         gap = np.uint8(0)
         for y in range(ny):
             for x in range(nx):
-                gap |= np.uint8(volume[z, y, x] != volume[z, y, x])
+                # NaN and infinities less themselves are NaN.
+                gap |= np.uint8(volume[z, y, x] - volume[z, y, x] != 0)
         gaps[z] = gap
         plane = np.empty((by.size, nx), out.dtype)
         row = np.empty(bx.size, out.dtype)
@@ -230,7 +231,7 @@ def convolve(volume: Array, kernels: tuple[Array, Array, Array]) -> Array:
 
 
 def convolved(volume: Array, kernels: tuple[Array, Array, Array]) -> tuple[Array, bool]:
-    """`convolve`, and whether ``volume`` has NaN."""
+    """`convolve`, and whether ``volume`` has values that are not finite."""
     kind = np.dtype(np.float64 if volume.dtype == np.float64 else np.float32)
     if volume.dtype not in (kind, np.int16, np.uint16):  # every type compiles a kernel
         volume = volume.astype(kind)

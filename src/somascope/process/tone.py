@@ -208,8 +208,10 @@ def local_normalise(
     width = (half / dz if dimensions == "volume" else 0.0, half / dy, half / dx)
 
     def run(volume: Array) -> Array:
-        least = floor * float(np.nanstd(volume)) if np.isfinite(volume).any() else 1.0
-        centred = volume - (np.nanmean(volume) if np.isfinite(volume).any() else 0)
+        known = np.isfinite(volume)
+        least = floor * float(volume[known].std()) if known.any() else 1.0
+        centred = volume - (volume[known].mean() if known.any() else 0)
+        centred[~known] = np.nan
         mean = smooth(centred, width)
         variance = np.maximum(smooth(centred * centred, width) - mean * mean, 0)
         return (centred - mean) / np.maximum(np.sqrt(variance), max(least, 1e-30))
