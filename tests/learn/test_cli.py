@@ -1,6 +1,7 @@
 """`somascope train`: a data set in, a model out; what it says when something is missing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -8,6 +9,9 @@ from typer.testing import CliRunner
 from somascope.cli import learning
 from somascope.cli.app import app
 from somascope.core.errors import MissingExtra, ParameterError
+from somascope.learn.datasets import open_dataset
+from somascope.learn.make import planned
+from somascope.learn.plan import Machine
 from somascope.models import load
 from tests.learn import worlds
 
@@ -30,6 +34,41 @@ def test_train_predict_from_the_command_line(tmp_path):
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     assert load(tmp_path / "more.zip").card.preparation == load(model).card.preparation
+
+
+def test_folds_and_two_models_from_the_command_line(tmp_path):
+    arrays = worlds.npz(tmp_path / "discs.npz", count=20)
+    plan = planned(
+        open_dataset(tmp_path / "discs.npz", "classify"), budget_minutes=0.05,
+        machine=Machine(1, "", 8.0),
+    )  # fmt: skip
+    network = {"kind": "lenet", "inputs": 1, "outputs": 2, "size": 28}
+    (tmp_path / "plan.json").write_text(
+        replace(plan, network=network, batch=4, most_steps=10).to_json()
+    )
+    out = tmp_path / "folds"
+    call = ["train", "classify", str(tmp_path / "discs.npz"), "-o", str(out), "--folds", "2",
+            "--plan", str(tmp_path / "plan.json"), "--json"]  # fmt: skip
+    run = CliRunner().invoke(app, call)
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.output)
+    assert [load(m).card.task for m in said["models"]] == ["classify"] * 2
+    assert 0 <= said["figures"]["auc"]["mean"] <= 1
+    seen = [row["id"] for row in json.loads((out / "folds.json").read_text())["cases"]]
+    usable = [f"{s}_{i:06d}" for s in ("train", "val") for i in range(len(arrays[f"{s}_labels"]))]
+    assert sorted(seen) == sorted(usable)  # each once, none of the test part
+    run = CliRunner().invoke(app, call)  # what is there is not trained again
+    assert json.loads(run.output)["figures"] == said["figures"]
+    one, two = said["models"]
+    run = CliRunner().invoke(
+        app, ["evaluate", one, str(tmp_path / "discs.npz"), "-o", str(tmp_path / "r"),
+              "--against", two, "--json"],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    (found,) = json.loads(run.output)["against"].values()
+    assert [d["name"] for d in found] == ["auc", "accuracy"]
+    assert "Against other models" in (tmp_path / "r" / "report.html").read_text()
+    assert CliRunner().invoke(app, [*call, "--fold", "1"]).exit_code != 0
 
 
 @pytest.mark.parametrize(

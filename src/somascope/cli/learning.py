@@ -7,12 +7,16 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from somascope.cli.bar import bar
 from somascope.core.errors import MissingExtra, ParameterError
+
+if TYPE_CHECKING:
+    from somascope.learn.datasets import Dataset
+    from somascope.learn.plan import Plan
 
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 
@@ -45,6 +49,9 @@ def train(
     modality: Annotated[str, typer.Option(help="DICOM modality of the images, e.g. MR.")] = "",
     plan: Annotated[Path | None, typer.Option(help="A plan.json, perhaps edited.")] = None,
     fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth validates.")] = 0,
+    folds: Annotated[
+        int, typer.Option(min=0, max=20, help="Cross-validate: a model for each part.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of every random number.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace the model that is there.")] = False,
     json_: Json = False,
@@ -60,6 +67,12 @@ def train(
 
     opened = open_dataset(dataset, task)
     chosen = Plan.from_json(plan.read_bytes()) if plan is not None else None
+    if folds:
+        if from_ or overwrite or fold:
+            raise ParameterError("--folds trains anew on every part: not with --from, --fold, "
+                                 "--overwrite")  # fmt: skip
+        _folds(task, opened, out, folds, chosen, _minutes(budget), modality, seed, json_=json_)
+        return
     with bar(f"train {task}") as progress:
         card, trained = make(
             opened, out, chosen=chosen, budget_minutes=_minutes(budget), modality=modality,
@@ -73,6 +86,37 @@ def train(
         return
     figures = ", ".join(f"{k} {v:.4f}" for k, v in last.items() if k not in ("step", "score"))
     typer.echo(f"{out}: {trained.steps} steps ({trained.stopped}); validation: {figures}")
+
+
+def _folds(
+    task: str, dataset: Dataset, out: Path, folds: int, chosen: Plan | None,
+    budget: float | None, modality: str, seed: int, *, json_: bool,
+) -> None:  # fmt: skip
+    """Cross-validate; the budget is for all folds together."""
+    from dataclasses import asdict
+
+    from somascope.io.atomic import replacing
+    from somascope.learn.folds import cross_validated
+
+    each = None if budget is None else budget / folds
+    with bar(f"train {task}, {folds} folds") as progress:
+        done = cross_validated(
+            dataset, out, folds=folds, chosen=chosen, budget_minutes=each, modality=modality,
+            seed=seed, progress=progress,
+        )  # fmt: skip
+    said = {
+        "models": [str(m) for m in done.models],
+        "figures": {k: {"mean": m, "sd": s} for k, (m, s) in done.figures.items()},
+        "groups": [asdict(m) for m in done.pooled.subgroups], "cases": done.pooled.rows,
+    }  # fmt: skip
+    with replacing(out / "folds.json") as file:
+        file.write((json.dumps(said, indent=1) + "\n").encode())
+    if json_:
+        typer.echo(json.dumps({k: said[k] for k in ("models", "figures", "groups")}))
+        return
+    for name, (mean, deviation) in done.figures.items():
+        typer.echo(f"{name:<28} {mean:.4f} +- {deviation:.4f} over {folds} folds")
+    typer.echo(str(out / "folds.json"))
 
 
 def predict(
@@ -136,12 +180,16 @@ def evaluate(
     dataset: Annotated[Path, typer.Argument(help="A data set of the model's task.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Report: .html, or a folder.")],
     split: Annotated[str, typer.Option(help="train, val, test or all; default the last.")] = "",
+    against: Annotated[
+        list[str] | None, typer.Option(help="Another model, judged on the same cases.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Judge a model on cases with a truth: figures with intervals, curves, pictures."""
     from dataclasses import asdict
 
     from somascope.io.atomic import replacing
+    from somascope.learn.compare import compare
     from somascope.learn.datasets import open_dataset
     from somascope.learn.evaluate import evaluate as judge
     from somascope.learn.report import page
@@ -151,17 +199,27 @@ def evaluate(
     opened = open_dataset(dataset, network.card.task)
     with bar(f"evaluate {network.card.name}") as progress:
         result = judge(network, opened, split=split, progress=progress)
+        others = {
+            name: compare(result, judge(load(name), opened, split=split, progress=progress))
+            for name in against or []
+        }
     target = out if out.suffix == ".html" else out / "report.html"
     record = asdict(result)
+    record["against"] = {n: [asdict(d) for d in each] for n, each in others.items()}
     with replacing(target) as file:
-        file.write(page(result, network, opened).encode())
+        file.write(page(result, network, opened, against=others).encode())
     with replacing(target.with_suffix(".json")) as file:
         file.write((json.dumps(record, indent=1) + "\n").encode())
     if json_:
-        typer.echo(json.dumps({"report": str(target), "metrics": record["metrics"]}))
+        said = {k: record[k] for k in ("metrics", "subgroups", "against")}
+        typer.echo(json.dumps({"report": str(target), **said}))
         return
     for m in result.metrics:
         typer.echo(f"{m.name:<28} {m.value:.4f}  ({m.low:.4f} to {m.high:.4f})  n {m.cases}")
+    for name, each in others.items():
+        for d in each:
+            typer.echo(f"{d.name:<28} {d.value:+.4f}  ({d.low:+.4f} to {d.high:+.4f})  "
+                       f"p {d.p:.3g}  against {name}")  # fmt: skip
     typer.echo(str(target))
     for name, reason in result.problems[:10]:
         typer.echo(f"somascope: {name}: {reason}", err=True)

@@ -60,6 +60,7 @@ def make(
     codes: Mapping[str, ClassName] | None = None,
     start: str | Path | None = None,
     fold: int = 0,
+    folds: int = 5,
     seed: int = 0,
     steps: int | None = None,
     overwrite: bool = False,
@@ -68,9 +69,9 @@ def make(
 ) -> tuple[NetworkCard, Trained]:
     """Train a model on a data set and write it to ``out`` (a folder, or a file ``.zip``).
 
-    Cases of the split ``test`` are not touched. ``val`` (or, where there is none, a fifth of the
-    patients) decides when to stop, the threshold and the temperature. A run that was killed goes
-    on when it is started again with the same arguments.
+    Cases of the split ``test`` are not touched. ``val`` (or, where there is none, one of ``folds``
+    parts of the patients) decides when to stop, the threshold and the temperature. A run that was
+    killed goes on when it is started again with the same arguments.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def make(
     chosen = chosen or planned(
         dataset, budget_minutes=budget_minutes, modality=modality, seed=seed, progress=progress
     )
-    training, validation = parted(dataset.cases, fold=fold, seed=0)
+    training, validation = parted(dataset.cases, folds=folds, fold=fold, seed=0)
     leaks = [x for x in duplicates([*training, *validation], progress=progress) if x.exact]
     training = _without(training, validation, leaks)
     weights = _weights(start) if start is not None else None

@@ -1,0 +1,1 @@
+"""Learning and trained models against named peers."""

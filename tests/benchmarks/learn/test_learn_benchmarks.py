@@ -1,0 +1,31 @@
+"""The learning benchmarks run in their smallest case and both sides answer alike."""
+
+import numpy as np
+import pytest
+
+from benchmarks.learn import first, infer3d, train_step
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_first_answer_needs_no_pytorch(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(784, dtype=np.uint8).reshape(28, 28))
+    assert 0.5 <= first.answer(first.OURS, tmp_path / "x.npy")() <= 1
+
+
+def test_labels_of_a_volume_against_monai():
+    pytest.importorskip("monai")
+    line = next(infer3d.run(small=True))
+    assert line["quality_ours"] > 0.99  # MONAI blends logits, we probabilities
+
+
+def test_training_against_monai():
+    pytest.importorskip("monai")
+    (line,) = train_step.run(small=True)
+    assert 0 < line["quality_ours"] < 3
