@@ -136,7 +136,8 @@ def followed(
     ]  # fmt: skip
     progress(0.97, "new lesions looked for")
     return Followed(
-        current=current, prior=prior, warp=warp, before=tuple(before), after=tuple(after),
+        current=current, prior=prior, warp=warp, before=tuple(before),
+        after=tuple(_named(after, before, matched)),
         matched=matched, changes=changes, sums=sums(before, after, matched), z=z,
         candidates=tuple(fresh), outlines=tuple(outlines),
     )  # fmt: skip
@@ -265,6 +266,17 @@ def _drawn(
         provenance=current.provenance,
     )  # fmt: skip
     return lesions(mask, outline=outline)
+
+
+def _named(after: Sequence[Lesion], before: Sequence[Lesion], matched: Match) -> list[Lesion]:
+    """What is new is named anew where one of the names is that of a prior lesion."""
+    taken = {b.name for b in before}
+    named = list(after)
+    again = any(after[j].name in taken for j in matched.new)
+    for k, j in enumerate(matched.new if again else ()):
+        who = replace(after[j].tracking, name=f"New lesion {k + 1}")
+        named[j] = replace(after[j], tracking=who)
+    return named
 
 
 def _map(

@@ -131,7 +131,8 @@ def candidates(
     ``minimum`` mm3, and where no body of its size has left a place nearby: that one has moved.
     """
     found: list[Candidate] = []
-    filled = np.where(np.isfinite(carried), carried, current)
+    known = np.isfinite(carried)
+    filled = np.where(known, carried, current)
     for sign in (1.0, -1.0):
         labels, counts = components(sign * z > threshold)
         one, two = sign * current, sign * filled
@@ -141,6 +142,9 @@ def candidates(
             box = _around(labels == i + 1, grid, REACH)
             core = labels[box] == i + 1
             body = _body(core, one[box], two[box], grid, tolerance)
+            # Beside where an image ends it may have come from beyond.
+            if body is not None and _at_end(body, known[box], box, grid):
+                continue
             if body is None or body.sum() * grid.voxel_volume < minimum:
                 continue
             inside = np.zeros(grid.shape, bool)
@@ -150,6 +154,16 @@ def candidates(
             strength = float((sign * z[box])[core].max())
             found.append(Candidate(inside, float(body.sum()) * grid.voxel_volume, strength))
     return sorted(found, key=lambda c: -c.volume)
+
+
+def _at_end(body: Array, known: Array, box: tuple[slice, ...], grid: Grid) -> bool:
+    at = np.argwhere(body)
+    low, high = at.min(axis=0), at.max(axis=0)
+    ends = [
+        n > 1 and (b.start + int(p) == 0 or b.start + int(q) == n - 1)
+        for n, b, p, q in zip(grid.shape, box, low, high, strict=True)
+    ]
+    return any(ends) or bool((away(~known, grid)[body] <= STRAY).any())
 
 
 def _body(

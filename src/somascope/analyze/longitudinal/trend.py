@@ -116,7 +116,7 @@ def table(findings: Sequence[Finding]) -> list[dict[str, str]]:
             row["course"] = one.concept.meaning
             continue
         around = "" if one.uncertainty is None else f" ± {one.uncertainty:.3g}"
-        said = f"{one.value:.4g}{around} {one.unit}"
+        said = f"{one.value:.5g}{around} {one.unit}"
         if one.concept in order:
             row[f"{one.concept.meaning.lower()} {one.time_point}".strip()] = said
         elif one.concept in (codes.VOLUME_CHANGE, codes.LONG_CHANGE, codes.DOUBLING):

@@ -14,7 +14,8 @@ class Verdict:
     """The evidence, and the judgement in words.
 
     ``before`` and ``after``: similarity with the images as they lie, and registered (local
-    correlation and normalised mutual information); ``overlap``: share of the fixed foreground
+    correlation and normalised mutual information); ``peak``: share of the structure that agrees
+    better here than shifted to any side (`landscape`); ``overlap``: share of the fixed foreground
     that has a value; ``inverse_error``: mm from going there and back (mean, 99 %); ``folding``:
     share of voxels with a Jacobian below zero; ``jacobian``: its 1 and 99 % and least values;
     ``landmarks``: mean distance in mm before and after, where landmarks were given;
@@ -25,6 +26,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     before: dict[str, float] = field(default_factory=dict[str, float])
     after: dict[str, float] = field(default_factory=dict[str, float])
+    peak: float = 1.0
     overlap: float = 1.0
     inverse_error: tuple[float, float] = (0.0, 0.0)
     folding: float = 0.0
@@ -54,6 +56,7 @@ class Verdict:
             for key, name in said.items()
             if key in self.before and key in self.after
         ]
+        lines.append(f"structure that agrees best where it is: {self.peak:.0%}")
         lines.append(f"structure with a counterpart: {self.overlap:.0%}")
         if self.jacobian != (1.0, 1.0, 1.0):
             low, high, _ = self.jacobian

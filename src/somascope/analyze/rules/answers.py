@@ -38,7 +38,8 @@ def decide(
         From `load` or `parse`.
     findings
         What was measured and seen. Those without tracking are of the whole examination, and count
-        for every lesion. Of several time points the latest counts.
+        for every lesion where it has none of its own; of the examination they come
+        first. Of several time points the latest counts.
     attributes
         Facts under their DICOM keywords, such as ``PatientSex``; default those of the findings.
     """
@@ -48,7 +49,9 @@ def decide(
     facts = dict(attributes) if attributes is not None else facts
     whole = [f for f in findings if f.tracking is None]
     if rules.each == "examination":
-        return [_answer(rules, whole, facts, None)]
+        # Foreign reports give every group a tracking UID, of an ejection fraction too.
+        tracked = [f for f in findings if f.tracking is not None]
+        return [_answer(rules, whole, facts, None, tracked)]
     lesions: dict[str, list[Finding]] = {}
     names: dict[str, Tracking] = {}
     for one in findings:

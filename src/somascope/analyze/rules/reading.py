@@ -7,7 +7,6 @@ words, and whatever is not one of the keys below is refused by name.
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -144,7 +143,7 @@ class _Reader:
     def _number(self, value: Any, place: str) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self._refuse(place, f"is {_short(value)}; write a number")
-        if not math.isfinite(value) or abs(value) > 1e300:
+        if not abs(value) <= 1e300:  # also NaN; whole numbers may be beyond any float
             self._refuse(place, f"is {value}; write a finite number")
         return float(value)
 

@@ -71,6 +71,12 @@ _OWN = frozenset(_OWN_WORDS.split())
 """Said anew by the writer: facts about the old pixels, never about the new ones."""
 
 
+def without_equipment(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts less those of the scanner: segmentations and registrations are made by us."""
+    equipment = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions")
+    return {k: v for k, v in attributes.items() if k not in equipment}
+
+
 def tidy(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that are DICOM's and whose values fit; what a writer may rely on.
 

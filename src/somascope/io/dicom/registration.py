@@ -58,8 +58,9 @@ def instances(
     if bent:
         parts.append(np.ascontiguousarray(warp.displacement).tobytes())
     content = np.frombuffer(b"".join(parts), np.uint8)
+    facts = carry.tidy(carry.without_equipment(warp.attributes))
     series = compose.begin(
-        kind=kind, modality="REG", attributes=carry.tidy(warp.attributes), record=warp.provenance,
+        kind=kind, modality="REG", attributes=facts, record=warp.provenance,
         grid=place, content=compose.identity(content, place, "registration"),
         titles=Titles(series_description or "Registration", series_number, created),
     )  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydicom import dcmread
@@ -88,7 +88,7 @@ def instances(
     series = compose.begin(
         kind=storage,
         modality="SEG",
-        attributes={**found.attributes, **_without_equipment(mask.attributes)},
+        attributes={**found.attributes, **carry.without_equipment(mask.attributes)},
         record=mask.provenance,
         grid=found.framed(mask.grid),
         content=compose.identity(mask.data, mask.grid, kind, mask.segments, found.uids),
@@ -118,12 +118,6 @@ def instances(
     file = Encoder(merged, encoded=encoded).part10(Dataset(), pixels)
     validate.demand(file, "the segmentation")
     return [file]
-
-
-def _without_equipment(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """A segmentation is made by us, not by the scanner."""
-    equipment = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions")
-    return {k: v for k, v in attributes.items() if k not in equipment}
 
 
 def _title(mask: Mask) -> str:

@@ -17,6 +17,7 @@ from somascope.core.finding import Box, Code, Label, Measurement, Tracking
 from somascope.core.grid import Float, Grid
 from somascope.core.provenance import Provenance, Source
 from somascope.io.dicom import sr_tree as tree
+from somascope.io.dicom import uid
 from somascope.io.dicom.carry import facts
 from somascope.io.dicom.provenance import NOTICE
 
@@ -126,6 +127,7 @@ class _Walk:
         self.findings: list[_Finding] = []
         self.left: dict[str, int] = {}
         self._facts: dict[str, Any] = {"provenance": provenance, "attributes": attributes}
+        self._series = provenance.sources[0].name
         self._tracked: Tracking | None = None
         self._time = ""
 
@@ -173,6 +175,9 @@ class _Walk:
         record: dict[str, Any] = {}
         regions: list[Dataset] = []
         self._tracked, self._time = _tracked(items), _said(items, tree.TIME_POINT)
+        mine = uid.derive("tracking", self._series, str(len(self.findings) + 1))
+        if self._tracked is not None and self._tracked.uid == mine:
+            self._tracked = None  # the standard wants a UID; this one says only: the n-th finding
         why = _said(items, tree.COMMENT)
         for item in items:
             name, kind = name_of(item), str(item.get("ValueType"))
@@ -267,8 +272,8 @@ def _said(items: Sequence[Dataset], concept: Code) -> str:
 
 def _tracked(items: Sequence[Dataset]) -> Tracking | None:
     named = (i for i in items if name_of(i).value == tree.TRACKING_UID.value)
-    uid = next((str(i.get("UID") or "") for i in named), "")
-    return Tracking(uid, _said(items, tree.TRACKING)) if uid else None
+    found = next((str(i.get("UID") or "") for i in named), "")
+    return Tracking(found, _said(items, tree.TRACKING)) if found else None
 
 
 def _class(item: Dataset) -> str:
