@@ -14,6 +14,8 @@ from somascope.process.entries import like, working
 
 VOXELS = 1 << 18
 """Voxels in floating point at one time."""
+BLENDED = 4
+"""Entries of a row's tables per voxel up to which it pays to blend them along y beforehand."""
 
 
 @numba.njit(parallel=True, cache=True)
@@ -41,8 +43,9 @@ def _histograms(
 def _mappings(counts: Array, limit: float) -> Array:
     """Cumulative mappings at the bin edges, ``(tiles, bins + 1)`` in [0, 1].
 
-    The clipped counts are raised by one number, found by bisection, until their sum is the old
-    one: so no bin is above the limit and no slope above ``limit``.
+    The clipped counts are raised by one number until their sum is the old one: so no bin is above
+    the limit and no slope above ``limit``. The sum is concave in that number and made of straight
+    pieces: Newton's steps come from below and end on it.
     """
     tiles, bins = counts.shape
     table = np.empty((tiles, bins + 1), np.float32)
@@ -51,24 +54,21 @@ def _mappings(counts: Array, limit: float) -> Array:
         for b in range(bins):
             total += counts[t, b]
         height = limit * total / bins
-        low, high = 0.0, height
-        for _ in range(40):
-            raised = 0.5 * (low + high)
-            filled = 0.0
+        raised, filled = 0.0, 0.0
+        for _ in range(bins):
+            filled, free = 0.0, 0.0
             for b in range(bins):
-                filled += min(counts[t, b] + raised, height)
-            if filled < total:
-                low = raised
-            else:
-                high = raised
+                value = counts[t, b] + raised
+                filled += min(value, height)
+                free += 1.0 if value < height else 0.0
+            if free == 0 or filled >= total * (1 - 1e-12):
+                break
+            raised += (total - filled) / free
         table[t, 0] = 0
-        filled = 0.0
-        for b in range(bins):
-            filled += min(counts[t, b] + high, height)
         run = 0.0
         for b in range(bins):
             if total > 0:
-                run += min(counts[t, b] + high, height) / filled
+                run += min(counts[t, b] + raised, height) / filled
             else:
                 run += 1.0 / bins
             table[t, b + 1] = run
@@ -118,6 +118,7 @@ def _apply(
     y0, y1, wy = _between(ey, ny)
     x0, x1, wx = _between(ex, nx)
     last = np.uint32(bins - 1)
+    blended = tx * bins <= BLENDED * nx
     for j in numba.prange(nz * ny):
         z = j // ny
         y = j - z * ny
@@ -127,12 +128,24 @@ def _apply(
         bb = (z1[z] * ty + y1[y]) * tx
         u = wy[y]
         v = wz[z]
-        line = volume[z, y]
+        line, target = volume[z, y], out[z, y]
+        if blended and v == 0:
+            own = np.empty((tx, bins + 1), np.float32)
+            for t in range(tx):
+                _blend(table[aa + t], table[ab + t], u, own[t])
+            for x in range(nx):
+                value = line[x]
+                p = (value - low) * scale
+                if p >= 0 and p <= bins:
+                    b = min(np.uint32(p), last)
+                    value = low + width * _mix(own, x0[x], x1[x], wx[x], b, p - b)
+                target[x] = value
+            continue
         for x in range(nx):
             value = line[x]
             p = (value - low) * scale
             if not (p >= 0 and p <= bins):
-                out[z, y, x] = value
+                target[x] = value
                 continue
             b = min(np.uint32(p), last)
             f = p - b
@@ -148,7 +161,14 @@ def _apply(
                     (1 - u) * _mix(table, ba + i0, ba + i1, w, b, f)
                     + u * _mix(table, bb + i0, bb + i1, w, b, f)
                 )
-            out[z, y, x] = low + mapped * width
+            target[x] = low + mapped * width
+
+
+@numba.njit(cache=True)
+def _blend(one: Array, two: Array, share: float, out: Array) -> None:
+    w = np.float32(share)
+    for b in range(out.size):
+        out[b] = one[b] + w * (two[b] - one[b])
 
 
 @numba.njit(inline="always")
