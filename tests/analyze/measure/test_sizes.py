@@ -151,6 +151,23 @@ def test_an_outline_with_holes_and_planes():
     assert area(shell.inside, at) > 1.2 * area(whole.inside, at)
 
 
+def test_bodies_of_one_segment_by_themselves():
+    at = bodies.grid(30.0, (1.5, 1.0, 1.0))
+    small = bodies.ellipsoid(at, (4.0, 4.0, 4.0), centre=(-8.0, 0.0, 0.0))
+    large = bodies.ellipsoid(at, (5.0, 5.0, 5.0), centre=(7.0, 0.0, 0.0))
+    made = measure_lesions(bodies.mask(at, small | large), separate=True)
+    volumes = [
+        (m.tracking.name, m.value) for m in made if m.tracking and m.concept.meaning == "Volume"
+    ]
+    assert volumes == [
+        ("Part 1 1", pytest.approx(large.sum() * 1.5 / 1000)),
+        ("Part 1 2", pytest.approx(small.sum() * 1.5 / 1000)),
+    ]
+    assert len({m.tracking.uid for m in made if m.tracking}) == 2
+    one = measure_lesions(bodies.mask(at, small), separate=True)
+    assert {m.tracking.name for m in one if m.tracking} == {"Part 1"}
+
+
 def test_what_is_refused():
     at = bodies.grid(12.0, (1.0, 1.0, 1.0))
     mask = bodies.mask(at, bodies.ellipsoid(at, (4.0, 4.0, 4.0)))

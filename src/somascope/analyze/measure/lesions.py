@@ -8,7 +8,14 @@ import numpy as np
 
 from somascope.analyze.measure import codes
 from somascope.analyze.measure.outline import hull, in_plane_axes
-from somascope.analyze.measure.regions import Chosen, Region, finding, on_one_grid, regions
+from somascope.analyze.measure.regions import (
+    Chosen,
+    Region,
+    Separate,
+    finding,
+    on_one_grid,
+    regions,
+)
 from somascope.analyze.measure.surface import area, volume_uncertainty
 from somascope.core import QUIET, Code, Grid, Image, Mask, Measurement, Progress, operation
 from somascope.core.errors import ParameterError
@@ -32,7 +39,11 @@ def diameter_uncertainty(grid: Grid, ends: Float) -> float:
 
 @operation(_NAME)
 def measure_lesions(
-    mask: Mask, *images: Image, segment: Chosen = 0, progress: Progress = QUIET
+    mask: Mask,
+    *images: Image,
+    segment: Chosen = 0,
+    separate: Separate = False,
+    progress: Progress = QUIET,
 ) -> list[Measurement]:
     """Measure size and, with an image, density of every segment.
 
@@ -54,7 +65,7 @@ def measure_lesions(
     for image in images:
         on_one_grid(image, mask)
     found: list[Measurement] = []
-    for region in progress.over(regions(mask, segment=segment), "segments"):
+    for region in progress.over(regions(mask, segment=segment, separate=separate), "lesions"):
         found += _size(mask, region)
         for image in images:
             found += _density(mask, region, image)

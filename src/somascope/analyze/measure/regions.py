@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias, cast
 
@@ -12,10 +12,15 @@ from somascope.core import Code, Grid, Image, Mask, Measurement, Param, Segment,
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.io.dicom import uid
+from somascope.process.components import label as components
 from somascope.process.measured import measured
 
 Chosen: TypeAlias = Annotated[
     int, Param("Segment of the mask; 0: each of them by itself", minimum=0, maximum=65535)
+]
+
+Separate: TypeAlias = Annotated[
+    bool, Param("Each body of a segment by itself, the largest first (touching at a corner is one)")
 ]
 
 
@@ -38,10 +43,11 @@ class Region:
         return values[tuple(slice(a, a + n) for a, n in zip(self.start, self.grid.shape))]  # noqa: B905
 
 
-def regions(mask: Mask, *, segment: int = 0) -> list[Region]:
+def regions(mask: Mask, *, segment: int = 0, separate: bool = False) -> list[Region]:
     """Every segment of ``mask`` that has voxels, or the one of that number.
 
-    A probability counts from one half on.
+    A probability counts from one half on. With ``separate`` every connected body is a region, its
+    number behind the segment's label.
 
     Raises
     ------
@@ -77,7 +83,25 @@ def regions(mask: Mask, *, segment: int = 0) -> list[Region]:
     if not found:
         what = f"segment {segment}" if segment else "the mask"
         raise ParameterError(f"{what} is empty: there is nothing to measure")
-    return found
+    return [part for region in found for part in _bodies(region)] if separate else found
+
+
+def _bodies(region: Region) -> Iterator[Region]:
+    """Its connected bodies, the largest first; one body stays what it is."""
+    labels, counts = components(region.inside)
+    if counts.size == 1:
+        yield region
+        return
+    from scipy.ndimage import find_objects
+
+    for number, box in enumerate(find_objects(labels), start=1):
+        inside = labels[box] == number
+        within = tuple(b.start for b in box)
+        start = tuple(a + b for a, b in zip(region.start, within, strict=True))
+        label = f"{region.segment.label or region.segment.number} {number}"
+        segment = replace(region.segment, label=label, tracking=None)
+        grid = region.grid.moved(start=within, shape=inside.shape, step=(1, 1, 1))
+        yield Region(segment, inside, grid, cast("tuple[int, int, int]", start))
 
 
 def _box(inside: Array) -> tuple[slice, ...] | None:
@@ -121,7 +145,7 @@ def tracking(noun: Image | Mask, segment: Segment) -> Tracking:
     if segment.tracking is not None:
         return segment.tracking
     seen = [s.name for s in noun.provenance.sources] or ["unnamed"]
-    made = uid.derive("segment", *seen, str(segment.number))
+    made = uid.derive("segment", *seen, str(segment.number), segment.label)
     return Tracking(made, segment.label or f"Segment {segment.number}")
 
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from somascope.acquire.pet.suv import suv as standardised
 from somascope.analyze.measure import codes
-from somascope.analyze.measure.regions import Chosen, Region, finding, on_one_grid, regions
+from somascope.analyze.measure.regions import (
+    Chosen,
+    Region,
+    Separate,
+    finding,
+    on_one_grid,
+    regions,
+)
 from somascope.analyze.measure.surface import volume_uncertainty
 from somascope.core import QUIET, Image, Mask, Measurement, Param, Progress, operation
 from somascope.core.errors import ParameterError
@@ -136,6 +143,7 @@ def suv(
                    "as a lesion", minimum=0, maximum=65535)
     ] = 0,
     segment: Chosen = 0,
+    separate: Separate = False,
     progress: Progress = QUIET,
 ) -> list[Measurement]:  # fmt: skip
     """Measure the uptake of every segment: SUV maximum, peak and mean, volume, glycolysis.
@@ -159,7 +167,8 @@ def suv(
     threshold = {"percent": percent / 100, "value": value, "segment": -math.inf}.get(rule)
     if threshold is None:
         threshold = _above_liver(volume, mask, liver)
-    chosen = [r for r in regions(mask, segment=segment) if r.segment.number != liver]
+    listed = regions(mask, segment=segment, separate=separate)
+    chosen = [r for r in listed if r.segment.number != liver]
     if not chosen:
         raise ParameterError(f"{_NAME}: the mask has no segment but the liver's; add the lesions")
     found: list[Measurement] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from somascope.analyze.measure.regions import Chosen, findings, on_one_grid, regions
+from somascope.analyze.measure.regions import Chosen, Separate, findings, on_one_grid, regions
 from somascope.analyze.radiomics.extract import features
 from somascope.analyze.radiomics.levels import MOST
 from somascope.analyze.radiomics.matrices import Dimensions
@@ -33,6 +33,7 @@ def radiomics(
         str, Param(f"Which, with commas between: {', '.join(FAMILIES)}; empty: all")
     ] = "",
     segment: Chosen = 0,
+    separate: Separate = False,
     bin_width: Annotated[
         float | None,
         Param("Width of a grey level in the image's unit; none, and no number: 25 HU, 0.25 g/ml, "
@@ -93,7 +94,7 @@ def radiomics(
     if bin_width is None and bin_count is None:
         bin_width = WIDTHS.get(image.unit)
         bin_count = None if bin_width else COUNT
-    listed = regions(mask, segment=segment)
+    listed = regions(mask, segment=segment, separate=separate)
     found: list[Measurement] = []
     for region in progress.over(listed, "segments"):
         values, inside, grid = region.box(volume), region.inside, region.grid
