@@ -73,7 +73,7 @@ def test_one_button_registers_and_shows_it(screen: Any) -> None:
 def test_checkerboard_and_flicker(registered: Any) -> None:
     page = registered.page
     page.click("button:has-text('Checkerboard')")
-    cell = ".compare-cell:nth-child(2)"
+    cell = ".compare-cell:nth-child(2) .picture"
     mask = page.eval_on_selector(cell, "e => getComputedStyle(e).maskImage")
     assert "conic-gradient" in mask
     registered.still("compare-after")
