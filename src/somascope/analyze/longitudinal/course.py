@@ -66,7 +66,7 @@ def followed(
     outline: float = 0.2,
     tolerance: float = 4.0,
     threshold: float = 6.0,
-    minimum: float = 65.0,
+    minimum: float = 113.0,
     polarity: Polarity = "both",
     accept: bool = False,
     progress: Progress = QUIET,

@@ -65,8 +65,8 @@ def follow_up(
         Param("Standard deviations of noise that something new differs by", minimum=1.0),
     ] = 6.0,
     minimum: Annotated[
-        float, Param("Smallest volume of something new", unit="mm3", minimum=0.0)
-    ] = 65.0,
+        float, Param("Smallest volume of something new: a ball of 6 mm", unit="mm3", minimum=0.0)
+    ] = 113.0,
     tolerance: Annotated[
         float,
         Param("Misfit of the registration that is forgiven when looking for what is new", unit="mm",

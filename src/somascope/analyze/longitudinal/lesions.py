@@ -100,11 +100,6 @@ def lesions(mask: Mask, *, each: Each = "segment", outline: float = 0.2) -> list
                 made = uid.derive("component", known.uid, str(i + 1))
                 who = Tracking(made, f"{known.name} {i + 1}")
             found.append(Lesion(part, who, size(part, outline=outline), _cut_off(part, mask)))
-            if len(found) > _MOST:
-                raise ParameterError(
-                    f"the mask holds more than {_MOST} bodies; keep the lesions alone (by "
-                    "minimum_volume of segment.threshold, or process.morphology)"
-                )
     return found
 
 
@@ -137,8 +132,13 @@ def size(region: Region, *, outline: float) -> Size:
 
 def _parts(region: Region) -> list[Region]:
     labels, counts = components(region.inside)
+    if len(counts) > _MOST:
+        raise ParameterError(
+            f"the mask holds {len(counts)} bodies, {_MOST} are the most; keep the lesions alone "
+            "(by minimum_volume of segment.threshold, or process.morphology)"
+        )
     parts: list[Region] = []
-    for i in range(min(len(counts), _MOST + 1)):
+    for i in range(len(counts)):
         at = np.argwhere(labels == i + 1)
         low, high = at.min(axis=0), at.max(axis=0) + 1
         box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

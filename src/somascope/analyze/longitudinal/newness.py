@@ -121,7 +121,7 @@ def candidates(
     grid: Grid,
     *,
     threshold: float = 6.0,
-    minimum: float = 65.0,
+    minimum: float = 113.0,
     tolerance: float = 4.0,
 ) -> list[Candidate]:
     """Bodies that are new, the largest first: each whole, outlined by half of its contrast.
@@ -141,7 +141,8 @@ def candidates(
                 break  # the largest come first
             box = _around(labels == i + 1, grid, REACH)
             core = labels[box] == i + 1
-            body = _body(core, one[box], two[box], grid, tolerance)
+            strong = core & (sign * z[box] >= 0.5 * (sign * z[box])[core].max())
+            body = _body(strong, one[box], two[box], grid, tolerance)
             # Beside where an image ends it may have come from beyond.
             if body is not None and _at_end(body, known[box], box, grid):
                 continue
@@ -169,7 +170,7 @@ def _at_end(body: Array, known: Array, box: tuple[slice, ...], grid: Grid) -> bo
 def _body(
     core: Array, current: Array, carried: Array, grid: Grid, tolerance: float
 ) -> Array | None:
-    """The body that ``core`` is part of, or None where it is no new one; bright ones."""
+    """The body that ``core``, its brightest part, is of; None where it is no new one."""
     limit = 0.5 * (float(np.median(current[core])) + float(np.median(carried[core])))
     near = away(core, grid)
     is_, was = current > limit, carried > limit
