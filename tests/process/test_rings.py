@@ -36,11 +36,17 @@ def test_rings_go_and_the_image_stays(slices):
     _, clean, rings = slices
     found = remove_rings(image(clean + rings), centre=CENTRE, width=27.0).data
     assert rms(rings, 0) > 8
-    assert rms(found, clean) < 0.7 * rms(rings, 0)
+    y, x = np.mgrid[:130, :130]
+    whole = np.hypot(y - CENTRE[0], x - CENTRE[1]) < 60  # turns that lie in the slice
+    # Rings one pixel wide, at the highest frequency there is: linear interpolation there and back
+    # passes about a third of it, so that 0.67^3 = 0.3 of the narrowest is left after three rounds.
+    assert rms(found[:, whole], clean[:, whole]) < 0.35 * rms(rings[whole], 0)
+    # Without rings it fits noise: the median of each of 2 x 97 radii (half pixels, to the far
+    # corner) has pi / 2 times the variance of a mean.
     untouched = remove_rings(image(clean), centre=CENTRE, width=27.0).data
-    assert rms(untouched, clean) < 0.1 * rms(rings, 0)
+    assert rms(untouched, clean) < 10 * np.sqrt(np.pi / 2 * 2 * 97 / 130**2)
     elsewhere = remove_rings(image(clean + rings), centre=(20.0, 30.0), width=27.0).data
-    assert rms(elsewhere, clean) > 0.8 * rms(rings, 0)
+    assert rms(elsewhere, clean) > 0.9 * rms(rings, 0)
 
 
 def test_half_rings_need_sectors(slices):
@@ -48,7 +54,10 @@ def test_half_rings_need_sectors(slices):
     half = np.where(np.arange(130)[:, None] > CENTRE[0], rings, 0)
     whole = remove_rings(image(clean + half), centre=CENTRE, width=27.0).data
     parts = remove_rings(image(clean + half), centre=CENTRE, width=27.0, sectors=4).data
-    assert rms(parts, clean) < 0.9 * rms(whole, clean)
+    # Over the whole turn, half a ring is hardly the median; of four sectors two see it whole and
+    # the others not at all, but where they meet they are mixed.
+    assert rms(parts, clean) < 0.7 * rms(half, 0)
+    assert rms(parts, clean) < 0.7 * rms(whole, clean)
 
 
 def test_strong_structure_is_no_ring(slices):

@@ -13,6 +13,9 @@ from somascope.process.choices import single_values
 from somascope.process.entries import each_volume
 from somascope.process.missing import filled, restored
 
+ROUNDS = 3
+"""Interpolation to polar coordinates lowers narrow rings: what is left is found again."""
+
 
 def _polar(
     shape: tuple[int, int], centre: tuple[float, float], spacing: tuple[float, float]
@@ -89,7 +92,7 @@ def remove_rings(
     ] = 6.0,
     limit: Annotated[
         float | None,
-        Param("Strongest ring, in the image's unit: larger differences are structure; none: three "
+        Param("Strongest ring, in the image's unit: larger differences are structure; none: six "
               "times the usual difference", minimum=0.0),
     ] = None,
     sectors: Annotated[
@@ -127,8 +130,12 @@ def remove_rings(
             if most is None:
                 rough = np.abs(plane - median_filter(plane, (size, 1), mode="nearest"))
                 usual = float(np.median(rough[rough > 0])) if (rough > 0).any() else 0.0
-                most = 3 * usual / 0.6745
-            out[z] = unringed(plane, middle, (dy, dx), width=width, limit=most, sectors=sectors)
+                most = 6 * usual / 0.6745
+            out[z] = plane
+            for _ in range(ROUNDS):
+                out[z] = unringed(
+                    out[z], middle, (dy, dx), width=width, limit=most, sectors=sectors
+                )
         return restored(out, volume, known)
 
     return image.with_data(each_volume(image, run, progress=progress, message="removing rings"))
