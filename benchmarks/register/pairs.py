@@ -101,7 +101,8 @@ def run(*, small: bool) -> Iterator[dict[str, Any]]:
 
         before = overlap([lambda x: x] * len(pairs))
         yield from beside(
-            "register.pairs", f"{case}, Dice {before:.2f} before", pairs, installed(metric="NCC"), other=other,
+            "register.pairs", f"{case}, Dice {before:.2f} before", pairs,
+            installed(metric="NCC"), other=other,
             quality=overlap, also=(("folding, %", folds),),
             metric="Dice of labels" if labels else "mean Dice of three tissue classes", rounds=1,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from somascope.analyze.register import field_kernels as kernels
+from somascope.analyze.register.features import mind
 from somascope.analyze.register.field import Smoothness, exponential, nodes, solve
 from somascope.analyze.register.marks import Marks
 from somascope.analyze.register.sharing import shared
@@ -34,7 +35,8 @@ class Dense:
 
     ``levels``: voxel edge of each level in mm, coarse to fine; ``cells``: voxels per node and
     axis at each; ``iterations``: most steps at each; ``membrane``, ``bending`` (mm2): weights of
-    the prior per voxel; ``window``: standard deviation of the comparison window in voxels.
+    the prior per voxel; ``window``: standard deviation of the comparison window in voxels;
+    ``patches``: descriptors (`features.mind`) are compared instead of values.
     """
 
     levels: tuple[float, ...]
@@ -44,6 +46,7 @@ class Dense:
     bending: float = 2.0
     window: float = 2.5
     floor: float = 0.1
+    patches: bool = False
     solver: int = 12
 
 
@@ -76,6 +79,12 @@ def descend(
     own = np.eye(4, dtype=np.float32)[:3]
     shape = v.shape[1:]
     f, m = np.empty_like(level.fixed), np.empty_like(level.fixed)
+    ones, twos = [level.fixed], [level.moving]
+    if how.patches:
+        # On the fixed grid, so that "the next voxel to the left" is the same in both.
+        nowhere = np.zeros((*nodes(level.fixed.shape, cell), 3), np.float32)
+        kernels.warp(level.moving, nowhere, cell, per_mm, into, m)
+        ones, twos, into = list(mind(level.fixed)), list(mind(m)), own
     sums = np.empty((6, *shape), np.float32)
     blocks, right = np.empty((6, *shape), np.float32), np.empty((3, *shape), np.float32)
     cost = np.empty(shape[:2])
@@ -85,13 +94,18 @@ def descend(
     close = between(cell)
     for _ in range(iterations):
         smoother = finer(v, cell, level.fixed_grid, level.fixed_grid, close)
-        half = exponential(smoother, spacing * close, factor=0.5)
-        kernels.warp(level.moving, half, close, per_mm, into, m)
-        half = exponential(smoother, spacing * close, factor=-0.5)
-        kernels.warp(level.fixed, half, close, per_mm, own, f)
-        kernels.moments(f, m, level.weight, cell, sums)
-        fit = _fit(sums, sigma, how.floor)
-        kernels.normal_equations(f, m, level.weight, cell, per_mm, fit, blocks, right, cost)
+        there = exponential(smoother, spacing * close, factor=0.5)
+        back = exponential(smoother, spacing * close, factor=-0.5)
+        total, whole_right = np.zeros_like(blocks), np.zeros_like(right)
+        for one, two in zip(ones, twos, strict=True):
+            kernels.warp(two, there, close, per_mm, into, m)
+            kernels.warp(one, back, close, per_mm, own, f)
+            kernels.moments(f, m, level.weight, cell, sums)
+            fit = _plain(sums, len(ones)) if how.patches else _fit(sums, sigma, how.floor)
+            kernels.normal_equations(f, m, level.weight, cell, per_mm, fit, blocks, right, cost)
+            total += blocks
+            whole_right += right
+        blocks, right = total, whole_right
         if marks is not None:
             whole = exponential(smoother, spacing * close)
             grid = level.fixed_grid
@@ -109,6 +123,15 @@ def descend(
             break
         last = min(last, moved)
     return v
+
+
+def _plain(sums: Array, channels: int) -> Array:
+    """The same for descriptors, compared as they are: one weight for all, 1 / mean square."""
+    square = float((sums[3] + sums[4] - 2 * sums[5]).sum()) / max(float(sums[0].sum()), 1e-6)
+    out = np.zeros((3, *sums.shape[1:]), np.float32)
+    out[0] = 1
+    out[2] = 1 / (channels * max(square, 1e-6))
+    return out
 
 
 def between(cell: Array) -> Array:

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from somascope.analyze.register import field_kernels, presets
 from somascope.analyze.register.affine import Linear, linear
-from somascope.analyze.register.contrasts import alike
 from somascope.analyze.register.dense import dense
 from somascope.analyze.register.evidence import ACROSS, judge, similarity
 from somascope.analyze.register.field import exponential
@@ -90,14 +89,13 @@ def register(
         attributes=dict(fixed.attributes), preset=name,
         on=tuple(u for s in fixed.provenance.sources for u in s.uids),
     )  # fmt: skip
-    mutual = found.mutual
     small = _small(f, fixed), _small(m, moving)
     notes: tuple[str, ...] = ()
     if chosen.dense:
-        how = presets.schedule(chosen, fixed.grid)
-        edge = how.levels[-1]
-        seen = alike(one, two, found.matrix, edge=2 * edge) if mutual else f
-        pyramid = levels((seen, fixed.grid), two, how.levels, blur=chosen.blur, weight=weight)
+        # Contrasts that turn out to differ are compared by what they have in common.
+        bending = PRESETS["multimodal"] if found.mutual else chosen
+        how = presets.schedule(bending, fixed.grid)
+        pyramid = levels(one, two, how.levels, blur=bending.blur, weight=weight)
         rest = Progress(lambda p, t: progress(0.35 + 0.5 * p, t))
         marks = _marks(landmarks, found.matrix)
         v, cell, grid = dense(pyramid, found.matrix, how, marks=marks, progress=rest)

@@ -27,7 +27,8 @@ MOST_VOXELS = 6_000_000
 class Preset:
     """``kind`` of the linear part, ``mutual`` information there (``None``: by contrast), degrees
     of starting turns, whether a ``dense``
-    part follows, and its prior: see `dense.Dense`; ``bending`` here in squared voxels.
+    part follows, and its prior: see `dense.Dense`; ``bending`` here in squared voxels; ``patches``:
+    descriptors of the contrasts' common structure are compared in it.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Preset:
     window: float = 3.0
     floor: float = 0.1
     blur: float = 0.0
+    patches: bool = False
 
 
 PRESETS: dict[str, Preset] = {
@@ -46,7 +48,7 @@ PRESETS: dict[str, Preset] = {
     "affine": Preset("affine", dense=False),
     "deformable": Preset("affine", bending=10.0, membrane=0.05, window=4.0),
     "brain": Preset("affine", bending=1.0, membrane=0.1, window=2.5, floor=0.3),
-    "multimodal": Preset("affine", mutual=True, bending=20.0, membrane=0.1, window=5.0, floor=0.3),
+    "multimodal": Preset("affine", mutual=True, bending=8.0, membrane=0.05, patches=True),
     "lung": Preset("affine", bending=2.0, membrane=0.02, window=2.5, reach=15.0),
     "followup": Preset("rigid", bending=5.0, membrane=0.1, window=4.0),
     "slice": Preset("rigid", dense=False, reach=15.0),
@@ -108,8 +110,10 @@ def schedule(preset: Preset, grid: Grid) -> Dense:
         levels = (2 * finest, finest)
     large = volume / finest**dimensions > 1_000_000
     cells = (*(2 if large else 1 for _ in levels[:-1]), 4 if large else 2)
-    rounds = (*(10 for _ in levels[:-1]), 4 if large else 10)
+    few = large or preset.patches
+    rounds = (*(10 for _ in levels[:-1]), 4 if few else 10)
     return Dense(
         levels=levels, cells=cells, iterations=rounds, membrane=preset.membrane,
         bending=preset.bending * finest**2, window=preset.window, floor=preset.floor,
+        patches=preset.patches,
     )  # fmt: skip
