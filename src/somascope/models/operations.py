@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
+
+import numpy as np
 
 from somascope.core import QUIET, Box, Image, Label, Mask, Param, Progress, operation
 from somascope.core.errors import ParameterError
@@ -80,3 +82,33 @@ def detect(
     """Find objects and put a box around each, the surest first."""
     found = cast("list[Box]", opened(model, "detect")(image, anyway=anyway, progress=progress))
     return [replace(b, provenance=image.provenance) for b in found]
+
+
+@operation("models.uncertainty")
+def uncertainty(
+    image: Image,
+    *,
+    models: Annotated[str, Param("Models to segment, names or paths, parted by commas")],
+    mirror: Annotated[str, Param("Axes to mirror along too: some of z, y, x")] = "",
+    kind: Annotated[
+        Literal["doubt", "quarrel"],
+        Param("All doubt of the mean answer, or what models and mirrors disagree about"),
+    ] = "doubt",
+    anyway: Annotated[bool, _ANYWAY] = False,
+    progress: Progress = QUIET,
+) -> Image:
+    """Map how unsure segmentation models are together, from 0 (certain) to 1.
+
+    Several models, or one at the image and its mirror images, give their probabilities; the map is
+    the entropy of their mean, or the part of it that is disagreement.
+    """
+    from somascope.models.together import Together
+
+    names = [n.strip() for n in models.split(",") if n.strip()]
+    members = Together([opened(n, "segment") for n in names], mirror=mirror)
+    found = members.look(image, anyway=anyway, progress=progress)
+    values = (found.doubt if kind == "doubt" else found.quarrel).astype(np.float32)
+    # What the image says of its shades is not said of the map.
+    attributes = {k: v for k, v in image.attributes.items() if not k.startswith("Window")}
+    attributes["ImageType"] = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
+    return replace(image, data=values, axes=(), unit="1", attributes=attributes)

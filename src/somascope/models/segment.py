@@ -88,18 +88,19 @@ def answer(
     if here is not None and not probabilities:
         whole = np.empty(grid.shape, kind)
         for z, band in found:
-            whole[z : z + band.shape[1]] = _decide(card, band)
+            whole[z : z + band.shape[1]] = decide(card, band)
         return np.ascontiguousarray(whole[here]), None
     volume = np.empty((classes, *grid.shape), np.float16)
     for z, band in found:
         volume[:, z : z + band.shape[1]] = band
     if here is not None:
         volume = volume[(slice(None), *here)].astype(np.float32)
-        return _decide(card, volume).astype(kind), volume[1:]
+        return decide(card, volume).astype(kind), volume[1:]
     return _restored(card, volume, grid, image.grid, kind=kind, keep=probabilities)
 
 
-def _decide(card: NetworkCard, p: Array) -> Array:
+def decide(card: NetworkCard, p: Array) -> Array:
+    """Class numbers from probabilities ``(classes + 1, ...)``: of one class by its threshold."""
     if p.shape[0] == 2:
         return p[1] >= card.threshold
     return p.argmax(axis=0)
