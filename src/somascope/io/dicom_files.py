@@ -49,14 +49,16 @@ class DicomFiles:
     def add(self, file: Path, head: bytes) -> None:
         """Take a file up by its first `HEAD` bytes."""
         self._all.append(file)
-        if _SEGMENTATION.search(head):
-            self._segmentations.append(file)
-        elif _RAW.search(head):
-            self._raw.append(file)
-        elif _REGISTRATION.search(head):
-            self._registrations.append(file)
-        elif _REPORT.search(head):
-            self._reports.append(file)
+        kinds = (
+            (_SEGMENTATION, self._segmentations),
+            (_RAW, self._raw),
+            (_REGISTRATION, self._registrations),
+            (_REPORT, self._reports),
+        )
+        # A file's own class stands before those that it refers to.
+        found = [(m.start(), files) for kind, files in kinds if (m := kind.search(head))]
+        if found:
+            min(found, key=lambda f: f[0])[1].append(file)
         elif _PROJECTION in head or (_PIXELS not in head and len(head) == HEAD):
             self._maybe_projections.append(file)
         else:

@@ -117,6 +117,15 @@ SLICES = {
         "RunLengthNonUniformityNormalized 0.492 RunPercentage 0.627 GrayLevelVariance 3.35 "
         "RunVariance 0.761 RunEntropy 2.17"
     ),
+    "glszm": _table(
+        "SmallAreaEmphasis 0.363 LargeAreaEmphasis 43.9 LowGrayLevelZoneEmphasis 0.371 "
+        "HighGrayLevelZoneEmphasis 16.4 SmallAreaLowGrayLevelEmphasis 0.0259 "
+        "SmallAreaHighGrayLevelEmphasis 10.3 LargeAreaLowGrayLevelEmphasis 40.4 "
+        "LargeAreaHighGrayLevelEmphasis 113 GrayLevelNonUniformity 1.41 "
+        "GrayLevelNonUniformityNormalized 0.323 SizeZoneNonUniformity 1.49 "
+        "SizeZoneNonUniformityNormalized 0.333 ZonePercentage 0.24 GrayLevelVariance 3.97 "
+        "ZoneVariance 21 ZoneEntropy 1.93"
+    ),
     "gldm": _table(
         "SmallDependenceEmphasis 0.158 LargeDependenceEmphasis 19.2 LowGrayLevelEmphasis 0.702 "
         "HighGrayLevelEmphasis 7.49 SmallDependenceLowGrayLevelEmphasis 0.0473 "
