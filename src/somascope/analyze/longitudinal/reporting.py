@@ -17,6 +17,11 @@ from somascope.core.provenance import Provenance
 
 Finding: TypeAlias = Label | Measurement
 
+_OTHERS = {
+    "none": "Every lesion is a target lesion.",
+    "gone": "Every lesion that was no target has gone.",
+    "persisting": "Some of the lesions that are no targets are still there.",
+}
 _COURSE = {"grown": codes.GROWN, "shrunk": codes.SHRUNK, "stable": codes.STABLE}
 
 
@@ -175,6 +180,8 @@ class _Report:
         self.sizes(lesion, self.then, lesion.tracking)
         if code is codes.RESOLVED:
             self.number(codes.VOLUME, 0.0, "mm3", time=self.now, who=lesion.tracking)
+            for code in (codes.LONG, codes.SHORT, codes.MEAN_DIAMETER):
+                self.number(code, 0.0, "mm", time=self.now, who=lesion.tracking)
 
     def whole(self, *, drawn: bool, baseline: float | None, nadir: float | None) -> None:
         result, matched = self.result, self.result.matched
@@ -204,7 +211,7 @@ class _Report:
         if drawn or not result.candidates:
             self.number(codes.NEW_COUNT, len(matched.new), "1", time=self.now)
         if s.others is not None:
-            self.label(codes.OTHERS[s.others], self.sure, "Of the lesions that are no targets.")
+            self.label(codes.OTHERS[s.others], self.sure, _OTHERS[s.others])
         names = ["recist-1.1"] if s.targets else []
         if result.current.modality == "PT":
             for code, value, unit, time in uptake(result):
@@ -218,11 +225,7 @@ class _Report:
 
 def _told(before: Lesion, after: Lesion, c: Change) -> str:
     words = {"grown": "has grown", "shrunk": "has shrunk", "stable": "is unchanged"}
-    limit = (
-        "within the uncertainty"
-        if c.course == "stable"
-        else f"more than the uncertainty of {SURE:g} x"
-    )
+    limit = f"{'within' if c.course == 'stable' else 'beyond'} {SURE:g} times the uncertainty of"
     return (
         f"{before.name}: {words[c.course]}. Volume {before.size.volume:.0f} to "
         f"{after.size.volume:.0f} mm3, {c.volume:+.1f} % ({limit} {c.volume_spread:.1f} %); "
