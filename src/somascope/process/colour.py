@@ -11,7 +11,6 @@ from somascope.core import QUIET, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
-from somascope.io.dicom import lut
 from somascope.process.blend import Mode, blend
 from somascope.process.choices import First, Last, Steps
 from somascope.process.entries import is_colour, real_values
@@ -120,6 +119,8 @@ def pseudo_colour(
     described = str(image.attributes.get("SeriesDescription", "")).strip()
     attributes["SeriesDescription"] = f"{described} {legend}".strip()[:64]
     if stored == "palette":
+        from somascope.io.dicom import lut
+
         attributes |= lut.colours_of(_distinct(colours, slices))
     return replace(
         image,
