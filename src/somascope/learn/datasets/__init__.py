@@ -17,7 +17,8 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
 
     ========== =================================================================================
     classify   MedMNIST npz; one folder per class
-    segment    ``dataset.json`` of the Decathlon or nnU-Net; folders ``images`` and ``labels``
+    segment    ``dataset.json`` of the Decathlon or nnU-Net; BIDS with ``derivatives``; folders
+               ``images`` and ``labels``; an archive with Segmentations
     detect     Pascal VOC (``Annotations``, ``JPEGImages``); COCO JSON
     register   CSV with ``fixed,moving``; what ``segment`` reads, each case with the next
     ========== =================================================================================
@@ -32,15 +33,19 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
         raise ParameterError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
     if not path.exists():
         raise NotFound(f"there is no data set {str(path)!r}")
-    from somascope.learn.datasets import boxes, folders, npz, pairs
+    from somascope.learn.datasets import boxes, npz, pairs
 
     if task == "classify":
-        return npz.read(path) if path.suffix == ".npz" else folders.per_class(_folder(path, task))
+        if path.suffix == ".npz":
+            return npz.read(path)
+        from somascope.learn.datasets import folders
+
+        return folders.per_class(_folder(path, task))
     if task == "segment":
-        return folders.pairs(_folder(path, task))
+        return _outlined(_folder(path, task))
     if task == "register":
         return pairs.listed(path) if path.suffix == ".csv" else pairs.neighbours(
-            folders.pairs(_folder(path, task))
+            _outlined(_folder(path, task))
         )  # fmt: skip
     if path.suffix == ".json":
         return boxes.coco(path)
@@ -48,6 +53,17 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
     if found and not list(path.rglob("Annotations")):
         return boxes.coco(found[0])
     return boxes.voc(path)
+
+
+def _outlined(path: Path) -> Dataset:
+    """Images with label maps: in an archive, in BIDS, or in folders."""
+    from somascope.learn.datasets import bids, folders, stored
+
+    if stored.is_archive(path):
+        return stored.segmentations(path)
+    if (path / bids.DESCRIPTION).is_file():
+        return bids.segmentations(path)
+    return folders.pairs(path)
 
 
 def _folder(path: Path, task: str) -> Path:

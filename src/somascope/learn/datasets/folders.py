@@ -173,7 +173,7 @@ def _dataset(
     names: dict[int, str],
     modality: str,
 ) -> Dataset:
-    levels = sorted(names) if names else _levels([f[1] for f in found])
+    levels = sorted(names) if names else levels_of([f[1] for f in found])
     if len(levels) < 2:
         raise CorruptFile(f"{name}: the label maps hold one value only, {levels}")
     classes = tuple(names.get(v, f"label {k}") for k, v in enumerate(levels) if k)
@@ -196,7 +196,7 @@ def _inside(path: Path) -> Array:
     return flat(load(path)) > 0
 
 
-def _levels(paths: list[Path]) -> list[int]:
+def levels_of(paths: list[Path]) -> list[int]:
     """Values of the label maps, the most frequent first as background, then by value."""
     counts: dict[int, int] = {}
     for path in paths[:20]:
