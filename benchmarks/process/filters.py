@@ -144,6 +144,17 @@ def clahe(*, small: bool = False) -> Lines:
         package="scikit-image", quality=uneven, metric="unevenness of brightness",
         rounds=1 if small else 3,
     )  # fmt: skip
+    whole = np.rint(1000 * v).astype(np.int16)
+    yield compared(
+        "process.clahe", case(whole, "8 x 8 x 8 tiles"), given=whole.nbytes,
+        ours=lambda: equalise(
+            whole, (float(tile[0]), float(tile[1]), float(tile[2])), limit=2.5, low=0.0,
+            high=1000.0, bins=256,
+        ),
+        peer=lambda: equalize_adapthist(whole, kernel_size=tile, clip_limit=0.01, nbins=256),
+        package="scikit-image", quality=uneven, metric="unevenness of brightness",
+        rounds=1 if small else 3,
+    )  # fmt: skip
     yield from planes.clahe(small=small)
 
 
@@ -159,15 +170,18 @@ def nlm(*, small: bool = False) -> Lines:
         0, 40, v.shape
     ).astype(np.float32)
     settings: dict[str, Any] = {"h": 32.0, "sigma": 40.0}
-    yield compared(
-        "process.nlm", case(v, "search 5^3, patch 3^3"), given=v.nbytes,
-        ours=lambda: nonlocal_means(v, search=(2, 2, 2), patch=(1, 1, 1), **settings),
-        peer=lambda: denoise_nl_means(
-            v, patch_size=3, patch_distance=2, fast_mode=True, preserve_range=True, **settings
-        ),
-        package="scikit-image", quality=lambda found: float((found - rng_free)[3:-3].std()),
-        metric="noise left, of 40", rounds=1,
-    )  # fmt: skip
+    for blocks in (False, True):
+        yield compared(
+            "process.nlm", case(v, f"search 5^3, patch 3^3{', blocks' * blocks}"), given=v.nbytes,
+            ours=lambda blocks=blocks: nonlocal_means(
+                v, search=(2, 2, 2), patch=(1, 1, 1), blocks=blocks, **settings
+            ),
+            peer=lambda: denoise_nl_means(
+                v, patch_size=3, patch_distance=2, fast_mode=True, preserve_range=True, **settings
+            ),
+            package="scikit-image", quality=lambda found: float((found - rng_free)[3:-3].std()),
+            metric="noise left, of 40", rounds=1,
+        )  # fmt: skip
     yield from planes.nlm(small=small)
 
 
