@@ -100,6 +100,17 @@ def _rows(plane: Array, grow: int, low: Array, high: Array) -> bool:
 
 
 @numba.njit(cache=True)
+def _changes(inside: Array, z: int, step: Array) -> None:
+    """Where one of the layers ``z - 1`` and ``z`` is inside and the other is not."""
+    nz, ny, nx = inside.shape
+    for y in range(ny):
+        for x in range(nx):
+            above = inside[z, y, x] if z < nz else False
+            under = inside[z - 1, y, x] if z > 0 else False
+            step[y, x] = above != under
+
+
+@numba.njit(cache=True)
 def _planes(inside: Array, metric: Array, between: int) -> tuple[float, int, Array]:
     """Longest squared diameter within a plane of axis 0, that plane, and its two ends (4,).
 
@@ -121,11 +132,7 @@ def _planes(inside: Array, metric: Array, between: int) -> tuple[float, int, Arr
     if between:
         step = np.empty((ny, nx), np.bool_)
         for z in range(nz + 1):
-            for y in range(ny):
-                for x in range(nx):
-                    above = inside[z, y, x] if z < nz else False
-                    under = inside[z - 1, y, x] if z > 0 else False
-                    step[y, x] = above != under
+            _changes(inside, z, step)
             if not _rows(step, 0, low, high):
                 continue
             n = _hull(low, high, -1, ys, xs)
@@ -177,11 +184,7 @@ def vertices(inside: Array) -> Array:
         if half % 2:
             some = _rows(inside[z], 1, low, high)
         else:
-            for y in range(ny):
-                for x in range(nx):
-                    above = inside[z, y, x] if z < nz else False
-                    under = inside[z - 1, y, x] if z > 0 else False
-                    step[y, x] = above != under
+            _changes(inside, z, step)
             some = _rows(step, 0, low, high)
         if not some:
             continue

@@ -73,7 +73,7 @@ def regions(mask: Mask, *, segment: int = 0, separate: bool = False) -> list[Reg
         else:
             whole = mask.plane(one.number)
             whole = whole >= 0.5 if mask.fractional else whole
-            box = _box(whole)
+            box = tight(whole)
             inside = None if box is None else np.array(whole[box])
         if box is None or inside is None:
             continue
@@ -104,7 +104,8 @@ def _bodies(region: Region) -> Iterator[Region]:
         yield Region(segment, inside, grid, cast("tuple[int, int, int]", start))
 
 
-def _box(inside: Array) -> tuple[slice, ...] | None:
+def tight(inside: Array) -> tuple[slice, ...] | None:
+    """The smallest box that holds all of a bool volume; None for an empty one."""
     box: list[slice] = []
     for axis in range(3):
         used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))

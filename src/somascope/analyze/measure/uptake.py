@@ -17,6 +17,7 @@ from somascope.analyze.measure.regions import (
     finding,
     on_one_grid,
     regions,
+    tight,
 )
 from somascope.analyze.measure.surface import volume_uncertainty
 from somascope.core import QUIET, Image, Mask, Measurement, Param, Progress, operation
@@ -83,18 +84,17 @@ def peak(volume: Array, inside: Array, grid: Grid) -> float:
     from scipy.signal import fftconvolve
 
     weights = ball(grid)
-    box = []
-    for axis in range(3):
-        used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        reach = weights.shape[axis] // 2
-        box.append(slice(max(int(used[0]) - reach, 0), int(used[-1]) + reach + 1))
-    part = volume[tuple(box)].astype(np.float64)
+    held = tight(inside)
+    assert held is not None
+    reach = [n // 2 for n in weights.shape]
+    box = tuple(slice(max(b.start - r, 0), b.stop + r) for b, r in zip(held, reach, strict=True))
+    part = volume[box].astype(np.float64)
     known = np.isfinite(part)
     # Symmetric, so convolution is correlation.
     total = fftconvolve(np.where(known, part, 0.0), weights, mode="same")
     share = fftconvolve(known.astype(np.float64), weights, mode="same")
     means = total / np.maximum(share, 1e-3)
-    return float(means[inside[tuple(box)]].max())
+    return float(means[inside[box]].max())
 
 
 def uptake(
