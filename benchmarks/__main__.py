@@ -99,6 +99,10 @@ NAMES = {
         "benchmarks.register.synthetic",
         "128^3 under a known map; the same peers",
     ),
+    "register.verdict": (
+        "benchmarks.register.verdict",
+        "planted failures caught, false alarms; peer: information rose",
+    ),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": (
         "benchmarks.viewer.first_image",
