@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from somascope.analyze.longitudinal.change import Change, change, days_between
-from somascope.analyze.longitudinal.lesions import Each, Lesion, lesions, shared
+from somascope.analyze.longitudinal.lesions import Each, Lesion, box_of, lesions, shared
 from somascope.analyze.longitudinal.matching import Match, match
 from somascope.analyze.longitudinal.newness import Candidate, Polarity, away, candidates, newness
 from somascope.analyze.longitudinal.outlining import Outlined, outlined
@@ -200,7 +200,7 @@ def _carried(
     data = np.zeros(grid.shape, np.uint16)
     overlapping: list[int] = []
     for i, lesion in enumerate(before):
-        box = _box(lesion.region)
+        box = box_of(lesion.region)
         if (data[box][lesion.region.inside] > 0).any():
             overlapping.append(i)
         data[box][lesion.region.inside] = i + 1
@@ -211,7 +211,7 @@ def _carried(
     for i, lesion in enumerate(before):
         if i in overlapping or any(shared(lesion.region, before[k].region) for k in overlapping):
             alone = np.zeros(grid.shape, np.uint8)
-            alone[_box(lesion.region)][lesion.region.inside] = 1
+            alone[box_of(lesion.region)][lesion.region.inside] = 1
             moved = apply(_labels(alone, grid, 1), warp, target)
             carried[i] = regions(moved)[0] if moved.data.any() else None
     for i, lesion in enumerate(before):
@@ -228,10 +228,6 @@ def _dot(place: Float, lesion: Lesion, grid: Grid) -> Region | None:
     start = (int(index[0]), int(index[1]), int(index[2]))
     box = grid.moved(start=start, shape=(1, 1, 1), step=(1, 1, 1))
     return Region(lesion.segment, np.ones((1, 1, 1), bool), box, start)
-
-
-def _box(region: Region) -> tuple[slice, ...]:
-    return tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))
 
 
 def _labels(data: Array, grid: Grid, count: int) -> Mask:
@@ -254,7 +250,7 @@ def _drawn(
         inside = made.inside
         if made.faint and place is not None:
             inside = np.zeros(current.grid.shape, bool)
-            inside[_box(place)] = place.inside
+            inside[box_of(place)] = place.inside
         if inside is not None and inside.any():
             planes.append(inside)
             who = replace(before[i].segment, number=len(planes), tracking=before[i].tracking)
@@ -309,7 +305,7 @@ def _known(
     places = np.zeros(finest.shape, bool)
     for region in (*carried, *(a.region for a in after)):
         if region is not None:
-            places[_box(region)] |= region.inside
+            places[box_of(region)] |= region.inside
     if not places.any():
         return np.zeros(grid.shape, bool)
     near = away(places, finest) <= 5.0

@@ -9,8 +9,10 @@ import numpy as np
 
 from somascope.analyze.longitudinal import codes
 from somascope.analyze.longitudinal.course import Followed, followed
+from somascope.analyze.longitudinal.lesions import box_of
 from somascope.analyze.longitudinal.reporting import candidate, findings, tracking_of
 from somascope.analyze.register.presets import Name
+from somascope.analyze.threshold import COLOURS
 from somascope.core import (
     QUIET,
     Image,
@@ -28,11 +30,6 @@ from somascope.core import (
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.process.labels import resample_mask_to
-
-INKS = (
-    (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),
-    (255, 240, 120), (110, 225, 220), (255, 150, 210),
-)  # fmt: skip
 
 
 @operation("analyze.follow_up")
@@ -124,17 +121,13 @@ def segments(result: Followed) -> Mask | None:
     named: list[Segment] = []
     for j, lesion in enumerate(result.after):
         inside = np.zeros(grid.shape, bool)
-        box = tuple(
-            slice(a, a + n)
-            for a, n in zip(lesion.region.start, lesion.region.inside.shape, strict=True)
-        )
-        inside[box] = lesion.region.inside
+        inside[box_of(lesion.region)] = lesion.region.inside
         planes.append(inside)
         known = who.get(j, lesion)
         named.append(
             Segment(
                 len(named) + 1, known.name, known.segment.concept, lesion.segment.algorithm,
-                INKS[len(named) % len(INKS)], tracking=known.tracking,
+                COLOURS[len(named) % len(COLOURS)], tracking=known.tracking,
             )
         )  # fmt: skip
     for k, one in enumerate(result.candidates):

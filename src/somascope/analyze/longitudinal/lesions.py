@@ -149,6 +149,11 @@ def _parts(region: Region) -> list[Region]:
     return parts
 
 
+def box_of(region: Region) -> tuple[slice, ...]:
+    """Where a region's box lies in the arrays of its grid."""
+    return tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))
+
+
 def shared(one: Region, two: Region) -> int:
     """How many voxels two regions of one grid have in common."""
     low = np.maximum(one.start, two.start)

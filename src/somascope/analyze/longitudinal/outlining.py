@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somascope.analyze.longitudinal.lesions import Lesion
+from somascope.analyze.longitudinal.lesions import Lesion, box_of
 from somascope.analyze.longitudinal.newness import away
 from somascope.analyze.measure.regions import Region
 from somascope.core.grid import Array, Grid
@@ -44,17 +44,13 @@ def outlined(
     """
     every = np.zeros(prior.grid.shape, bool)
     for lesion in lesions:
-        every[_box(lesion.region)] |= lesion.region.inside
+        every[box_of(lesion.region)] |= lesion.region.inside
     return [
         Outlined(None, "lies outside the current image")
         if place is None
         else _one(current, prior, lesion, place, every)
         for lesion, place in zip(lesions, carried, strict=True)
     ]
-
-
-def _box(region: Region) -> tuple[slice, ...]:
-    return tuple(slice(a, a + n) for a, n in zip(region.start, region.inside.shape, strict=True))
 
 
 def _one(current: Image, prior: Image, lesion: Lesion, place: Region, every: Array) -> Outlined:
