@@ -40,7 +40,7 @@ def test_the_truth_is_trusted(made):
     assert verdict.after["local_correlation"] > verdict.before["local_correlation"] + 0.3
 
 
-@pytest.mark.parametrize("noise", [0.1, 0.2])
+@pytest.mark.parametrize("noise", [0.05, 0.1])  # the body is 0.5 bright, its texture 0.07
 def test_noise_alone_raises_no_alarm(noise):
     noisy = pair(angles=ANGLES, shift=SHIFT, noise=noise)
     verdict = judge(noisy.fixed, noisy.moving, truth(noisy))
