@@ -37,8 +37,8 @@ def starts(image: Any, source: Any, count: int, *, seed: int) -> list[Known]:
 
 
 def run(*, small: bool) -> Iterator[dict[str, Any]]:
-    """Share of the starts that are caught, at 64^3 (small: six at 40^3)."""
-    n, count = (40, 6) if small else (64, STARTS)
+    """Share of the starts that are caught, at 64^3 (small: two at 32^3)."""
+    n, count = (32, 2) if small else (64, STARTS)
     folder = None if small else shared("open_ms", "cross_sectional", "MNI", "patient07")
     if folder is None:
         one, two, names = phantom(n, "T1"), phantom(n, "T2"), "T1 and T2"

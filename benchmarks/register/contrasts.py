@@ -19,7 +19,7 @@ from benchmarks.register.case import (
     turned,
     volume,
 )  # fmt: skip
-from benchmarks.register.synthetic import measured
+from benchmarks.register.synthetic import WIDTH, measured
 
 NAMES = "N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI.nii.gz"
 
@@ -35,6 +35,6 @@ def run(*, small: bool) -> Iterator[dict[str, Any]]:
         images = [volume(folder / f"{name}_{NAMES}", n) for name in names]
     for k in (0, 1)[: 1 if small else 2]:
         matrix = turned(images[k].grid, ANGLES, SHIFT, SCALES)
-        pair = known(images[k], images[1 - k], matrix=matrix, seed=k)
+        pair = known(images[k], images[1 - k], matrix=matrix, width=WIDTH[small], seed=k)
         what = f"{names[k]} and {names[1 - k]}"
         yield from measured("register.open_ms", what, pair, small=small, other=True)

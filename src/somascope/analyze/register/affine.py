@@ -28,7 +28,7 @@ AHEAD = 12
 """Starts that are followed on after the first few steps."""
 ALIKE = 0.6
 """Correlation under which the same contrast is doubted."""
-BENT = 0.7
+BENT = 0.6
 """Share of a line's residual variance under which a curve is taken to be needed."""
 MOST_POINTS = 300_000
 LEAST = 0.25

@@ -110,8 +110,10 @@ def schedule(preset: Preset, grid: Grid) -> Dense:
         levels = (2 * finest, finest)
     large = volume / finest**dimensions > 1_000_000
     cells = (*(2 if large else 1 for _ in levels[:-1]), 4 if large else 2)
-    few = large or preset.patches
-    rounds = (*(10 for _ in levels[:-1]), 4 if few else 10)
+    rounds = (*(10 for _ in levels[:-1]), 4 if large else 10)
+    if preset.patches:
+        # What is alike to its neighbours changes with their distance: the finest levels tell.
+        levels, cells, rounds = levels[-2:], (2, cells[-1])[-len(levels) :], (8, 8)[-len(levels) :]
     return Dense(
         levels=levels, cells=cells, iterations=rounds, membrane=preset.membrane,
         bending=preset.bending * finest**2, window=preset.window, floor=preset.floor,

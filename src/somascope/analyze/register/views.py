@@ -15,7 +15,7 @@ from typing import Annotated
 
 import numpy as np
 
-from somascope.acquire.rigid import centre_of, matrix
+from somascope.acquire.rigid import centre_of, matrix, parameters
 from somascope.acquire.xray.correct import corrected
 from somascope.acquire.xray.projection import Projection
 from somascope.analyze.register.levels import at
@@ -101,8 +101,6 @@ def register_views(
     if start is None:
         poses = _searched(stages[0], turn)
     else:
-        from somascope.acquire.rigid import parameters
-
         poses = [parameters(start.matrix, middle)]
     progress(0.3, "starts")
     ranked = sorted(
