@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from somascope.analyze.measure import codes as measured
 from somascope.core.finding import Code
 
 SCHEME = "99SOMASCOPE"
 
-VOLUME = Code("118565006", "SCT", "Volume")
-LONG = Code("103339001", "SCT", "Long axis")
-SHORT = Code("103340004", "SCT", "Short axis")
+VOLUME = measured.VOLUME
+LONG = measured.LONG_AXIS
+SHORT = measured.SHORT_AXIS
+MEAN_DIAMETER = measured.MEAN_DIAMETER
+GLYCOLYSIS = measured.GLYCOLYSIS
 LYMPH_NODE = ("59441001",)
 """Values of codes that say a lesion is a lymph node."""
 
@@ -17,7 +20,6 @@ def _own(value: str, meaning: str) -> Code:
     return Code(value, SCHEME, meaning)
 
 
-MEAN_DIAMETER = _own("MEAN_DIAMETER", "Mean of long and short axis")
 VOLUME_CHANGE = _own("VOLUME_CHANGE", "Change of volume")
 DIAMETER_CHANGE = _own("DIAMETER_CHANGE", "Change of mean diameter")
 LONG_CHANGE = _own("LONG_CHANGE", "Change of long axis")
@@ -50,7 +52,5 @@ OTHERS = {
 
 SUL_PEAK = _own("SUL_PEAK", "SULpeak of the hottest lesion")
 SUL_PRIOR = _own("SUL_PEAK_PRIOR", "SULpeak of the hottest lesion before")
-SUL_LESION = _own("SUL_PEAK_LESION", "SULpeak")
-GLYCOLYSIS = _own("TLG", "Total lesion glycolysis")
 GLYCOLYSIS_CHANGE = _own("TLG_CHANGE", "Change of total lesion glycolysis")
 UNTRUSTED = _own("REGISTRATION_BAD", "The registration is not to be trusted")

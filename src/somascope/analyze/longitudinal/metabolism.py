@@ -8,16 +8,14 @@ import numpy as np
 
 from somascope.analyze.longitudinal import codes
 from somascope.analyze.longitudinal.course import Followed
-from somascope.analyze.longitudinal.lesions import Lesion
+from somascope.analyze.longitudinal.lesions import Lesion, box_of
+from somascope.analyze.measure.uptake import peak
 from somascope.core.errors import UnitError
 from somascope.core.finding import Code
-from somascope.core.grid import Array
 from somascope.core.image import Image
 from somascope.io.dicom.suv import suv_factor, type_of
 
 UNIT = "g/ml{SUVlbm(Janma)}"
-PEAK = 6.2035
-"""mm, the radius of a sphere of 1 cm3 (Wahl et al. 2009: SULpeak)."""
 
 
 def uptake(result: Followed) -> Iterator[tuple[Code, float, str, str]]:
@@ -56,39 +54,10 @@ def _lean(image: Image) -> Image:
 
 
 def _peak(image: Image, lesion: Lesion) -> float:
-    """The highest mean over a sphere of 1 cm3 whose centre lies in the lesion."""
-    from scipy.ndimage import convolve
-
-    values = image.data.reshape(image.grid.shape)
-    spacing = image.grid.spacing
-    reach = [int(np.ceil(PEAK / d)) if n > 1 else 0
-             for d, n in zip(spacing, image.grid.shape, strict=True)]  # fmt: skip
-    weights = _sphere(spacing, reach)
-    region = lesion.region
-    box = tuple(
-        slice(max(0, s - r), s + n + r)
-        for s, n, r in zip(region.start, region.inside.shape, reach, strict=True)
-    )
-    mean = convolve(values[box].astype(np.float64), weights, mode="nearest")
-    inner = tuple(
-        slice(s - b.start, s - b.start + n)
-        for s, n, b in zip(region.start, region.inside.shape, box, strict=True)
-    )
-    return float(mean[inner][region.inside].max())
-
-
-def _sphere(spacing: Sequence[float], reach: Sequence[int]) -> Array:
-    """How much of each voxel lies in the sphere, by 5 x 5 x 5 points in it; the sum is one."""
-    inside = np.zeros([2 * r + 1 for r in reach])
-    steps = (np.arange(5) - 2) / 5
-    axes = np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij")
-    for shift in np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3):
-        squares = sum(
-            ((a + (s if r else 0)) * d) ** 2
-            for a, s, d, r in zip(axes, shift, spacing, reach, strict=True)
-        )
-        inside += squares <= PEAK**2
-    return inside / inside.sum()
+    """The highest mean over a sphere of 1 ml whose centre lies in the lesion."""
+    inside = np.zeros(image.grid.shape, bool)
+    inside[box_of(lesion.region)] = lesion.region.inside
+    return peak(image.data.reshape(image.grid.shape), inside, image.grid)
 
 
 def _glycolysis(image: Image, lesions: Sequence[Lesion]) -> float:
