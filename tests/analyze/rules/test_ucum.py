@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from somascope.analyze.rules.ucum import convert, parse
@@ -49,12 +49,14 @@ def test_no_unit(text):
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_no_text_does_more_than_be_refused(text):
     with suppress(UnitError):
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.sampled_from([("cm", "mm"), ("l", "mm3"), ("%", "1"), ("wk", "s")]))
 def test_there_and_back(value, pair):
     there = convert(value, *pair)
