@@ -141,11 +141,11 @@ def structure(volume: Array, spacing: Triple, *, sigma: Triple, rho: Triple, fla
     """
     a, b, c = (gaussian_pair(s, 1) for s in sigma)
     weights = (1 / spacing[0], 1 / spacing[1], 1 / spacing[2])
-    slope = derived(volume, (a, b, c), weights, kind=COMPONENTS, deep=not flat)
     out = np.zeros((6, *volume.shape), np.float32)
-    for k, (p, q) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
-        if not (flat and 0 in (p, q)):
-            out[k] = smooth(slope[p] * slope[q], rho)
+    derived(volume, (a, b, c), weights, kind=COMPONENTS, deep=not flat, out=out[:3])
+    # Squares last: they take the place of the slopes.
+    for k, (p, q) in ((3, (1, 2)), (4, (0, 2)), (5, (0, 1)), (0, (0, 0)), (1, (1, 1)), (2, (2, 2))):
+        out[k] = 0 if flat and 0 in (p, q) else smooth(out[p] * out[q], rho)
     return out
 
 
@@ -190,6 +190,7 @@ def coherent(
                 continue
             _tensors(tensors, strength * usual, alpha, int(flat))
             _flowed(now[part], tensors, weights, np.float32(time), int(flat), other[part])  # pyright: ignore[reportArgumentType]
+            del tensors  # before there are others
         now, other = other, now
     return restored(now, volume, known)
 

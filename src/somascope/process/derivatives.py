@@ -180,6 +180,7 @@ def derived(
     *,
     kind: int,
     deep: bool,
+    out: Array | None = None,
 ) -> Array:
     """The gradient's size, its components, or the sum of derivatives along the three axes.
 
@@ -195,6 +196,8 @@ def derived(
         `MAGNITUDE`, `SUM` or `COMPONENTS`.
     deep
         False: each slice by itself, nothing along z.
+    out
+        Where the components go, if there is a place for them.
 
     Returns
     -------
@@ -213,6 +216,7 @@ def derived(
         if axis > 0 or deep:
             taps[axis, 0, : 2 * r + 1], taps[axis, 1, : 2 * r + 1] = g, np.asarray(d) * w
         borders[axis, : n + 2 * r] = reflect(np.arange(-r, n + r), n)
-    out = np.empty((3 if kind == COMPONENTS else 1, *volume.shape), np.float32)
+    if out is None:
+        out = np.empty((3 if kind == COMPONENTS else 1, *volume.shape), np.float32)
     _fused(np.ascontiguousarray(volume), taps, borders, np.array(radius), kind, int(deep), out)
     return out if kind == COMPONENTS else out[0]

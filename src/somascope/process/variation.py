@@ -231,11 +231,14 @@ def denoise(
     for i in range(iterations):
         primal(b, r, w, step=kind(weight), low=kind(low), x=x)
         if i % 8 == 7 and tolerance > 0:
-            if kept is not None:
-                gap = float(np.linalg.norm((x - kept).ravel()))
-                if gap <= tolerance * float(np.linalg.norm(x.ravel())):
+            if kept is None:
+                kept = np.empty_like(x)
+            else:
+                # Plane by plane, without a volume of differences.
+                gap = sum(float(np.sum(np.square(a - b))) for a, b in zip(x, kept, strict=True))
+                if gap <= tolerance**2 * sum(float(np.sum(np.square(a))) for a in x):
                     break
-            kept = x.copy()
+            kept[:] = x
         ahead = (1 + np.sqrt(1 + 4 * t * t)) / 2
         dual(x, w, step=step, momentum=kind((t - 1) / ahead), p=p, r=r)
         t = ahead
