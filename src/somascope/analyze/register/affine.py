@@ -30,6 +30,8 @@ ALIKE = 0.6
 """Correlation under which the same contrast is doubted."""
 BENT = 0.6
 """Share of a line's residual variance under which a curve is taken to be needed."""
+DARK = 4
+"""Bins that are background where both images are as dark."""
 MOST_POINTS = 300_000
 LEAST = 0.25
 """Share of the points that must lie in the moving image for a map to be considered."""
@@ -257,9 +259,11 @@ def unlike(here: _Stage, matrix: Float) -> bool:
     """
     table = np.zeros((kernels.BINS, kernels.BINS))
     kernels.joint(here.f, here.points, here.volume, here.into(matrix), 0, len(here.f), table)
-    total = table.sum()
-    if total < LEAST * len(here.f):
+    if table.sum() < LEAST * len(here.f):
         return False
+    # What is dark in both is background, on which they agree in any case.
+    table[:DARK, :DARK] = 0
+    total = max(float(table.sum()), 1e-9)
     p, at_ = table / total, np.arange(kernels.BINS) / (kernels.BINS - 1)
     pf, pm = p.sum(axis=1), p.sum(axis=0)
     f, m = at_ - pf @ at_, at_ - pm @ at_
