@@ -86,20 +86,21 @@ def described(width: int) -> dict[str, Any]:
 def by_monai(
     cases: list[tuple[Array, Array]], patch: tuple[int, ...], width: int
 ) -> Callable[[int], float]:
-    """Cached cases, random transforms, DataLoader with a worker, DiceCELoss, AdamW."""
+    """Cached cases, random transforms, DataLoader, DiceCELoss, AdamW."""
     import torch
-    from monai.data import CacheDataset, DataLoader
-    from monai.losses import DiceCELoss
-    from monai.transforms import (
-        Compose,
+    from monai.data.dataloader import DataLoader
+    from monai.data.dataset import CacheDataset
+    from monai.losses.dice import DiceCELoss
+    from monai.transforms.compose import Compose
+    from monai.transforms.croppad.dictionary import RandCropByPosNegLabeld
+    from monai.transforms.intensity.dictionary import (
         RandAdjustContrastd,
-        RandAffined,
-        RandCropByPosNegLabeld,
         RandGaussianNoised,
         RandGaussianSmoothd,
         RandScaleIntensityd,
         RandShiftIntensityd,
     )
+    from monai.transforms.spatial.dictionary import RandAffined
 
     from somascope.learn.networks import build
 
