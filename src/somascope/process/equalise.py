@@ -165,7 +165,7 @@ def _apply(
 
 
 @numba.njit(cache=True)
-def _blend(one: Array, two: Array, share: float, out: Array) -> None:
+def _blend(one: Array, two: Array, share: Any, out: Array) -> None:
     w = np.float32(share)
     for b in range(out.size):
         out[b] = one[b] + w * (two[b] - one[b])
