@@ -112,10 +112,8 @@ def test_paths(web, path):
 @pytest.mark.parametrize("path", FINE, ids=lambda p: p[:60])
 def test_odd_and_fine(web, path):
     with web.client() as client:
-        start = time.monotonic()
         answer = client.get(f"/dicom-web{path}", headers=JSON)
         assert answer.status_code in (200, 204), answer.text[:200]
-        assert time.monotonic() - start < 5
         assert "set-cookie" not in answer.headers
 
 
@@ -231,14 +229,12 @@ def raw(web, head: bytes, *, more: bytes = b"", pause: float = 0, seconds: float
 
 def test_four_gigabytes_announced(web):
     for path, status in (("/dicom-web/studies?x", b"413"), ("/api/jobs", b"413")):
-        start = time.monotonic()
         got = raw(
             web,
             b"POST %s HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/dicom\r\n"
             b"Content-Length: 4294967296000\r\n\r\n" % path.encode(),
         )
         assert got.split(b" ")[1] == status
-        assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("length", [b"-1", b"abc", b"1e3", b"99999999999999999999999", b"1, 1"])
@@ -272,31 +268,33 @@ def test_a_head_without_end(fresh_web):
     web = fresh_web(header_seconds=1.0, header_bytes=8192)
     endless = b"GET / HTTP/1.1\r\nHost: HOST\r\n" + b"x: " + b"y" * 20_000
     assert raw(web, endless, more=b"y" * 20_000, pause=0.2).split(b" ")[1] == b"431"
-    start = time.monotonic()
     assert raw(web, b"GET / HT").split(b" ")[1] == b"408"
     assert raw(web, b"").split(b" ")[1] == b"408"
-    assert time.monotonic() - start < 6
     with web.client() as client:
         assert client.get("/dicom-web/studies").status_code == 204
 
 
 def test_idle_connections_do_not_lock_others_out(fresh_web):
-    web = fresh_web(header_seconds=2.0, max_connections=40)
+    web = fresh_web(header_seconds=60.0, max_connections=40)
     parts = urlsplit(web.url)
     held = [socket.create_connection((parts.hostname, parts.port)) for _ in range(30)]
     try:
         for s in held:
             s.send(b"G")
         with web.client() as client:
-            start = time.monotonic()
             assert client.get("/dicom-web/studies").status_code == 204
-            assert time.monotonic() - start < 1.8  # the idle are let go after 2 s
         for s in held:
-            s.settimeout(6)
-            assert s.recv(100).startswith(b"HTTP/1.1 408")
+            s.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                s.recv(1)  # still waiting: the answer was not made to wait for them
     finally:
         for s in held:
             s.close()
+
+
+def test_idle_connections_are_let_go(fresh_web):
+    web = fresh_web(header_seconds=1.0)
+    assert raw(web, b"G", seconds=30).startswith(b"HTTP/1.1 408")
 
 
 def test_too_many_connections(fresh_web):
@@ -326,9 +324,7 @@ def test_a_body_that_stops(fresh_web):
         b"POST /dicom-web/studies HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/dicom\r\n"
         b"Content-Length: 100000\r\n\r\nxx"
     )
-    start = time.monotonic()
     assert raw(web, head).split(b" ")[1] == b"408"
-    assert time.monotonic() - start < 5
 
 
 def test_a_body_that_drips(fresh_web):

@@ -40,25 +40,39 @@ def _ends(sock: socket.socket, within: float) -> list[int]:
     return kinds
 
 
+def _waits(sock: socket.socket) -> bool:
+    """Whether the other side has neither answered nor closed so far."""
+    sock.setblocking(False)
+    try:
+        sock.recv(1)
+    except BlockingIOError:
+        return True
+    return False
+
+
 @needs_proc
-def test_two_hundred_idle_sockets_do_not_delay_an_echo_and_are_dropped(
-    recorder, tmp_path, opened, wire
-):
-    limits = Limits(artim=2.0, half_open=400)
+def test_two_hundred_idle_sockets_do_not_delay_an_echo(recorder, tmp_path, opened, wire):
+    limits = Limits(artim=30.0, half_open=400)
     with opened(recorder, tmp_path, limits=limits) as door, ExitStack() as stack:
         wire.echo(door)
         before, threads = _rss(), threading.active_count()
         idle = [stack.enter_context(door.connect()) for _ in range(200)]
         for sock in idle:
             sock.sendall(b"\1")
-        begin = time.monotonic()
         wire.echo(door)
-        assert time.monotonic() - begin < 1.8  # the idle are let go after 2 s
+        assert all(map(_waits, idle))
         assert _rss() - before < 20 << 20
         assert threading.active_count() <= threads + 1
+
+
+def test_idle_sockets_are_dropped(recorder, tmp_path, opened, wire):
+    with opened(recorder, tmp_path, limits=Limits(artim=1.0)) as door, ExitStack() as stack:
+        idle = [stack.enter_context(door.connect()) for _ in range(20)]
         for sock in idle:
-            assert _ends(sock, 5.0) == []
-        assert time.monotonic() - begin < 5.0
+            sock.sendall(b"\1")
+        for sock in idle:
+            assert _ends(sock, 30.0) == []
+        wire.echo(door)
 
 
 def test_more_half_open_than_the_budget_push_out_the_oldest(recorder, tmp_path, opened, wire):
@@ -70,9 +84,7 @@ def test_more_half_open_than_the_budget_push_out_the_oldest(recorder, tmp_path, 
         wire.echo(door)
         idle[0].settimeout(2.0)
         assert idle[0].recv(1) == b""
-        idle[-1].setblocking(False)
-        with pytest.raises(BlockingIOError):
-            idle[-1].recv(1)
+        assert _waits(idle[-1])
 
 
 def test_one_address_cannot_take_all_associations(quick, wire):
@@ -95,18 +107,20 @@ def test_one_address_cannot_take_all_associations(quick, wire):
             time.sleep(0.05)
 
 
-def test_three_hundred_mutated_requests_then_at_once_an_echo(quick, wire):
+def test_three_hundred_mutated_requests_then_at_once_an_echo(recorder, tmp_path, opened, wire):
     rng = random.Random(300)
     good = wire.associate_rq()
-    for _ in range(300):
-        bad = bytearray(good)
-        for _ in range(rng.randint(1, 10)):
-            bad[rng.randrange(len(bad))] = rng.randrange(256)
-        with quick.connect() as sock:
-            sock.sendall(bad)
-    begin = time.monotonic()
-    wire.echo(quick, calling="AFTER")
-    assert time.monotonic() - begin < 1.8  # the idle are let go after 2 s
+    limits = Limits(artim=30.0, half_open=400)
+    with opened(recorder, tmp_path, limits=limits) as door, door.connect() as idle:
+        idle.sendall(good[:10])
+        for _ in range(300):
+            bad = bytearray(good)
+            for _ in range(rng.randint(1, 10)):
+                bad[rng.randrange(len(bad))] = rng.randrange(256)
+            with door.connect() as sock:
+                sock.sendall(bad)
+        wire.echo(door, calling="AFTER")
+        assert _waits(idle)  # nobody had to wait for the timer of the half open
 
 
 @needs_proc
@@ -214,9 +228,7 @@ def test_a_slow_sender_inside_a_message_is_cut_off(recorder, tmp_path, opened, w
     with opened(recorder, tmp_path, limits=limits) as door, wire.established(door) as sock:
         whole = wire.pdata(1, 3, wire.echo_rq())
         sock.sendall(whole[:20])
-        begin = time.monotonic()
-        assert _ends(sock, 30.0) == [7]
-        assert 1.5 < time.monotonic() - begin < 30.0
+        assert _ends(sock, 30.0) == [7]  # long before the 60 s between messages
 
 
 def test_one_who_never_reads_is_cut_off(recorder, tmp_path, opened, wire):
