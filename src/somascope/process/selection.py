@@ -19,6 +19,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
+from numba.misc.special import literally
 
 from somascope.core.grid import Array
 from somascope.process.networks import BOTH, LOW, merging, pruned, sorting
@@ -130,46 +131,6 @@ exchanged: Any = _exchanged
 """As it is called: without the compiler's own argument."""
 
 
-def _selector(column: int, width: int) -> Callable[[Array, Array, Array], None]:
-    rows = stages(column, width)[1] + 1
-    line, median_row = ROW + SLACK, rows - 1
-
-    @numba.njit(cache=True)
-    def across(volume: Array, z: int, y: int, radius: Array, scratch: Array, out: Array) -> None:
-        nz, ny, nx = volume.shape
-        rz, ry, rx = radius
-        step = ROW - width + 1
-        for x0 in range(0, nx, step):
-            m = min(step, nx - x0)
-            k = 0
-            for dz in range(-rz, rz + 1):
-                for dy in range(-ry, ry + 1):
-                    source = volume[mirror(z + dz, nz), mirror(y + dy, ny)]
-                    _filled(source, x0 - rx, scratch[k * line : k * line + m + width - 1])
-                    k += 1
-            for x in range(ROW):
-                exchanged(scratch, x, column, width, 0)
-            for x in range(ROW):
-                exchanged(scratch, x, column, width, 1)
-            for x in range(ROW):
-                exchanged(scratch, x, column, width, 2)
-            for x in range(ROW):
-                exchanged(scratch, x, column, width, 3)
-            target, found = out[x0 : x0 + m], scratch[median_row * line :]
-            for x in range(m):
-                target[x] = found[x]
-
-    @numba.njit(parallel=True, cache=True)
-    def selected(volume: Array, out: Array, radius: Array) -> None:
-        nz, ny, _ = volume.shape
-        for j in numba.prange(nz * ny):
-            z, y = j // ny, j % ny
-            scratch = np.zeros(rows * line, volume.dtype)
-            across(volume, z, y, radius, scratch, out[z, y])
-
-    return selected
-
-
 @numba.njit(cache=True)
 def _filled(source: Array, first: int, wire: Array) -> None:
     """``wire <- source[first:]``, mirrored beyond its ends."""
@@ -190,6 +151,55 @@ def mirror(i: int, n: int) -> int:
     """``c b a | a b c | c b a``, for any distance."""
     i = i % (2 * n)
     return i if i < n else 2 * n - 1 - i
+
+
+@numba.njit(cache=True)
+def _across(
+    volume: Array, z: int, y: int, radius: Array, scratch: Array, out: Array, column: int,
+    width: int, target: int,
+) -> None:  # fmt: skip
+    """One row of medians; ``column`` and ``width`` have to be constants where this is called."""
+    literally(column)
+    literally(width)
+    line = ROW + SLACK
+    nz, ny, nx = volume.shape
+    rz, ry, rx = radius
+    step = ROW - width + 1
+    for x0 in range(0, nx, step):
+        m = min(step, nx - x0)
+        k = 0
+        for dz in range(-rz, rz + 1):
+            for dy in range(-ry, ry + 1):
+                source = volume[mirror(z + dz, nz), mirror(y + dy, ny)]
+                _filled(source, x0 - rx, scratch[k * line : k * line + m + width - 1])
+                k += 1
+        for x in range(ROW):
+            exchanged(scratch, x, column, width, 0)
+        for x in range(ROW):
+            exchanged(scratch, x, column, width, 1)
+        for x in range(ROW):
+            exchanged(scratch, x, column, width, 2)
+        for x in range(ROW):
+            exchanged(scratch, x, column, width, 3)
+        part, found = out[x0 : x0 + m], scratch[target * line :]
+        for x in range(m):
+            part[x] = found[x]
+
+
+def _selector(column: int, width: int) -> Callable[[Array, Array, Array], None]:
+    # Numbers alone in the closure: with a compiled function in it the cache would never be found.
+    target = stages(column, width)[1]
+    size = (target + 1) * (ROW + SLACK)
+
+    @numba.njit(parallel=True, cache=True)
+    def selected(volume: Array, out: Array, radius: Array) -> None:
+        nz, ny, _ = volume.shape
+        for j in numba.prange(nz * ny):
+            z, y = j // ny, j % ny
+            scratch = np.zeros(size, volume.dtype)
+            _across(volume, z, y, radius, scratch, out[z, y], column, width, target)
+
+    return selected
 
 
 SELECTORS = {

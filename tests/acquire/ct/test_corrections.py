@@ -412,6 +412,14 @@ def test_slices_without_metal_and_missing_values_stay(with_metal):
         reduce_metal(body(value=1500.0), threshold=500.0)
 
 
+def test_padding_below_air_changes_nothing(with_metal):
+    seen = fbp(with_metal[1], kernel="hann")
+    outside = (np.hypot(Y, X) > 45)[None]
+    air, padded = (seen.with_data(np.where(outside, v, seen.data)) for v in (-1000.0, -3024.0))
+    found, expected = reduce_metal(padded).data, reduce_metal(air).data
+    np.testing.assert_allclose(found[~outside], expected[~outside], atol=0.05)
+
+
 def test_metal_pieces_and_refusals(with_metal):
     row = np.zeros((2, 9), bool)
     row[0, 4] = True

@@ -59,7 +59,9 @@ def reduce_metal(
         found = known & (plane > threshold)
         if not found.any():
             continue
-        mu = (np.where(known, plane, -1000) + np.float32(1000)) * np.float32(water / 1000)
+        # Some scanners pad beyond their field with less than air.
+        values = np.maximum(np.where(known, plane, -1000), -1000)
+        mu = (values + np.float32(1000)) * np.float32(water / 1000)
         first = Acquisition(scan.forward(mu[None]), scan, "CT", "1")
         mended, _ = bridged(
             first, found[None], water=water, method=method, tissue=tissue, bone=bone,
