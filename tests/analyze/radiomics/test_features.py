@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -112,12 +113,36 @@ def test_slices_are_counted_by_themselves():
     values, inside = case()
     inside[3] = False
     grey = levels.of_width(values[inside].astype(float), 25.0)
-    found = matrices(inside, grey, dimensions="2D")
-    together = matrices(inside, grey, dimensions="2.5D")[0]
+    found = list(matrices(inside, grey, dimensions="2D"))
+    (together,) = matrices(inside, grey, dimensions="2.5D")
     assert len(found) == np.count_nonzero(inside.any(axis=(1, 2))) < inside.shape[0]
     for name in ("pairs", "runs", "dependence"):
         assert np.array_equal(sum(getattr(m, name) for m in found), getattr(together, name)), name
     assert sum(m.zones[2].sum() for m in found) == together.zones[2].sum()
+
+
+def test_slices_are_held_one_at_a_time():
+    """Memory does not grow with the slices, of which each has matrices of 2.9 MB."""
+    random = np.random.default_rng(5)
+
+    def run(slices: int) -> None:
+        values = random.permuted(np.tile(np.arange(400) % 300, (slices, 1)), axis=1)
+        inside = np.ones((slices, 20, 20), bool)
+        features(
+            values.reshape(inside.shape), inside, Grid.from_spacing(inside.shape, (1, 1, 1)),
+            families=["glrlm"], bin_width=1.0, dimensions="2D",
+        )  # fmt: skip
+
+    def most(slices: int) -> int:
+        tracemalloc.start()
+        try:
+            run(slices)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    run(1)  # what is compiled and imported once
+    assert most(8) - most(2) < 4 * 300 * 300 * 8
 
 
 def test_first_order_is_numpys():

@@ -1,9 +1,12 @@
 """Series to their mean, and a slice to its volume, under known maps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from somascope.analyze.register import groupwise, points, register
+from somascope.analyze.register.series import align_series
 from somascope.core import Axis, Grid, Image
 from somascope.core.errors import GeometryError
 from somascope.process.resample import resample_to
@@ -52,6 +55,23 @@ def test_a_beating_one_is_aligned_by_dense_maps():
     before = apart(type(group)(group.aligned, group.mean, (_still(),) * 3), pairs)
     assert before > 1.0
     assert apart(group, pairs) < 0.35 * before
+
+
+def test_a_volume_that_does_not_fit_is_told():
+    """The third volume is noise: its map is worth nothing, and whoever gets the series is told."""
+    made = pair(shift=(2, 0, 0), shape=(16, 18, 16), spacing=(8.0, 8.0, 8.0))
+    good = series([made, made])
+    noise = np.random.default_rng(1).uniform(0, good.data.max(), good.data.shape[1:])
+    mixed = replace(
+        good, data=np.concatenate([good.data, noise[None].astype(np.float32)]),
+        attributes={**good.attributes, "ImageComments": "As scanned"},
+    )  # fmt: skip
+    group = groupwise(mixed, rounds=1)
+    assert [v.trusted for v in group.verdicts] == [True, True, False]
+    assert group.words.startswith("1 of 3 volumes badly aligned\nvolume 3: do not trust: ")
+    comments = align_series(mixed, rounds=1).attributes["ImageComments"]
+    assert comments == f"As scanned\n{group.words}"
+    assert "ImageComments" not in align_series(good, rounds=1).attributes
 
 
 def _still():

@@ -6,6 +6,7 @@ voxel's level, counted over the levels that occur. Voxels and steps are flat ind
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -132,12 +133,13 @@ class Matrices:
 
 def matrices(
     inside: Array, levels: Levels, *, dimensions: Dimensions = "3D", near: float = 0.0
-) -> list[Matrices]:
+) -> Iterator[Matrices]:
     """Matrices of the voxels of ``inside`` ``(nz, ny, nx)``, whose levels follow in its order.
 
     In 3D each voxel has 26 neighbours in 13 directions. Otherwise it has 8 in 4 directions of its
     slice, counted together (2.5D, one result) or for each slice by itself (2D, one for each slice
     that has voxels). ``near`` is the difference of levels up to which a neighbour is dependent.
+    Each result is counted when asked for: those of all slices can be too large to hold.
     """
     nz, ny, nx = (n + 2 for n in inside.shape)
     box = np.zeros((nz, ny, nx), np.int32)
@@ -149,9 +151,11 @@ def matrices(
     longest = int(max(inside.shape[0 if dimensions == "3D" else 1 :]))
     flat = box.reshape(-1)
     if dimensions != "2D":
-        return [_counted(flat, levels, voxels, steps, longest, near)]
-    slices = np.split(voxels, np.searchsorted(voxels, np.arange(1, nz) * ny * nx))
-    return [_counted(flat, levels, v, steps, longest, near) for v in slices if v.size]
+        yield _counted(flat, levels, voxels, steps, longest, near)
+        return
+    for v in np.split(voxels, np.searchsorted(voxels, np.arange(1, nz) * ny * nx)):
+        if v.size:
+            yield _counted(flat, levels, v, steps, longest, near)
 
 
 def _counted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import numba
@@ -17,16 +17,19 @@ Directions: TypeAlias = Literal["averaged", "merged"]
 
 
 def of(
-    found: list[Matrices], families: Iterable[str], *, directions: Directions = "averaged"
+    found: Iterable[Matrices], families: Sequence[str], *, directions: Directions = "averaged"
 ) -> dict[str, dict[str, float]]:
     """Features by family and name: the mean over slices, of the mean over directions or their sum.
 
     A direction in which no voxel of the region has a neighbour is left out; so is a slice in which
     that holds for all of them. Zones, dependence and tones know no directions.
     """
+    every: dict[str, list[Float]] = {family: [] for family in families}
+    for one in found:
+        for family in every:
+            every[family] += _rows(one, family, directions)
     made: dict[str, dict[str, float]] = {}
-    for family in families:
-        rows = [r for one in found for r in _rows(one, family, directions)]
+    for family, rows in every.items():
         mean = np.mean(rows, axis=0) if rows else np.full(len(CODES[family]), np.nan)
         made[family] = dict(zip(CODES[family], map(float, mean), strict=True))
     return made

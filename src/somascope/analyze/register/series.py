@@ -15,17 +15,30 @@ import numpy as np
 from somascope.analyze.register.engine import register
 from somascope.analyze.register.presets import Name
 from somascope.analyze.register.transform import compose, invert
+from somascope.analyze.register.verdict import Verdict
 from somascope.core import QUIET, Image, Param, Progress, Warp, operation
 from somascope.core.errors import GeometryError
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """``aligned``: the series in the common space; ``mean`` of it; ``warps`` from there to each."""
+    """``aligned``: the series in the common space; ``mean`` of it; ``warps`` from there to each.
+
+    ``verdicts``: of each volume's last registration to the mean.
+    """
 
     aligned: Image
     mean: Image
     warps: tuple[Warp, ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """``trusted``, or which volumes (from 1) are not to be trusted and why, a line each."""
+        bad = [f"volume {k}: {v.words}" for k, v in enumerate(self.verdicts, 1) if not v.trusted]
+        if not bad:
+            return "trusted"
+        return "\n".join([f"{len(bad)} of {len(self.verdicts)} volumes badly aligned", *bad])
 
 
 @operation("analyze.align_series")
@@ -41,8 +54,14 @@ def align_series(
     """Align the volumes of a series with each other, in the mean of their positions.
 
     ``(n, nz, ny, nx)`` of a heart, a perfusion or a repeated scan; the same shape comes out.
+    Volumes whose alignment is not to be trusted are told in ``ImageComments``.
     """
-    return groupwise(image, preset=preset, rounds=rounds, progress=progress).aligned
+    group = groupwise(image, preset=preset, rounds=rounds, progress=progress)
+    if all(v.trusted for v in group.verdicts):
+        return group.aligned
+    facts = group.aligned.attributes
+    told = "\n".join(filter(None, [str(facts.get("ImageComments") or ""), group.words]))
+    return replace(group.aligned, attributes={**facts, "ImageComments": told})
 
 
 def groupwise(
@@ -64,19 +83,25 @@ def groupwise(
     # The mean of what has moved is blurred: the first round goes to one volume.
     mean = frames[len(frames) // 2]
     warps: list[Warp] = [Warp(matrix=np.eye(4)) for _ in frames]
+    verdicts: list[Verdict] = []
     for turn in range(rounds):
         found: list[Warp] = []
+        verdicts.clear()
         for k, (frame, last) in enumerate(zip(frames, warps, strict=True)):
             progress((turn + k / len(frames)) / rounds, f"round {turn + 1}, volume {k + 1}")
             begin = replace(last, grid=None, displacement=None)
-            found.append(_plain(register(mean, frame, preset, start=begin)))
+            made = register(mean, frame, preset, start=begin)
+            found.append(_plain(made))
+            verdicts.append(made.verdict)
         away = invert(_average(found, rigid=preset in ("rigid", "followup")))
         warps = [compose(away, warp) for warp in found]
         moved = [warp.apply(f, like=mean) for f, warp in zip(frames, warps, strict=True)]
         mean = mean.with_data(np.mean([m.data for m in moved], axis=0))
     data = np.stack([warp.apply(f, like=mean).data for f, warp in zip(frames, warps, strict=True)])
-    progress(1.0, "aligned")
-    return Group(image.with_data(data.astype(np.float32)), mean, tuple(warps))
+    aligned = image.with_data(data.astype(np.float32))
+    group = Group(aligned, mean, tuple(warps), tuple(verdicts))
+    progress(1.0, group.words.partition("\n")[0])
+    return group
 
 
 def _frame(image: Image, k: int) -> Image:
