@@ -12,7 +12,7 @@ from somascope.analyze.longitudinal.reporting import findings
 from somascope.analyze.longitudinal.trend import SHOWN, picture, table, trend, trends
 from somascope.analyze.register.verdict import Registered, Verdict
 from somascope.core import Image, Label, Mask, Measurement, Warp
-from somascope.core.errors import GeometryError, ParameterError, Refused
+from somascope.core.errors import GeometryError, ParameterError, Refused, UnitError
 from somascope.jobs.run import bundled, encode
 from somascope.phantoms import Motion, thorax_follow_up, thorax_grid
 from somascope.testing import check_operation
@@ -63,6 +63,7 @@ def test_without_a_current_mask_lesions_are_outlined_and_new_ones_found(made, re
     assert len(places) == 2
     apart = np.linalg.norm(places[:, None] - truth[None], axis=-1)
     assert apart.min(axis=0).max() < 3
+    assert any(not one.note for one in alone.outlines)
     for i, told in alone.changes.items():
         if not alone.outlines[i].note:
             assert abs(told.volume - 100 * GROWTH[i]) < 8, (i, told)
@@ -109,6 +110,20 @@ def test_trends_put_reports_together(made, result):
     assert [len(t.times) for t in found] == [3] * 6 + [1] * 2
     assert found[0].times == ("20240101", "20250703", "20260102")
     assert found[0].values[0] == pytest.approx(0.5 * found[0].values[1])
+    # Another report has the same volumes in ml.
+    milli = [
+        replace(f, value=f.value / 1000, uncertainty=(f.uncertainty or 0.0) / 1000, unit="ml")
+        if f.unit == "mm3"
+        else f
+        for f in early
+    ]
+    mixed = trends([*milli, *listed], SHOWN["volume"][0])
+    assert mixed[0].values == pytest.approx(found[0].values)
+    assert mixed[0].spreads == pytest.approx(found[0].spreads)
+    (thousandth, *_) = trends(listed, SHOWN["volume"][0], unit="ml")
+    assert thousandth.values[0] == pytest.approx(found[0].values[1] / 1000)
+    with pytest.raises(UnitError, match="different things"):
+        trends([replace(f, unit="mm") for f in early if f.unit == "mm3"], SHOWN["volume"][0])
     drawn = picture(found, "volume (mm3)")
     assert drawn.dtype == np.uint8
     assert (drawn != 255).any(axis=-1).mean() > 0.02

@@ -156,6 +156,20 @@ def test_targets_and_sums():
     assert targets(one, most=1) == [2]
 
 
+def test_non_target_nodes_that_are_normal_again_have_gone():
+    names = ["a", "node: hilar"]
+    before = mask((6, 14, 14, 8), (16, 40, 40, 6), names=names)
+    one = lesions(before)
+    assert targets(one) == [0]
+    for radius, others in ((6, "persisting"), (4, "gone")):
+        two = lesions(mask((6, 14, 14, 8), (16, 40, 40, radius), names=names))
+        found = match([a.region for a in one], np.array([a.centre for a in one]), two)
+        assert len(found.pairs) == 2
+        assert sums(one, two, found).others == others
+        grown = sums(one, two, found, grown={1}).others
+        assert grown == ("grown" if others == "persisting" else "gone")
+
+
 def test_the_parts_of_a_split_lesion_are_added():
     before, after = mask((10, 20, 20, 9)), mask((10, 20, 14, 4), (10, 20, 26, 4))
     one, two, found = paired(before, after)

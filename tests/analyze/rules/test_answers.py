@@ -62,6 +62,28 @@ def test_uncertainty_becomes_the_chance_of_each_category():
     assert one([ef(60, uncertainty=0.5)], PatientSex="M").probabilities == {}
 
 
+def test_what_is_drawn_lies_around_what_was_measured():
+    """Fleischner's whole millimetres: 5.5 is 6 mm, and half of 5.5 +- 0.3 mm is 5 mm."""
+    width = Measurement(
+        concept=Code("MEAN_DIAMETER", "99SOMASCOPE", ""), value=5.5, unit="mm", uncertainty=0.3
+    )
+    label = one([width], load("fleischner-2017"))
+    assert sorted(label.probabilities.values()) == pytest.approx([0.5, 0.5], abs=0.02)
+    assert label.confidence == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "answer"),
+    [(1e30, "mm", "NODULE_LARGE"), (1e307, "m", "CANNOT_SAY"), (-1e300, "mm", "CANNOT_SAY")],
+)
+def test_numbers_beyond_all_measure_are_answered(value, unit, answer):
+    concept = Code("MEAN_DIAMETER", "99SOMASCOPE", "")
+    width = Measurement(concept=concept, value=value, unit=unit, uncertainty=0.1)
+    label = one([width], load("fleischner-2017"))
+    assert label.concept.value == answer
+    assert ("too large a number in 'mm'" in label.text) is (unit == "m")
+
+
 def test_two_uncertain_inputs_are_drawn_together():
     rules = load("evans-index")
     widths = [

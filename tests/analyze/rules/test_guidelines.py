@@ -114,6 +114,8 @@ KINDS = {"solid": "NODULE_SOLID", "part": "NODULE_PART", "glass": "NODULE_GLASS"
         ("glass", "BASELINE", 29.9, None, None, "2"), ("glass", "BASELINE", 30, None, None, "3"),
         ("glass", "NEW", 29.9, None, None, "2"), ("glass", "NEW", 30, None, None, "3"),
         ("glass", "GROWN", 30, None, 1, "2"), ("glass", "STABLE", 40, None, 0, "2"),
+        ("glass", "GROWN", 30, None, 1.5, "2"), ("glass", "GROWN", 30, None, 1.6, "SAY"),
+        ("glass", "GROWN", 29.9, None, 9, "2"), ("glass", "GROWN", 30, None, None, "SAY"),
     ],
 )  # fmt: skip
 def test_lung_rads(kind, course, diameter, core, growth, category):
@@ -154,6 +156,8 @@ def recist(now, start, nadir, *, remain=2, new=0, others="NONTARGET_NONE"):
         ((0, 100, 100), {"remain": 0, "others": "NONTARGET_STAY"}, "PR"),
         ((0, 100, 100), {"remain": 0, "others": "NONTARGET_GONE"}, "CR"),
         ((70, 100, 100), {"others": "NONTARGET_GROW"}, "PD"),
+        ((70, 100, 100), {"others": "NONTARGET_LARGER"}, "CANNOT_SAY"),
+        ((120, 100, 100), {"others": "NONTARGET_LARGER"}, "PD"),
         ((100, 100, 100), {"others": None}, "SD"), ((60, 100, 100), {"others": None}, "PR"),
         ((0, 100, 100), {"remain": 0, "others": None}, "CANNOT_SAY"),
         ((70, 100, 100), {"new": None}, "CANNOT_SAY"), ((130, 100, 100), {"new": None}, "PD"),
@@ -169,6 +173,19 @@ def test_recist(case, more, answer):
     missing += ["number of new lesions"] if more.get("new", 0) is None else []
     if answer == "CANNOT_SAY" and missing:
         assert all(m in text for m in missing)
+
+
+@pytest.mark.parametrize(("word", "answer"), [("CLEAR", "RECIST_PD"), ("UNCLEAR", "RECIST_SD")])
+def test_a_reader_says_whether_growth_is_unequivocal(word, answer):
+    numbers = (("SUM_DIAMETERS", 100, "mm"), ("SUM_BASELINE", 100, "mm"), ("SUM_NADIR", 100, "mm"),
+               ("TARGETS_REMAIN", 2, "1"), ("NEW_LESIONS", 0, "1"))  # fmt: skip
+    found = [number(v, c, u) for c, v, u in numbers]
+    found.append(Label(concept=Code("NONTARGET_LARGER", "99SOMASCOPE", ""), confidence=1))
+    label = said("recist-1.1", found)
+    assert label.concept.value == "CANNOT_SAY"
+    assert "unequivocal progression (a reader's decision) is missing" in label.text
+    found.append(Label(concept=Code(f"PROGRESSION_{word}", "99SOMASCOPE", ""), confidence=1))
+    assert said("recist-1.1", found).concept.value == answer
 
 
 @settings(max_examples=60, deadline=None)

@@ -39,6 +39,12 @@ def test_what_measures_something_else_is_refused(unit, wanted):
         convert(1.0, unit, wanted)
 
 
+def test_a_number_that_no_double_holds_is_refused():
+    assert convert(1e305, "m", "mm") == pytest.approx(1e308)
+    with pytest.raises(UnitError, match="too large a number in 'mm'"):
+        convert(1e307, "m", "mm")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "mm mm", "bananas", "m//s", "m.", "(m", "m)", "m" * 65, "Cel", "m99", "__import__", "0",

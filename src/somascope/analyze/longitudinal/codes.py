@@ -42,12 +42,14 @@ SPLIT = _own("LESION_SPLIT", "Part of a lesion that has split")
 MERGED = _own("LESION_MERGED", "Lesion has merged with another")
 UNSEEN = _own("LESION_UNSEEN", "Lesion outside the examination")
 CUT = _own("LESION_CUT", "Lesion cut off by the edge of an image")
+FAINT = _own("LESION_FAINT", "Lesion could not be outlined")
 CANDIDATE = _own("LESION_CANDIDATE", "Change that may be a new lesion")
 
 OTHERS = {
     "none": _own("NONTARGET_NONE", "No non-target lesions"),
     "gone": _own("NONTARGET_GONE", "Non-target lesions all gone"),
     "persisting": _own("NONTARGET_STAY", "Non-target lesions persist"),
+    "grown": _own("NONTARGET_LARGER", "Non-target lesions have grown"),
 }
 
 SUL_PEAK = _own("SUL_PEAK", "SULpeak of the hottest lesion")

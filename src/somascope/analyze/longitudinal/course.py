@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from somascope.analyze.longitudinal.change import Change, change, days_between
-from somascope.analyze.longitudinal.lesions import Each, Lesion, box_of, lesions, shared
+from somascope.analyze.longitudinal.lesions import (
+    Each,
+    Lesion,
+    box_of,
+    cut_off,
+    lesions,
+    shared,
+    size,
+)
 from somascope.analyze.longitudinal.matching import Match, match
 from somascope.analyze.longitudinal.newness import Candidate, Polarity, away, candidates, newness
 from somascope.analyze.longitudinal.outlining import Outlined, outlined
@@ -31,7 +39,8 @@ class Followed:
     """A follow-up: lesions of both examinations, which is which, and what changed.
 
     ``changes`` by index of the prior lesion; ``outlines`` where the current lesions were outlined
-    here; ``z`` the new-lesion map; ``candidates`` the places in it that no lesion explains.
+    here; ``z`` the new-lesion map (None where the images' unit has no absolute scale);
+    ``candidates`` the places in it that no lesion explains.
     """
 
     current: Image
@@ -42,9 +51,19 @@ class Followed:
     matched: Match
     changes: dict[int, Change]
     sums: Sums
-    z: Image
+    z: Image | None
     candidates: tuple[Candidate, ...]
     outlines: tuple[Outlined, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all lesions of now are known whole: none outside, cut off or not outlined."""
+        return not self.matched.unseen and not any(lesion.open for lesion in self.after)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether those of before are too, so that sums over all of them can be compared."""
+        return self.complete and not any(lesion.open for lesion in self.before)
 
     @property
     def days(self) -> int | None:
@@ -93,9 +112,17 @@ def followed(
     Refused
         The registration failed by its own verdict, or these are two patients.
     ParameterError
-        The prior examination is the later one, modality or unit differ, no lesion is drawn.
+        The prior examination is the later one, modality or unit differ, no lesion is drawn, or
+        none in the current examination whose unit has no absolute scale.
     """
     _same(current, prior, accept=accept)
+    scaled = absolute(current.unit)
+    if found is None and not scaled:
+        raise ParameterError(
+            f"analyze.follow_up: the images are in {current.unit!r}, which has no absolute scale: "
+            "lesions cannot be outlined by what they were in the prior image. Draw the lesions in "
+            "the current image and give that mask too"
+        )
     before = lesions(_on(drawn, prior, "prior"), each=each, outline=outline)
     if not before and found is None:
         raise ParameterError("analyze.follow_up: no lesion is drawn in the prior examination")
@@ -118,29 +145,42 @@ def followed(
     progress(0.8, "lesions matched")
     matched = match(carried, places, after, reach=reach)
     days = days_between(*(str(i.attributes.get("StudyDate") or "") for i in (prior, current)))
+    matched = _with_merged(matched, outlines, before, after)
     changes = {
         i: change(before[i].size, after[j].size, days=days)
         for i, j, _ in matched.pairs
-        if not (before[i].cut or after[j].cut)
+        if not (before[i].open or after[j].open)
     }
+    grown = {i for i, told in changes.items() if told.course == "grown"}
     progress(0.85, "what is new")
-    z, one, two = _map(current, prior, warp, tolerance=tolerance, polarity=polarity)
-    known = _known(z.grid, current.grid, carried, after)
-    fresh = [
-        c
-        for c in candidates(
-            np.where(known, 0, z.data), one, two, z.grid,
-            threshold=threshold, minimum=minimum, tolerance=tolerance,
-        )
-        if not (c.inside & known).any()
-    ]  # fmt: skip
+    z, fresh = None, []
+    if scaled:
+        z, one, two = _map(current, prior, warp, tolerance=tolerance, polarity=polarity)
+        known = _known(z.grid, current.grid, carried, after)
+        fresh = [
+            c
+            for c in candidates(
+                np.where(known, 0, z.data), one, two, z.grid,
+                threshold=threshold, minimum=minimum, tolerance=tolerance,
+            )
+            if not (c.inside & known).any()
+        ]  # fmt: skip
     progress(0.97, "new lesions looked for")
     return Followed(
         current=current, prior=prior, warp=warp, before=tuple(before),
         after=tuple(_named(after, before, matched)),
-        matched=matched, changes=changes, sums=sums(before, after, matched), z=z,
+        matched=matched, changes=changes, z=z,
+        sums=sums(before, after, matched, grown=grown),
         candidates=tuple(fresh), outlines=tuple(outlines),
     )  # fmt: skip
+
+
+def absolute(unit: str) -> bool:
+    """Whether equal values of two images mean the same: not so in arbitrary units, as those of MR.
+
+    Arbitrary units are plain numbers (``1``) and counts (``{counts}`` and the like).
+    """
+    return unit not in ("", "1") and not unit.startswith("{")
 
 
 def _same(current: Image, prior: Image, *, accept: bool) -> None:
@@ -244,24 +284,34 @@ def _drawn(
     outline: float,
 ) -> list[Lesion]:
     """What was outlined, as lesions; a faint one keeps the outline that was carried over."""
-    planes: list[Array] = []
-    segments: list[Segment] = []
-    for i, (made, place) in enumerate(zip(outlines, carried, strict=True)):
-        inside = made.inside
-        if made.faint and place is not None:
-            inside = np.zeros(current.grid.shape, bool)
-            inside[box_of(place)] = place.inside
-        if inside is not None and inside.any():
-            planes.append(inside)
-            who = replace(before[i].segment, number=len(planes), tracking=before[i].tracking)
-            segments.append(replace(who, algorithm="analyze.follow_up half contrast"))
-    if not planes:
-        return []
-    mask = Mask(
-        data=np.stack(planes), grid=current.grid, segments=tuple(segments),
-        provenance=current.provenance,
-    )  # fmt: skip
-    return lesions(mask, outline=outline)
+    found: list[Lesion] = []
+    for lesion, made, place in zip(before, outlines, carried, strict=True):
+        region = place if made.faint else made.region
+        if region is not None:
+            who = replace(
+                lesion.segment, number=len(found) + 1, tracking=lesion.tracking,
+                algorithm="analyze.follow_up half contrast",
+            )  # fmt: skip
+            region = replace(region, segment=who)
+            cut = cut_off(region, current.grid)
+            found.append(
+                Lesion(region, lesion.tracking, size(region, outline=outline), cut, made.faint)
+            )
+    return found
+
+
+def _with_merged(
+    matched: Match, outlines: Sequence[Outlined], before: Sequence[Lesion], after: Sequence[Lesion]
+) -> Match:
+    """Lesions whose outline is that of another have merged with it, not gone."""
+    merged = dict(matched.merged)
+    where = {lesion.tracking.uid: j for j, lesion in enumerate(after)}
+    for i, made in enumerate(outlines):
+        if made.one_with is not None:
+            j = where[before[made.one_with].tracking.uid]
+            merged |= {k: j for k in (i, made.one_with) if k in matched.resolved}
+    resolved = tuple(i for i in matched.resolved if i not in merged)
+    return replace(matched, merged=merged, resolved=resolved)
 
 
 def _named(after: Sequence[Lesion], before: Sequence[Lesion], matched: Match) -> list[Lesion]:

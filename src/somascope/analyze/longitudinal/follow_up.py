@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from somascope.analyze.longitudinal import codes
 from somascope.analyze.longitudinal.course import Followed, followed
 from somascope.analyze.longitudinal.lesions import box_of
 from somascope.analyze.longitudinal.reporting import candidate, findings, tracking_of
+from somascope.analyze.measure.regions import tight
 from somascope.analyze.register.presets import Name
 from somascope.analyze.threshold import COLOURS
 from somascope.core import (
@@ -86,7 +88,8 @@ def follow_up(
     """Find the lesions of a prior examination again and say how each has changed.
 
     The prior image is registered to the current one, the lesions are carried over and matched with
-    those of the current mask, or outlined by their contrast where there is none. Results: the
+    those of the current mask, or outlined by their contrast where there is none. Images without an
+    absolute scale (MR, counts) need that mask, and there is no map of what is new. Results: the
     lesions of now under their tracking UIDs, a map of what is new (z), the registration, and a
     report: the course of each lesion, volumes and diameters with uncertainties, RECIST 1.1 and for
     PET in SUV also PERCIST.
@@ -104,9 +107,9 @@ def follow_up(
     progress(1.0, "reported")
     mask = segments(result)
     record = listed[0].provenance
-    z = replace(result.z, provenance=record)
+    z = None if result.z is None else replace(result.z, provenance=record)
     warp = replace(result.warp, provenance=record)
-    return [*([mask] if mask is not None else []), z, warp, *listed]
+    return [*(one for one in (mask, z) if one is not None), warp, *listed]
 
 
 def segments(result: Followed) -> Mask | None:
@@ -117,12 +120,10 @@ def segments(result: Followed) -> Mask | None:
     matched = result.matched
     grid = result.current.grid
     who = {j: result.before[i] for i, j, _ in matched.pairs}
-    planes: list[Array] = []
+    bodies: list[tuple[tuple[slice, ...], Array]] = []
     named: list[Segment] = []
     for j, lesion in enumerate(result.after):
-        inside = np.zeros(grid.shape, bool)
-        inside[box_of(lesion.region)] = lesion.region.inside
-        planes.append(inside)
+        bodies.append((box_of(lesion.region), lesion.region.inside))
         known = who.get(j, lesion)
         named.append(
             Segment(
@@ -131,24 +132,23 @@ def segments(result: Followed) -> Mask | None:
             )
         )  # fmt: skip
     for k, one in enumerate(result.candidates):
+        assert result.z is not None
         mask = Mask(
             data=one.inside.astype(np.uint8), grid=result.z.grid, segments=(Segment(1, "new"),)
         )
         inside = resample_mask_to(mask, grid).data > 0
-        if inside.any():
-            planes.append(inside)
+        box = tight(inside)
+        if box is not None:
+            bodies.append((box, inside[box]))
             named.append(
                 Segment(
                     len(named) + 1, candidate(k), codes.CANDIDATE, "analyze.follow_up",
                     (255, 60, 60), 0.5, Tracking(tracking_of(result, k), candidate(k)),
                 )
             )  # fmt: skip
-    if not planes:
+    if not bodies:
         return None
-    data = np.stack(planes)
-    if data.sum(axis=0).max() <= 1 and len(planes) < 65536:
-        kind = np.uint8 if len(planes) < 256 else np.uint16
-        data = np.max([(p * (n + 1)).astype(kind) for n, p in enumerate(planes)], axis=0)
+    data = _together(bodies, grid.shape)
     current, prior = result.current.provenance, result.prior.provenance
     extra = tuple(s for s in prior.sources if s not in current.sources)
     return Mask(
@@ -159,3 +159,19 @@ def segments(result: Followed) -> Mask | None:
         provenance=Provenance((*current.sources, *extra), current.steps),
         attributes=dict(result.current.attributes),
     )
+
+
+def _together(bodies: Sequence[tuple[tuple[slice, ...], Array]], shape: tuple[int, ...]) -> Array:
+    """Boxes and what is inside as the data of a mask: numbers, or planes where bodies overlap."""
+    numbers = np.zeros(shape, np.uint8 if len(bodies) < 256 else np.uint16)
+    for n, (box, inside) in enumerate(bodies):
+        here = numbers[box]
+        if here[inside].any():
+            break
+        here[inside] = n + 1
+    else:
+        return numbers
+    planes = np.zeros((len(bodies), *shape), bool)
+    for plane, (box, inside) in zip(planes, bodies, strict=True):
+        plane[box] = inside
+    return planes

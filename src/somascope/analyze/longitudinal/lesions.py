@@ -13,7 +13,7 @@ from somascope.analyze.measure.regions import Region, regions, tracking
 from somascope.analyze.measure.surface import area, volume_uncertainty
 from somascope.core.errors import ParameterError
 from somascope.core.finding import Mask, Segment, Tracking
-from somascope.core.grid import Array, Float
+from somascope.core.grid import Array, Float, Grid
 from somascope.io.dicom import uid
 from somascope.process.components import label as components
 
@@ -42,13 +42,20 @@ class Size:
 class Lesion:
     """One lesion of one examination: its voxels, who it is, its size.
 
-    ``cut``: it reaches the edge of the image and may go on beyond.
+    ``cut``: it reaches the edge of the image and may go on beyond. ``faint``: its outline was
+    carried over from the prior examination, as its contrast gives none: its size is no measurement.
     """
 
     region: Region
     tracking: Tracking
     size: Size
     cut: bool = False
+    faint: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether its size is not known."""
+        return self.cut or self.faint
 
     @property
     def segment(self) -> Segment:
@@ -99,14 +106,15 @@ def lesions(mask: Mask, *, each: Each = "segment", outline: float = 0.2) -> list
             if len(parts) > 1:
                 made = uid.derive("component", known.uid, str(i + 1))
                 who = Tracking(made, f"{known.name} {i + 1}")
-            found.append(Lesion(part, who, size(part, outline=outline), _cut_off(part, mask)))
+            found.append(Lesion(part, who, size(part, outline=outline), cut_off(part, mask.grid)))
     return found
 
 
-def _cut_off(region: Region, mask: Mask) -> bool:
+def cut_off(region: Region, grid: Grid) -> bool:
+    """Whether a region reaches the edge of its grid."""
     return any(
         whole > 1 and (start == 0 or start + n == whole)
-        for start, n, whole in zip(region.start, region.inside.shape, mask.grid.shape, strict=True)
+        for start, n, whole in zip(region.start, region.inside.shape, grid.shape, strict=True)
     )
 
 

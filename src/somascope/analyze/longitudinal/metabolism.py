@@ -19,23 +19,29 @@ UNIT = "g/ml{SUVlbm(Janma)}"
 
 
 def uptake(result: Followed) -> Iterator[tuple[Code, float, str, str]]:
-    """Code, value, unit and ``then`` or ``now`` of what PERCIST asks for; nothing without SUV."""
+    """Code, value, unit and ``then`` or ``now`` of what PERCIST asks for; nothing without SUV.
+
+    Nothing of now where a lesion is not whole in the current image or could not be outlined there,
+    and no change where one was not whole before.
+    """
     try:
         one, two = (_lean(i) for i in (result.prior, result.current))
     except UnitError:
         return
-    before = [_peak(one, lesion) for lesion in result.before]
-    after = [_peak(two, lesion) for lesion in result.after]
-    if not before:
+    if not result.before:
         return
+    before = [_peak(one, lesion) for lesion in result.before]
     # The hottest of each examination: it need not be the same lesion (PERCIST 1.0).
     yield codes.SUL_PRIOR, max(before), UNIT, "now"
-    if after:
-        yield codes.SUL_PEAK, max(after), UNIT, "now"
-    then, now = (_glycolysis(i, s) for i, s in ((one, result.before), (two, result.after)))
+    then = _glycolysis(one, result.before)
     yield codes.GLYCOLYSIS, then, "g{SUVlbm(Janma)}", "then"
+    if not result.complete:
+        return
+    if result.after:
+        yield codes.SUL_PEAK, max(_peak(two, lesion) for lesion in result.after), UNIT, "now"
+    now = _glycolysis(two, result.after)
     yield codes.GLYCOLYSIS, now, "g{SUVlbm(Janma)}", "now"
-    if then > 0:
+    if then > 0 and result.comparable:
         yield codes.GLYCOLYSIS_CHANGE, 100 * (now / then - 1), "%", "now"
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somascope.analyze.longitudinal.lesions import Lesion, box_of
+from somascope.analyze.longitudinal.lesions import Lesion, box_of, shared
 from somascope.analyze.longitudinal.newness import away
-from somascope.analyze.measure.regions import Region
+from somascope.analyze.measure.regions import Region, tight
 from somascope.core.grid import Array, Grid
 from somascope.core.image import Image
 from somascope.process.components import fill_holes
@@ -23,14 +23,16 @@ SHELL = (2.0, 6.0)
 
 @dataclass(frozen=True, eq=False)
 class Outlined:
-    """The voxels ``(nz, ny, nx)`` of the current grid; ``note``: what to know about them.
+    """The lesion's voxels on the current grid; ``note``: what to know about them.
 
-    ``inside`` is None where nothing of the lesion is left, or it is too faint to be outlined.
+    ``region`` is None where nothing of the lesion is left, it is too faint to be outlined, or its
+    outline is that of another lesion: ``one_with`` is the index of that.
     """
 
-    inside: Array | None
+    region: Region | None
     note: str = ""
     faint: bool = False
+    one_with: int | None = None
 
 
 def outlined(
@@ -41,16 +43,39 @@ def outlined(
     Half way between the lesion's and its surroundings' values in the prior image lies the limit;
     what is beyond it, connected, and overlaps most with the carried lesion, is the lesion. Where
     that runs out of reach (into a vessel, the wall) it is cut off at half the reach, and said so.
+    Of two outlines that share more than half of the smaller one the larger is kept, for both.
     """
     every = np.zeros(prior.grid.shape, bool)
     for lesion in lesions:
         every[box_of(lesion.region)] |= lesion.region.inside
-    return [
-        Outlined(None, "lies outside the current image")
-        if place is None
-        else _one(current, prior, lesion, place, every)
-        for lesion, place in zip(lesions, carried, strict=True)
-    ]
+    return _each_once(
+        [
+            Outlined(None, "lies outside the current image")
+            if place is None
+            else _one(current, prior, lesion, place, every)
+            for lesion, place in zip(lesions, carried, strict=True)
+        ],
+        lesions,
+    )
+
+
+def _each_once(made: list[Outlined], lesions: Sequence[Lesion]) -> list[Outlined]:
+    """No body twice: lesions that have become one would each have the whole of it."""
+    sizes = [0 if m.region is None else int(np.count_nonzero(m.region.inside)) for m in made]
+    kept: list[int] = []
+    for i in sorted(range(len(made)), key=lambda i: -sizes[i]):
+        region = made[i].region
+        if region is None:
+            continue
+        for k in kept:
+            other = made[k].region
+            if other is not None and 2 * shared(region, other) > sizes[i]:
+                note = f"its outline is that of {lesions[k].name}"
+                made[i] = Outlined(None, note, one_with=k)
+                break
+        else:
+            kept.append(i)
+    return made
 
 
 def _one(current: Image, prior: Image, lesion: Lesion, place: Region, every: Array) -> Outlined:
@@ -77,9 +102,14 @@ def _one(current: Image, prior: Image, lesion: Lesion, place: Region, every: Arr
     if (body & (near > 0.9 * reach)).any():
         body &= near <= 0.5 * reach
         note = "runs into its surroundings and was cut off: look at its outline"
-    out = np.zeros(current.grid.shape, bool)
-    out[box] = fill_holes(body)
-    return Outlined(out, note)
+    body = fill_holes(body)
+    used = tight(body)
+    if used is None:
+        return Outlined(None, "is not seen any more")
+    start = [int(b.start + u.start) for b, u in zip(box, used, strict=True)]
+    grid = current.grid.moved(start=start, shape=body[used].shape, step=(1, 1, 1))
+    z, y, x = start
+    return Outlined(Region(lesion.segment, body[used], grid, (z, y, x)), note)
 
 
 def _contrast(image: Image, lesion: Lesion, every: Array) -> tuple[float, float, float]:

@@ -21,6 +21,8 @@ _OTHERS = {
     "none": "Every lesion is a target lesion.",
     "gone": "Every lesion that was no target has gone.",
     "persisting": "Some of the lesions that are no targets are still there.",
+    "grown": "Some of the lesions that are no targets have grown: whether that is unequivocal "
+    "progression is for a reader to say.",
 }
 _COURSE = {"grown": codes.GROWN, "shrunk": codes.SHRUNK, "stable": codes.STABLE}
 
@@ -141,17 +143,29 @@ class _Report:
         self.number(codes.SHORT, s.short, "mm", s.spread, time=time, who=who)
         self.number(codes.MEAN_DIAMETER, s.mean, "mm", s.spread / 2**0.5, time=time, who=who)
 
+    def noted(self, i: int) -> str:
+        """What there is to know about the outline made of a prior lesion."""
+        made = self.result.outlines
+        return f" ({made[i].note})" if made and made[i].note else ""
+
     def pair(self, i: int, j: int, score: float) -> None:
         before, after = self.result.before[i], self.result.after[j]
+        note = self.noted(i)
+        if after.faint:
+            text = f"{before.name}: could not be outlined; its change is open{note}."
+            self.label(codes.FAINT, self.sure * score, text, before.tracking)
+            self.sizes(before, self.then, before.tracking)
+            return
         if before.cut or after.cut:
             which = "prior" if before.cut else "current"
-            text = f"{before.name}: cut off by the edge of the {which} image; its change is open."
+            text = f"{before.name}: cut off by the edge of the {which} image; its change is open"
+            text += f"{note}."
             self.label(codes.CUT, self.sure * score, text, before.tracking)
             self.sizes(before, self.then, before.tracking)
             self.sizes(after, self.now, before.tracking)
             return
         c, who = self.result.changes[i], before.tracking
-        self.label(_COURSE[c.course], self.sure * score, _told(before, after, c), who)
+        self.label(_COURSE[c.course], self.sure * score, f"{_told(before, after, c)}{note}.", who)
         self.sizes(before, self.then, who)
         self.sizes(after, self.now, who)
         self.number(codes.VOLUME_CHANGE, c.volume, "%", c.volume_spread, time=self.now, who=who)
@@ -173,10 +187,7 @@ class _Report:
             code, text = codes.MERGED, f"lies now within {name}, with which it has merged"
         else:
             code, text = codes.RESOLVED, "there is no lesion any more where it was"
-        notes = self.result.outlines
-        if notes and notes[i].note:
-            text += f" ({notes[i].note})"
-        self.label(code, self.sure, f"{lesion.name}: {text}.", lesion.tracking)
+        self.label(code, self.sure, f"{lesion.name}: {text}{self.noted(i)}.", lesion.tracking)
         self.sizes(lesion, self.then, lesion.tracking)
         if code is codes.RESOLVED:
             self.number(codes.VOLUME, 0.0, "mm3", time=self.now, who=lesion.tracking)
@@ -186,7 +197,7 @@ class _Report:
     def whole(self, *, drawn: bool, baseline: float | None, nadir: float | None) -> None:
         result, matched = self.result, self.result.matched
         first = len(self.found)
-        if not matched.unseen:
+        if result.complete:
             volumes = [sum(l.size.volume for l in s) for s in (result.before, result.after)]
             spreads = [
                 sum(l.size.volume_spread**2 for l in s) ** 0.5
@@ -194,7 +205,7 @@ class _Report:
             ]
             self.number(codes.BURDEN, volumes[0], "mm3", spreads[0], time=self.then)
             self.number(codes.BURDEN, volumes[1], "mm3", spreads[1], time=self.now)
-            if volumes[0] > 0:
+            if volumes[0] > 0 and result.comparable:
                 change = 100 * (volumes[1] / volumes[0] - 1)
                 self.number(codes.BURDEN_CHANGE, change, "%", time=self.now)
         s = result.sums
@@ -208,7 +219,8 @@ class _Report:
                 self.number(codes.SUM, s.now, "mm", s.now_spread, time=self.now)
                 self.number(codes.SUM_CHANGE, 100 * (s.now / start - 1), "%", time=self.now)
                 self.number(codes.REMAINING, s.remaining, "1", time=self.now)
-        if drawn or not result.candidates:
+        # The map shows what may be new; that nothing is new only a reader can say.
+        if drawn:
             self.number(codes.NEW_COUNT, len(matched.new), "1", time=self.now)
         if s.others is not None:
             self.label(codes.OTHERS[s.others], self.sure, _OTHERS[s.others])
@@ -229,5 +241,5 @@ def _told(before: Lesion, after: Lesion, c: Change) -> str:
     return (
         f"{before.name}: {words[c.course]}. Volume {before.size.volume:.0f} to "
         f"{after.size.volume:.0f} mm3, {c.volume:+.1f} % ({limit} {c.volume_spread:.1f} %); "
-        f"long axis {before.size.long:.1f} to {after.size.long:.1f} mm."
+        f"long axis {before.size.long:.1f} to {after.size.long:.1f} mm"
     )

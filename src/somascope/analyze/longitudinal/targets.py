@@ -7,7 +7,7 @@ draws them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from somascope.analyze.longitudinal.lesions import Lesion
@@ -25,10 +25,10 @@ NORMAL_NODE = 10.0
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums of diameters in mm; ``now`` is None where a target was not examined.
+    """Sums of diameters in mm; ``now`` is None where a target was not examined or not measured.
 
     ``targets``: indices of prior lesions; ``remaining``: how many of them are still there;
-    ``others``: ``none``, ``gone`` or ``persisting`` for the lesions that are no targets.
+    ``others``: ``none``, ``gone``, ``persisting`` or ``grown`` for the lesions that are no targets.
     """
 
     targets: tuple[int, ...]
@@ -56,42 +56,38 @@ def targets(lesions: Sequence[Lesion], *, most: int = MOST) -> list[int]:
 
 
 def sums(
-    prior: Sequence[Lesion], current: Sequence[Lesion], matched: Match, *, most: int = MOST
+    prior: Sequence[Lesion],
+    current: Sequence[Lesion],
+    matched: Match,
+    *,
+    grown: Collection[int] = (),
+    most: int = MOST,
 ) -> Sums:
     """The sums of both examinations over the target lesions of the prior one.
 
     The parts of a lesion that has split are added up; one that two have become counts once (4.3.2).
+    ``grown``: indices of prior lesions that have grown. Whether that is unequivocal progression of
+    non-target disease (4.3.4) is for a reader to say.
     """
     chosen = targets(prior, most=most)
-    partner = {i: j for i, j, _ in matched.pairs}
-    parts: dict[int, list[int]] = {}
-    for j, i in matched.split.items():
-        parts.setdefault(i, []).append(j)
+    now = _counterparts(len(prior), matched)
     seen: set[int] = set()
     total, squares, remaining = 0.0, 0.0, 0
     for i in chosen:
-        into = [partner[i]] if i in partner else []
-        into += [matched.merged[i]] if i in matched.merged else []
-        into += parts.get(i, [])
         here = 0
-        for j in into:
+        for j in now[i]:
             there = current[j]
-            here += not prior[i].node or there.size.short >= NORMAL_NODE
+            here += _left(prior[i], there)
             if j not in seen:
                 seen.add(j)
                 total += there.size.short if prior[i].node else there.size.long
                 squares += there.size.spread**2
         remaining += here > 0
-    cut = {i for i, j, _ in matched.pairs if prior[i].cut or current[j].cut}
-    missed = [i for i in chosen if i in matched.unseen or i in cut]
-    rest = [i for i in range(len(prior)) if i not in chosen]
-    others: str | None = "none" if not rest else "persisting"
-    if rest and all(i in matched.resolved for i in rest):
-        others = "gone"
-    elif any(i in matched.unseen for i in rest) and all(
-        i in matched.unseen or i in matched.resolved for i in rest
-    ):
-        others = None
+    missed = [
+        i
+        for i in chosen
+        if i in matched.unseen or any(prior[i].cut or current[j].open for j in now[i])
+    ]
     return Sums(
         targets=tuple(chosen),
         prior=sum(measured(prior[i]) for i in chosen),
@@ -99,5 +95,43 @@ def sums(
         prior_spread=sum(prior[i].size.spread ** 2 for i in chosen) ** 0.5,
         now_spread=squares**0.5,
         remaining=None if missed or not chosen else remaining,
-        others=others,
+        others=_others(prior, current, matched, now, chosen, grown),
     )
+
+
+def _counterparts(count: int, matched: Match) -> list[list[int]]:
+    """The current lesions that each prior one has become: its own, what it went into, its parts."""
+    now: list[list[int]] = [[] for _ in range(count)]
+    for i, j in (*((i, j) for i, j, _ in matched.pairs), *matched.merged.items()):
+        now[i].append(j)
+    for j, i in matched.split.items():
+        now[i].append(j)
+    return now
+
+
+def _left(was: Lesion, there: Lesion) -> bool:
+    """Whether disease is left: a node is normal again below 10 mm."""
+    return not was.node or there.size.short >= NORMAL_NODE
+
+
+def _others(
+    prior: Sequence[Lesion],
+    current: Sequence[Lesion],
+    matched: Match,
+    now: Sequence[Sequence[int]],
+    chosen: Sequence[int],
+    grown: Collection[int],
+) -> str | None:
+    """The lesions that are no targets in a word; None where none is seen and some may be there."""
+    rest = [i for i in range(len(prior)) if i not in chosen]
+    unknown = [i for i in rest if i in matched.unseen or any(current[j].faint for j in now[i])]
+    there = [
+        i for i in rest if i not in unknown and any(_left(prior[i], current[j]) for j in now[i])
+    ]
+    if any(i in grown for i in there):
+        return "grown"
+    if there:
+        return "persisting"
+    if unknown:
+        return None
+    return "gone" if rest else "none"

@@ -10,6 +10,7 @@ import numpy as np
 
 from somascope.analyze.longitudinal import codes
 from somascope.analyze.longitudinal.change import days_between
+from somascope.analyze.rules.ucum import convert
 from somascope.core import Axis, Box, Grid, Image, Label, Measurement, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.finding import Code
@@ -37,25 +38,39 @@ class Trend:
     spreads: tuple[float | None, ...]
 
 
-def trends(findings: Sequence[Finding], concept: Code) -> list[Trend]:
+def trends(findings: Sequence[Finding], concept: Code, *, unit: str = "") -> list[Trend]:
     """Values of one concept by lesion and time point, in the order the lesions come in.
 
     What two reports both say (the current values of one are the prior ones of the next) is taken
     from the later of them in the list.
+
+    Parameters
+    ----------
+    unit
+        Of the values; default that of `SHOWN`, or else that of the first finding.
+
+    Raises
+    ------
+    UnitError
+        A value cannot be told in that unit.
     """
-    found: dict[str, dict[str, Measurement]] = {}
+    unit = unit or next((u for c, _, u in SHOWN.values() if c == concept), "")
+    found: dict[str, dict[str, tuple[float, float | None]]] = {}
     names: dict[str, str] = {}
     for one in findings:
         if not isinstance(one, Measurement) or one.concept != concept:
             continue
+        unit = unit or one.unit
+        around = None if one.uncertainty is None else convert(one.uncertainty, one.unit, unit)
+        value = convert(one.value, one.unit, unit)
         key = one.tracking.uid if one.tracking else ""
         names.setdefault(key, one.tracking.name if one.tracking else "all")
         time = one.time_point or str(one.attributes.get("StudyDate") or "")
-        found.setdefault(key, {})[time] = one
+        found.setdefault(key, {})[time] = (value, around)
     return [
         Trend(
-            names[key], key, tuple(sorted(by)), tuple(by[t].value for t in sorted(by)),
-            tuple(by[t].uncertainty for t in sorted(by)),
+            names[key], key, tuple(sorted(by)), tuple(by[t][0] for t in sorted(by)),
+            tuple(by[t][1] for t in sorted(by)),
         )
         for key, by in found.items()
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from somascope.analyze.rules.known import Known
 from somascope.analyze.rules.ruleset import SIGNS, Condition, Join, RuleSet, Test
+from somascope.core.errors import UnitError
 
 NEAR = 1e-9
 """A value this near to a limit (of its size) is at the limit: sums of decimals are not exact."""
@@ -54,7 +55,10 @@ def _limit(test: Test, rules: RuleSet, known: Known) -> float | None:
     from somascope.analyze.rules.ucum import convert
 
     theirs, ours = rules.inputs[limit.other].unit, rules.inputs[test.name].unit
-    return convert(other, theirs, ours) * limit.times + limit.number
+    try:
+        return convert(other, theirs, ours) * limit.times + limit.number
+    except UnitError:  # the units fit, as the rules were read: the number is too large
+        return None
 
 
 def unknown(condition: Condition, rules: RuleSet, known: Known) -> Iterator[str]:

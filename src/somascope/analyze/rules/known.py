@@ -18,13 +18,15 @@ Finding: TypeAlias = Label | Box | Measurement
 
 DRAWS = 256
 """Values of the uncertain measurements that are tried, spread evenly over their distribution."""
+_WHOLE = 1e15
 
 
 @dataclass(frozen=True)
 class Known:
     """Numbers (in the input's unit) and words by input; ``why`` an input is not among them.
 
-    ``derived``: which of them follow from others; ``on``: what the findings used were seen on.
+    ``derived``: which of them follow from others; ``on``: what the findings used were seen on;
+    ``exact``: the values before they were rounded.
     """
 
     values: Mapping[str, float | str] = field(default_factory=dict[str, float | str])
@@ -33,6 +35,7 @@ class Known:
     conflicts: tuple[str, ...] = ()
     on: tuple[str, ...] = ()
     derived: frozenset[str] = frozenset()
+    exact: Mapping[str, float | str] = field(default_factory=dict[str, float | str])
 
 
 def gather(
@@ -68,7 +71,8 @@ def gather(
             if found.value is not None or found.conflict:
                 break
     known = Known(values, spreads, why, tuple(dict.fromkeys(conflicts)), tuple(on))
-    return _rounded(rules, _derived(rules, known))
+    known = _derived(rules, known)
+    return replace(_rounded(rules, known), exact=known.values)
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,14 @@ def _numbers(one: Input, scope: Sequence[Finding]) -> _Found:
     numbers: list[tuple[float, float]] = []
     for f in found:
         try:
-            value = convert(f.value, f.unit, one.unit)
-            spread = convert(f.uncertainty or 0.0, f.unit, one.unit)
+            convert(1.0, f.unit, one.unit)
         except UnitError:
             return _Found(why=f"in {f.unit!r}, which is no {one.unit!r}")
+        try:
+            value = convert(f.value, f.unit, one.unit)
+            spread = convert(f.uncertainty or 0.0, f.unit, one.unit)
+        except UnitError as error:
+            return _Found(why=f"not to be told ({error})")
         if not math.isfinite(value):
             return _Found(why="not a finite number")
         numbers.append((value, abs(spread) if math.isfinite(spread) else 0.0))
@@ -158,7 +166,8 @@ def _rounded(rules: RuleSet, known: Known) -> Known:
     values = dict(known.values)
     for name, value in values.items():
         places = rules.inputs[name].decimals
-        if places is not None and isinstance(value, float):
+        # Decimal has 28 digits; beyond 1e15 a float has no decimals to round.
+        if places is not None and isinstance(value, float) and abs(value) < _WHOLE:
             step = Decimal(1).scaleb(-places)
             values[name] = float(Decimal(repr(value)).quantize(step, ROUND_HALF_UP))
     return replace(known, values=values)
@@ -178,10 +187,10 @@ def sampled(rules: RuleSet, known: Known) -> Iterator[Known]:
         root = (1.0 + root) ** (1.0 / (len(names) + 1))
     normal = NormalDist()
     for k in range(DRAWS):
-        values = {n: v for n, v in known.values.items() if n not in known.derived}
+        values = {n: v for n, v in known.exact.items() if n not in known.derived}
         for d, name in enumerate(names):
             share = (0.5 + (k + 1) * root ** -(d + 1)) % 1.0
-            value = known.values[name]
+            value = known.exact[name]
             assert isinstance(value, float)
             # The ends of a normal distribution lie at infinity; half a draw is left out there.
             share = min(max(share, 0.5 / DRAWS), 1 - 0.5 / DRAWS)

@@ -189,7 +189,8 @@ def convert(value: float, unit: str, wanted: str) -> float:
     Raises
     ------
     UnitError
-        One of the units is not known, or they do not measure the same.
+        One of the units is not known, they do not measure the same, or the number is beyond what
+        a double holds in the wanted one.
     """
     if unit == wanted:
         return float(value)
@@ -198,7 +199,10 @@ def convert(value: float, unit: str, wanted: str) -> float:
         raise UnitError(f"{unit!r} cannot become {wanted!r}: they measure different things")
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN
         return float(value)
-    return float(Fraction(repr(float(value))) * one.factor / two.factor)
+    try:
+        return float(Fraction(repr(float(value))) * one.factor / two.factor)
+    except OverflowError as error:
+        raise UnitError(f"{value:g} {unit} is too large a number in {wanted!r}") from error
 
 
 def _suv(unit: str) -> str:
