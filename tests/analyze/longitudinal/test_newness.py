@@ -1,5 +1,7 @@
 """The new-lesion map: its noise, what it forgives and what it finds."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
@@ -61,6 +63,19 @@ def test_a_new_body_is_found_whole_in_spite_of_a_misfit():
 def test_a_body_that_has_moved_is_not_new():
     far = (20, 12, 50, 5, 60)  # 7.5 mm on
     assert found(scene(bodies=(far,), seed=1), scene(bodies=(VESSEL,))) == []
+
+
+def test_looking_for_a_body_elsewhere_takes_no_more_memory_than_the_images():
+    """Its 2000 voxels at 2500 places nearby are 40 MB; an image of doubles is 1 MB."""
+    prior, current = scene(), scene(bodies=(NEW,), seed=1)
+    z = newness(current, prior, GRID)
+    tracemalloc.start()
+    try:
+        assert len(candidates(z, current, prior, GRID)) == 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * current.nbytes
 
 
 def test_darker_ones_are_found_and_can_be_left_out():

@@ -208,10 +208,14 @@ def _elsewhere(body: Array, current: Array, carried: Array, grid: Grid) -> bool:
     ]
     wide = tuple(slice(int(a) - m, int(b) + m) for a, b, m in zip(low, high, more, strict=True))
     windows = np.lib.stride_tricks.sliding_window_view(carried[wide], values.shape)
-    apart = windows - values
-    mean = np.einsum("abczyx,zyx->abc", apart, weight) / total
-    square = np.einsum("abczyx,abczyx,zyx->abc", apart, apart, weight) / total
-    return float((square - mean**2).min()) < UNLIKE * spread
+    # One shift at a time: all of them at once are the body a thousand times over.
+    for at_shift in np.ndindex(windows.shape[:3]):
+        apart = windows[at_shift] - values
+        weighted = weight * apart
+        mean = weighted.sum() / total
+        if float((weighted * apart).sum() / total - mean**2) < UNLIKE * spread:
+            return True
+    return False
 
 
 def _around(inside: Array, grid: Grid, by: float) -> tuple[slice, ...]:
