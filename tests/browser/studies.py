@@ -178,6 +178,35 @@ def motion() -> list[bytes]:
     ]
 
 
+OFFSET = (0.0, 20.8, 16.8)
+"""mm to the left, back and up from places of the first scan of `foreign` to those of the second."""
+
+
+def foreign() -> list[bytes]:
+    """Two scans that another system registered: no verdict, and one offset of the grid defined."""
+    from somascope import phantoms
+    from somascope.core import Grid, Warp
+    from somascope.io.dicom import registration, write
+
+    grid = motion_grid()
+    first = patient(phantoms.brain_mr("T1", grid), "foreign")
+    own = Grid(grid.shape, grid.affine, f"{grid.frame_of_reference}.2")
+    lattice = Grid.from_spacing((3, 4, 5), (60.0, 60.0, 60.0), origin=(-120.0, -90.0, -60.0))
+    vectors = np.full((3, *lattice.shape), np.nan, np.float32)
+    vectors[:, 2, 3, 4] = OFFSET
+    warp = Warp(
+        matrix=np.eye(4), grid=lattice, displacement=vectors, attributes=first.attributes,
+        fixed_frame=grid.frame_of_reference, moving_frame=own.frame_of_reference,
+    )  # fmt: skip
+    return [
+        *write.instances(first, series_description="First scan", series_number=1),
+        *write.instances(
+            replace(first, grid=own), series_description="Second scan", series_number=2
+        ),
+        *registration.instances(warp, series_number=3),
+    ]
+
+
 def raw_scan() -> list[bytes]:
     """Detector samples of three slices: no pixels."""
     from somascope.acquire.ct.simulate import simulate
@@ -272,6 +301,7 @@ def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
             *write.instances(phantoms.thorax_dx((256, 256))),
             *b_values(),
             *motion(),
+            *foreign(),
             *raw_scan(),
             *report(),
             *segmentations(),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.browser.studies import motion_back, motion_grid
+from tests.browser.studies import OFFSET, motion_back, motion_grid
 
 
 def likeness(screen: Any) -> float:
@@ -23,8 +23,8 @@ def pick(screen: Any, which: str, name: str) -> None:
     screen.page.select_option(f"[aria-label='Series {which}']", uid)
 
 
-def compare(screen: Any) -> None:
-    screen.open("motion")
+def compare(screen: Any, study: str = "motion") -> None:
+    screen.open(study)
     screen.layout("compare")
     pick(screen, "before", "First scan")
     pick(screen, "after", "Second scan")
@@ -123,3 +123,52 @@ def test_the_cursor_is_at_the_same_place_of_the_patient(registered: Any) -> None
     assert np.abs(away - expected).max() < 3.0  # mm; voxels of 5.2
     assert np.abs(expected - here).max() > 8
     screen.shot("register-cursors")
+
+
+def test_another_systems_registration_is_followed_but_not_called_trusted(screen: Any) -> None:
+    """No verdict is no trust, undefined offsets are the nearest one, and outside is no cross."""
+    compare(screen, "foreign")
+    page = screen.page
+    page.wait_for_selector(".verdict[data-trusted=unknown]")
+    assert "not judged" in page.inner_text(".verdict")
+    assert page.locator(".verdict.good").count() == 0
+    page.click("button:has-text('Side by side')")
+    for pane in ("compare-before", "compare-after"):
+        screen.shown(pane)
+        screen.loaded(pane)
+        screen.still(pane)
+    grid = motion_grid()
+    nz, ny, nx = grid.shape
+    box = screen.box("compare-before")
+    scale = min(box["width"] / (nx * grid.spacing[2]), box["height"] / (ny * grid.spacing[1]))
+    middle = np.array([box["width"] / 2, box["height"] / 2])
+
+    def point(left: float, back: float) -> None:
+        at = middle + np.array([left, back]) * scale
+        page.mouse.move(box["x"] + at[0], box["y"] + at[1])
+
+    def marked(pane: str, outside: bool) -> None:
+        here, gone = f"[data-cursor={pane}]", f"[data-outside={pane}]"
+        page.wait_for_selector(gone if outside else here)
+        assert page.locator(here if outside else gone).count() == 0
+
+    # The middle of the picture, three slices on and four voxels back.
+    first = int(screen.number(r"(\d+)\s*$", screen.corner("compare-before", "bl").split("/")[0]))
+    point(10.0, 5.0)
+    screen.wait_corner("compare-after", "bl", f"{first + 3} / {nz}")
+    marked("compare-after", False)
+    at = page.eval_on_selector(
+        "[data-cursor=compare-after]", "e => [parseFloat(e.style.left), parseFloat(e.style.top)]"
+    )
+    assert np.abs((np.array(at) - middle) / scale - (10.0, 5.0 + OFFSET[1])).max() < 1.0
+    # Two voxels from the picture's lower edge: the place is beside the other picture.
+    point(10.0, (ny / 2 - 2) * grid.spacing[1])
+    marked("compare-after", True)
+    screen.shot("register-outside")
+    # Upwards slice by slice: the other scan ends before.
+    point(10.0, 5.0)
+    marked("compare-after", False)
+    for slice_ in range(first, nz - 1):
+        page.mouse.wheel(0, 100)
+        screen.wait_corner("compare-before", "bl", f"{slice_ + 1} / {nz}")
+    marked("compare-after", True)

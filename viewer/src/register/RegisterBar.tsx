@@ -19,6 +19,12 @@ const PRESETS: [string, string][] = [
 ];
 
 /** Studies to take the second series from: those of the same patient first. */
+/** How a verdict looks; of another system's registration there is none. */
+const VERDICTS: Record<string, { look: string; sign: string }> = {
+  true: { look: "good", sign: "✓" },
+  false: { look: "bad", sign: "✗" },
+};
+
 function OtherStudy(props: { study: string; value: string; onChange: (uid: string) => void }) {
   const [studies, setStudies] = useState<StudyRow[]>([]);
   useEffect(() => {
@@ -63,6 +69,7 @@ export function RegisterBar(props: {
   const [preset, setPreset] = useState("");
   const [open, setOpen] = useState(false);
   const busy = run.doing !== "idle";
+  const verdict = VERDICTS[String(by?.trusted)] ?? { look: "", sign: "?" };
   return (
     <div className="compare-bar register-bar" data-doing={run.doing}>
       <OtherStudy study={props.study} value={props.other} onChange={props.onOther} />
@@ -94,9 +101,10 @@ export function RegisterBar(props: {
         </span>
       )}
       {by && !busy && !run.error && (
-        <span className={`verdict ${by.trusted ? "good" : "bad"}`} data-trusted={by.trusted} role="status">
+        <span className={`verdict ${verdict.look}`} data-trusted={by.trusted ?? "unknown"} role="status">
           <button className="quiet small" aria-expanded={open} disabled={by.evidence.length === 0} onClick={() => setOpen(!open)}>
-            {by.trusted ? "✓" : "✗"} {by.words || "registered"}
+            {verdict.sign} {by.words || "registration"}
+            {by.trusted === undefined && " · not judged"}
           </button>
           {open && (
             <ul className="verdict-evidence">

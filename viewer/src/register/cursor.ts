@@ -3,7 +3,7 @@
 import { Enums, type Types } from "@cornerstonejs/core";
 import { useEffect, useState } from "react";
 
-import { normal } from "../geometry/frames";
+import { type Frame, normal } from "../geometry/frames";
 import { type Vec3, dot, sub } from "../geometry/vector";
 import { currentEngine } from "../viewport/engine";
 import { frameOf } from "../viewport/provider";
@@ -14,8 +14,8 @@ export interface Mark {
   /** CSS pixels in the pane */
   x: number;
   y: number;
-  /** mm from the slice that is shown to the place itself */
-  off: number;
+  /** none of the pane's pictures shows the place: no cross may stand for it */
+  outside: boolean;
 }
 
 type Stack = Types.IStackViewport;
@@ -37,6 +37,34 @@ export function nearest(viewport: Stack, place: Vec3): { index: number; distance
   return best;
 }
 
+/** mm from one slice of a stack to the next, by the median; the thickness of a single one. */
+function stepOf(viewport: Stack, frame: Frame, n: Vec3): number {
+  const along = viewport
+    .getImageIds()
+    .flatMap((id) => {
+      const position = frameOf(id)?.position;
+      return position ? [dot(position, n)] : [];
+    })
+    .sort((a, b) => a - b);
+  const steps = along
+    .map((value, k) => value - (along[k - 1] ?? value))
+    .filter((step) => step > 1e-3)
+    .sort((a, b) => a - b);
+  return steps[Math.floor(steps.length / 2)] ?? frame.thickness ?? frame.spacing?.[0] ?? 1;
+}
+
+/** Whether a place is further from its nearest slice than slices are apart, or beside its picture. */
+function isOutside(viewport: Stack, place: Vec3, slice: { index: number; distance: number }): boolean {
+  const frame = frameOf(viewport.getImageIds()[slice.index] ?? "");
+  const n = frame && normal(frame);
+  if (!frame?.position || !frame.row || !frame.column || !n) return true;
+  if (slice.distance > stepOf(viewport, frame, n)) return true;
+  const [down, across] = frame.spacing ?? [1, 1];
+  const from = sub(place, frame.position);
+  const [x, y] = [dot(from, frame.row) / across, dot(from, frame.column) / down];
+  return !(x >= -0.5 && x <= frame.columns - 0.5 && y >= -0.5 && y <= frame.rows - 0.5);
+}
+
 /** While `key` is not empty; `there` leads from places of the first pane to the second. */
 export function useCursors(first: string, second: string, key: string, there: Way, back: Way): Mark | undefined {
   const [mark, setMark] = useState<Mark>();
@@ -54,7 +82,8 @@ export function useCursors(first: string, second: string, key: string, there: Wa
         const place = way(from.canvasToWorld(last) as unknown as Vec3);
         const slice = nearest(to, place);
         if (!slice) return;
-        if (slice.index !== to.getTargetImageIdIndex() && slice.index !== wanted) {
+        const outside = isOutside(to, place, slice);
+        if (!outside && slice.index !== to.getTargetImageIdIndex() && slice.index !== wanted) {
           wanted = slice.index;
           void to.setImageIdIndex(slice.index).then(() => {
             wanted = -1;
@@ -62,7 +91,7 @@ export function useCursors(first: string, second: string, key: string, there: Wa
           });
         }
         const [x, y] = to.worldToCanvas(place as unknown as Types.Point3);
-        setMark({ pane: id, x, y, off: slice.distance });
+        setMark({ pane: id, x, y, outside });
       };
       const move = (event: PointerEvent) => {
         const rect = from.element.getBoundingClientRect();

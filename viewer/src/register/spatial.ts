@@ -7,6 +7,7 @@ import { type Dataset, type Element, inlineBytes, item, items, numbers, text } f
 import { request } from "../api/http";
 import { stepsOf } from "../study/History";
 import { type Vec3, cross, dot, sub, unit, vec3 } from "../geometry/vector";
+import { defined } from "./offsets";
 
 export type Way = (point: Vec3) => Vec3;
 
@@ -22,7 +23,8 @@ export interface Spatial {
   words: string;
   /** the numbers behind the words, a line each */
   evidence: string[];
-  trusted: boolean;
+  /** nothing where the registration says no verdict of its own, as another system's */
+  trusted: boolean | undefined;
   forward: Way;
   backward: Way;
 }
@@ -81,10 +83,11 @@ async function field(ds: Dataset): Promise<Way> {
   const told = numbers(ds, "00200037");
   const [row, column, origin] = [vec3(told.slice(0, 3)), vec3(told.slice(3)), vec3(numbers(ds, "00200032"))];
   const bytes = await bytesOf(ds["00640009"]);
-  const vectors = new Float32Array(bytes.slice().buffer, 0, Math.floor(bytes.length / 4));
-  if (!row || !column || !origin || spacing.length !== 3 || vectors.length !== 3 * nx * ny * nz) {
+  const given = new Float32Array(bytes.slice().buffer, 0, Math.floor(bytes.length / 4));
+  if (!row || !column || !origin || spacing.length !== 3 || given.length !== 3 * nx * ny * nz) {
     throw new Error("The registration's grid of offsets is damaged.");
   }
+  const vectors = defined(given, [nx, ny, nz]);
   const axes: Vec3[] = [unit(row), unit(column), unit(cross(row, column))];
   const counts = [nx, ny, nz];
   return (p) => {
@@ -108,10 +111,7 @@ async function field(ds: Dataset): Promise<Way> {
       });
       if (weight === 0) continue;
       const place = 3 * (((index[2] ?? 0) * ny + (index[1] ?? 0)) * nx + (index[0] ?? 0));
-      for (let c = 0; c < 3; c++) {
-        const value = vectors[place + c] ?? 0;
-        out[c] = (out[c] ?? 0) + weight * (Number.isFinite(value) ? value : 0);
-      }
+      for (let c = 0; c < 3; c++) out[c] = (out[c] ?? 0) + weight * (vectors[place + c] ?? 0);
     }
     return out;
   };
@@ -146,7 +146,7 @@ export async function spatialOf(ds: Dataset): Promise<Spatial> {
   const words = evidence.shift() ?? text(ds, "00700081");
   const common = {
     series: text(ds, "0020000E"), fixed, inputs: inputsOf(ds), words, evidence,
-    trusted: !words.startsWith("do not trust"),
+    trusted: words.startsWith("trusted") || (words.startsWith("do not trust") ? false : undefined),
   };
   if (kind === LINEAR) {
     const every = items(ds, "00700308");

@@ -39,6 +39,13 @@ function note(word: string, own: Series | undefined, other: Series | undefined):
 
 function Cross({ mark, pane }: { mark: Mark | undefined; pane: string }) {
   if (mark?.pane !== pane) return null;
+  if (mark.outside) {
+    return (
+      <span className="linked-outside" data-outside={pane}>
+        Not in this series
+      </span>
+    );
+  }
   return <i className="linked-cursor" data-cursor={pane} style={{ left: mark.x, top: mark.y }} />;
 }
 
