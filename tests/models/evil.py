@@ -6,6 +6,7 @@ import os
 import pickle  # noqa: TID251  the enemy
 import tarfile
 import zipfile
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,75 @@ def constant_node(*numbers):
     return graphs.model(nodes).SerializeToString()
 
 
+def sized(kind, before=(), *, inputs=("image", "shape"), weights=(), **attributes):
+    """An operator that takes its size from what ``before`` says."""
+    made = helper.make_node(kind, inputs, ["logits"], **attributes)
+    return graphs.model([*before, made], weights=weights).SerializeToString()
+
+
+def shaped(values, name="shape", dtype=np.int64):
+    return onnx.numpy_helper.from_array(np.asarray(values, dtype), name)
+
+
+def said_one_by_one(kind, **attributes):
+    """A shape in the attributes of a constant, not in a tensor."""
+    inputs = ("shape",) if kind == "ConstantOfShape" else ("image", "shape")
+    return sized(kind, [helper.make_node("Constant", [], ["shape"], **attributes)], inputs=inputs)
+
+
+def passed_on(*nodes, values=(1 << 20, 1 << 20), dtype=np.int64):
+    """The shape behind other operators; each is a kind and its attributes."""
+    names = [f"n{i}" for i in range(len(nodes))] + ["shape"]
+    before = [
+        helper.make_node(kind, [names[i]], [names[i + 1]], **more)
+        for i, (kind, more) in enumerate(nodes)
+    ]
+    weight = shaped(values, "n0", dtype)
+    return sized("ConstantOfShape", before, inputs=("shape",), weights=[weight])
+
+
+def many_axes(count, *, packed):
+    """Weights with a million axes, all that a reader would multiply."""
+    made = graphs.segmenter()
+    w = made.graph.initializer[0]
+    w.ClearField("dims")
+    data, mark = w.SerializeToString(), b"\x80\x80\x01"  # 16384
+    dims = mark * count
+    if packed:
+        length, n = bytearray(), len(dims)
+        while n > 127:
+            length.append(n & 127 | 128)
+            n >>= 7
+        more = b"\x0a" + bytes([*length, n]) + dims
+    else:
+        more = (b"\x08" + mark) * count
+    w.ParseFromString(data + more)
+    return made.SerializeToString()
+
+
+def twice():
+    """One attribute with two tensors, which a reader merges."""
+    made = graphs.model([
+        helper.make_node("Constant", [], ["shape"], value=shaped([1 << 20, 1 << 20])),
+        helper.make_node("ConstantOfShape", ["shape"], ["logits"]),
+    ])  # fmt: skip
+    attribute = made.graph.node[0].attribute[0]
+    plain = onnx.AttributeProto(t=helper.make_tensor("v", TensorProto.INT64, [], [8]))
+    data = attribute.SerializeToString() + plain.SerializeToString()
+    made.graph.node[0].ClearField("attribute")
+    # Wire form: an attribute (5) of the node, whose own fields are said one after the other.
+    node = made.graph.node[0].SerializeToString() + b"\x2a" + bytes([len(data)]) + data
+    graph = made.graph
+    rest = graph.node[1].SerializeToString()
+    graph.ClearField("node")
+    body = b"".join(b"\x0a" + bytes([len(n)]) + n for n in (node, rest))
+    body += graph.SerializeToString()
+    made.ClearField("graph")
+    return (
+        made.SerializeToString() + b"\x3a" + bytes([len(body) & 127 | 128, len(body) >> 7]) + body
+    )
+
+
 def unfinished_number():
     return graphs.segmenter().SerializeToString() + b"\xff" * 12
 
@@ -161,6 +231,36 @@ GRAPHS = {
         "Resize", 1, 1, 1e3, 1e3, 1e3, at=2, slots=3, dtype=np.float32
     ),
     "giant size": lambda: constant_of("Resize", 1, 1, 4096, 4096, 4096, at=3, slots=4),
+    "giant numbers": lambda: said_one_by_one("ConstantOfShape", value_ints=[1 << 20] * 2),
+    "giant number": lambda: said_one_by_one("ConstantOfShape", value_int=1 << 40),
+    "giant factors": lambda: said_one_by_one("Resize", value_floats=[1.0, 1.0, 1e3, 1e3, 1e3]),
+    "shape of many axes": lambda: said_one_by_one("Expand", value_ints=[2] * 40),
+    "weights of many numbers for a shape": lambda: constant_of("Expand", *[2] * 40),
+    "giant behind identities": lambda: passed_on(("Identity", {}), ("Identity", {})),
+    "giant behind a cast": lambda: passed_on(("Cast", {"to": TensorProto.INT64}), dtype=np.float32),
+    "giant of half precision": lambda: passed_on(
+        ("Cast", {"to": TensorProto.INT64}), values=[60000] * 2, dtype=np.float16
+    ),
+    "less than nothing, cast": lambda: passed_on(
+        ("Cast", {"to": TensorProto.UINT32}), ("Cast", {"to": TensorProto.INT64}), values=[-1]
+    ),
+    "giant of small whole numbers": lambda: sized(
+        "ConstantOfShape",
+        [helper.make_node("Cast", ["n"], ["shape"], to=TensorProto.INT64)],
+        inputs=("shape",),
+        weights=[helper.make_tensor("n", TensorProto.INT32, [2], [1 << 20, 1 << 20])],
+    ),
+    "giant scale of old": lambda: constant_of(
+        "Resize", 1, 1, 1e3, 1e3, 1e3, at=1, slots=2, dtype=np.float32
+    ),
+    "scale that is no number": lambda: constant_of(
+        "Resize", 1, 1, np.nan, 1e3, 1e3, at=2, slots=3, dtype=np.float32
+    ),
+    "giant border of old": lambda: sized("Pad", inputs=("image",), pads=[0] * 9 + [1 << 30]),
+    "shape said twice": twice,
+    "many axes": lambda: many_axes(17, packed=False),
+    "a million axes": lambda: many_axes(1 << 20, packed=False),
+    "a million axes at once": lambda: many_axes(1 << 20, packed=True),
     "unfinished number": unfinished_number,
     "no output": lambda: onnx.ModelProto(ir_version=8).SerializeToString(),
 }
@@ -214,6 +314,18 @@ def encrypted(data):
     return bytes(changed)
 
 
+def flipped(method):
+    """A ZIP file with the first byte of its packed data changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, data in PARTS:
+            archive.writestr(name, data)
+    changed = bytearray(buffer.getvalue())
+    at = 30 + len(PARTS[0][0]) + (9 if method == zipfile.ZIP_LZMA else 0)
+    changed[at] ^= 0xFF
+    return bytes(changed)
+
+
 GOOD = graphs.packed(graphs.segmenter())
 CARD = GOOD.card.to_json().encode()
 PARTS = [("model.onnx", GOOD.graph), ("card.json", CARD)]
@@ -229,6 +341,12 @@ def changed(**fields):
     """The good model, fields of its card replaced."""
     text = json.dumps({**json.loads(CARD), **fields})
     return zipped([PARTS[0], ("card.json", text.encode())])
+
+
+def prepared_to(size):
+    """A preparation in order but for its size."""
+    how = replace(GOOD.card.preparation, size=size)
+    return changed(preparation=asdict(how), preparation_digest=how.digest())
 
 
 METRIC = {"name": "auc", "value": 0.5, "low": 0.4, "high": 0.6, "cases": 9, "on": "x"}
@@ -255,6 +373,8 @@ FILES = {
     "size that lies": lambda: shorter(zipped(PARTS)),
     "encrypted": lambda: encrypted(zipped(PARTS)),
     "cut": lambda: zipped(PARTS)[:-30],
+    "flipped byte in the packed data": lambda: flipped(zipfile.ZIP_DEFLATED),
+    "flipped byte in other packed data": lambda: flipped(zipfile.ZIP_LZMA),
     "no card": lambda: zipped(PARTS[:1]),
     "no graph": lambda: zipped(PARTS[1:]),
     "card of lists": lambda: zipped([PARTS[0], ("card.json", b"[" * 100_000)]),
@@ -274,6 +394,8 @@ FILES = {
     "metric of a list": lambda: changed(metrics=[{**METRIC, "name": ["auc"]}]),
     "metric with more": lambda: changed(metrics=[[1, 2, 3]]),
     "patch without end": lambda: changed(patch=[1 << 40] * 3),
+    "patch of gibibytes": lambda: changed(patch=[2048] * 3),
+    "size of gibibytes": lambda: prepared_to((8192, 8192, 8192)),
     "number without end": lambda: changed(stride=10**400),
     "conformal of three": lambda: changed(conformal=[0.1, 0.2, 0.3]),
     "usual that is not": lambda: changed(familiar={**USUAL, "precision": ["1 2"]}),

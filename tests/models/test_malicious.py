@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from somascope.cli.app import app
-from somascope.core.errors import NotFound, Refused, SomascopeError
-from somascope.models import installed, load, package
+from somascope.core.errors import CorruptFile, NotFound, Refused, SomascopeError
+from somascope.models import installed, load, onnxfile, package
 from tests.models import evil, graphs
 
 
@@ -103,3 +103,42 @@ def test_the_command_line_refuses_too(tmp_path):
             run = CliRunner().invoke(app, call)
             assert run.exit_code != 0
             assert isinstance(run.exception, (SomascopeError, SystemExit)), run.exception
+
+
+def test_sizes_that_are_in_order_are_let_pass():
+    """The same forms as the giants, of sizes that networks have."""
+    for data in (
+        evil.said_one_by_one("ConstantOfShape", value_ints=[1, 64, 64]),
+        evil.said_one_by_one("Resize", value_floats=[1.0, 1.0, 2.0, 2.0, 2.0]),
+        evil.passed_on(("Identity", {}), ("Cast", {"to": 7}), values=[4, 4], dtype="int32"),
+        evil.constant_of("Resize", 1, 1, 2, 2, 2, at=1, slots=2, dtype="float32"),
+        evil.sized("Pad", inputs=("image",), pads=[0] * 9 + [3]),
+    ):
+        assert onnxfile.inspect(data).nodes >= 1
+
+
+def test_a_ring_of_names_ends():
+    data = evil.sized(
+        "Expand",
+        [evil.helper.make_node("Identity", ["shape"], ["other"]),
+         evil.helper.make_node("Identity", ["other"], ["shape"])],
+    )  # fmt: skip
+    assert onnxfile.inspect(data).nodes == 3
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_axes_are_counted_before_they_are_multiplied(packed, monkeypatch):
+    def never(numbers):
+        assert len(list(numbers)) <= 16
+        return 1
+
+    monkeypatch.setattr(onnxfile.math, "prod", never)
+    with pytest.raises(Refused, match="axes"):
+        onnxfile.inspect(evil.many_axes(1 << 12, packed=packed))
+
+
+def test_damaged_packed_data_is_called_damaged(tmp_path):
+    for name in ("flipped byte in the packed data", "flipped byte in other packed data"):
+        (tmp_path / "m.zip").write_bytes(evil.FILES[name]())
+        with pytest.raises(CorruptFile, match="damaged"):
+            package.read(tmp_path / "m.zip")

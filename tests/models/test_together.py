@@ -1,5 +1,6 @@
 """Means of several looks, and how far they are apart: by hand, and where they must be nothing."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,61 @@ def test_classification_is_averaged_too():
     (label,) = Together([one, cool], mirror="x")(image)
     single = [m(image)[0].probabilities["other"] for m in (one, cool)]
     assert label.probabilities["other"] == pytest.approx(np.mean(single), abs=1e-6)
+
+
+def test_no_look_is_kept(monkeypatch):
+    from somascope.models import together
+
+    made, alive, real = [], [], together._said
+
+    def noted(*args):
+        alive.append(sum(r() is not None for r in made))
+        look = real(*args).copy()
+        made.append(weakref.ref(look))
+        return look
+
+    monkeypatch.setattr(together, "_said", noted)
+    found = Together([network(sharp=2.0)], mirror="zyx").look(volume())
+    assert len(alive) == 8
+    assert max(alive) <= 1  # the one that was just given away
+    assert found.mean.sum(axis=0) == pytest.approx(1.0, abs=2e-3)
+    with pytest.raises(ParameterError, match="no look"):
+        opinion([])
+
+
+def test_three_hundred_classes_have_three_hundred_numbers():
+    count = 300
+    w = graphs.weight("w", np.zeros((count + 1, 1, 1, 1, 1)))
+    b = graphs.weight("b", [*[0.0] * count, 50.0])
+    node = graphs.onnx.helper.make_node("Conv", ["image", "w", "b"], ["logits"])
+    made = graphs.model([node], outputs={"logits": [1, count + 1, 4, 8, 8]}, weights=[w, b])
+    kinds = tuple(graphs.CARD.classes[0].named(f"c{i}") for i in range(count))
+    (mask,) = Together([Network(graphs.packed(made, classes=kinds), threads=1)])(volume((4, 8, 8)))
+    assert (mask.data == count).all()
+    assert mask.data.dtype == np.uint16
+
+
+@pytest.mark.parametrize("first", ["z", "y", "x"])
+def test_axes_between_two_directions_are_mirrored_once_each(first):
+    """Grids turned by 45 degrees, where two axes run as much along the same direction."""
+    from somascope.models import together
+    from somascope.models.prepare import towards
+
+    half = np.sqrt(0.5)
+    still = "zyx".index(first)
+    axes = [a for a in range(3) if a != still]
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    affine[still, still] = 1
+    for i, j, v in ((0, 0, half), (0, 1, half), (1, 0, half), (1, 1, -half)):
+        affine[axes[i], axes[j]] = v
+    image = volume((4, 4, 4))
+    image = replace(image, grid=Grid((4, 4, 4), affine))
+    assert sorted(together._own(image, (0, 1, 2))) == [0, 1, 2]
+    assert sorted(towards(image.grid)) == [0, 1, 2]
+    one = np.random.default_rng(0).uniform(size=(4, 4, 4)).astype(np.float32)
+    image = replace(image, data=one)
+    assert Together([network()], mirror="zyx").look(image).quarrel.max() < 1e-3
 
 
 def test_what_cannot_be_averaged_is_refused():

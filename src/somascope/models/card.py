@@ -13,6 +13,7 @@ from somascope.core import Card, Code, Image
 from somascope.core.errors import CorruptFile, Refused
 from somascope.core.grid import Array
 from somascope.models.familiar import Familiar
+from somascope.models.onnxfile import ELEMENTS
 from somascope.models.prepare import Preparation
 
 FORMAT = "somascope-model"
@@ -288,6 +289,7 @@ def _sensible(card: NetworkCard, digest: str) -> None:
     demand(card.classes or card.task == "register", "classes", card.classes)
     demand(len(card.patch) in (0, card.dimensions), "patch", card.patch)
     demand(all(1 <= n <= 2048 for n in card.patch), "patch", card.patch)
+    demand(math.prod(card.patch) <= ELEMENTS, "patch", card.patch)
     demand(0 <= card.overlap <= 0.9, "overlap", card.overlap)
     demand(1 <= card.stride <= 64, "stride", card.stride)
     demand(0 <= card.threshold <= 1, "threshold", card.threshold)

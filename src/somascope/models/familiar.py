@@ -21,6 +21,8 @@ from somascope.models.prepare import channels_of, oriented
 
 LEAST = 12
 """Images from which what is usual can be told."""
+PATIENTS = 5
+"""Patients from which it can be told."""
 MOST = 96
 """Facts of a card."""
 MARGIN = 1.5
@@ -166,7 +168,10 @@ def learned(
     fixed: bool,
     colour: bool,
 ) -> Familiar | None:
-    """What is usual among the `facts` of images; None where they are fewer than `LEAST`.
+    """What is usual among the `facts` of images.
+
+    None where they are too few: fewer images than `LEAST`, of fewer patients than `PATIENTS`, or
+    fewer than `LEAST` left whichever patients are left out.
 
     Parameters
     ----------
@@ -179,7 +184,7 @@ def learned(
     colour
         The model looks at colours.
     """
-    if len(images) < LEAST:
+    if len(images) < LEAST or len(set(patients)) < PATIENTS:
         return None
     names = [
         n for n in images[0]
@@ -188,14 +193,15 @@ def learned(
     ]  # fmt: skip
     x = np.array([[row[n] for n in names] for row in images])
     whose = np.unique(np.asarray(patients), return_inverse=True)[1]
-    if len(set(whose.tolist())) < 3:
-        whose = np.arange(len(images))
     fold = whose % min(FOLDS, int(whose.max()) + 1)
-    left_out = np.concatenate([
+    left_out = [
         _distances(_fit(x[fold != f], names), x[fold == f]) for f in np.unique(fold)
-    ])  # fmt: skip
+        if (fold != f).sum() >= LEAST
+    ]  # fmt: skip
+    if not left_out:
+        return None
     mean, spread, precision = _fit(x, names)
-    limit = MARGIN * max(float(np.percentile(left_out, 99)), 1.0)
+    limit = MARGIN * max(float(np.percentile(np.concatenate(left_out), 99)), 1.0)
     return Familiar(
         tuple(names), tuple(_short(mean)), tuple(_short(spread)),
         tuple(tuple(_short(row)) for row in precision), float(f"{limit:.5g}"),

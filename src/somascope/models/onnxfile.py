@@ -2,6 +2,12 @@
 
 Source: onnx.proto (ONNX IR version 3 and later; field numbers never change) and the protocol
 buffers wire format. The file is walked as bytes with every length checked; nothing is built.
+
+Sizes are checked where the file writes them down: in constants, also behind ``Identity`` and
+``Cast``, and in attributes. Not closed: sizes that the graph reckons (a shape from ``Concat``,
+``Mul``, ``Shape`` or ``Gather``), and growth step by step (a tensor put to itself again and again,
+broadcasting, ``ConvTranspose`` with large strides, one ``Resize`` after another). A graph that does
+so can still take all the memory of the process that runs it.
 """
 
 from __future__ import annotations
@@ -19,7 +25,9 @@ LARGEST = 1 << 30
 NODES = 20_000
 ELEMENTS = 1 << 28
 FACTOR = 4096
-"""Times that a resampling may be larger than what it is given."""
+"""Times that a resampling may be larger than what it is given; pixels that a border may have."""
+DIMS = 16
+"""Axes of a tensor, and numbers of one that says a shape."""
 
 _NAMES = (
     "Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant "
@@ -39,8 +47,17 @@ OPERATORS = frozenset(_NAMES.split())
 _BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 """Bytes of an element by TensorProto.DataType; text (8), complex and four-bit types are out."""
 
-_FORMATS = {1: "f", 6: "i", 7: "q", 11: "d"}
-"""Of tensors that say sizes."""
+_FORMATS = {
+    1: "f", 2: "B", 3: "b", 4: "H", 5: "h", 6: "i", 7: "q", 9: "?", 10: "e", 11: "d", 12: "I",
+    13: "Q",
+}  # fmt: skip
+"""Of tensors that may say sizes."""
+_FLOATS = {4: "f", 10: "d"}
+"""Fields of a tensor with its values one by one that are no whole numbers."""
+_WRAPPING = {2, 4, 12, 13}
+"""Types without a sign: what is cast to them may come out larger than it was."""
+_UNREAD = (math.inf,)
+"""Numbers that are there and are not read: larger than anything, where they are to be a size."""
 
 Field: TypeAlias = tuple[int, int, int | memoryview]
 """Number, wire type, value."""
@@ -66,7 +83,24 @@ class _Found:
     outputs: list[str] = field(default_factory=list[str])
     weights: list[str] = field(default_factory=list[str])
     numbers: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
-    sized: list[tuple[str, list[str]]] = field(default_factory=list[tuple[str, list[str]]])
+    same: dict[str, str] = field(default_factory=dict[str, str])
+    sized: list[tuple[str, list[str], tuple[float, ...]]] = field(
+        default_factory=list[tuple[str, list[str], tuple[float, ...]]]
+    )
+
+    def known(self, name: str) -> tuple[float, ...]:
+        """The constant behind a name, if it is one."""
+        passed: list[str] = []
+        while name not in self.numbers and name in self.same:
+            passed.append(name)
+            name = self.same.pop(name)  # popped: a ring ends, and no way is walked twice
+        numbers = self.numbers.get(name, ())
+        self.numbers |= dict.fromkeys(passed, numbers)
+        return numbers
+
+    def keep(self, name: str, numbers: tuple[float, ...]) -> None:
+        """Note a constant; which of two of one name counts is not for us to guess."""
+        self.numbers[name] = _UNREAD if name in self.numbers else numbers
 
 
 def inspect(data: bytes | memoryview) -> Graph:
@@ -160,7 +194,7 @@ def _graph(data: memoryview, found: _Found) -> None:
         elif number == 5:
             name, numbers = _tensor(_message(value), found)
             found.weights.append(name)
-            found.numbers[name] = numbers
+            found.keep(name, numbers)
         elif number == 15:
             raise Refused("the graph has sparse weights; export it with dense ones")
         elif number in (11, 12):
@@ -172,14 +206,14 @@ def _node(data: memoryview, found: _Found) -> None:
     kind = domain = ""
     inputs: list[str] = []
     outputs: list[str] = []
-    constant: tuple[float, ...] = ()
+    said: list[tuple[str, tuple[float, ...]]] = []
     for number, _, value in _fields(data):
         if number == 4:
             kind = _text(value)
         elif number == 7:
             domain = _text(value)
         elif number == 5:
-            constant = _attribute(_message(value), found) or constant
+            said.append(_attribute(_message(value), found))
         elif number in (1, 2):
             (inputs if number == 1 else outputs).append(_text(value))
     if domain not in ("", "ai.onnx") or kind not in OPERATORS:
@@ -193,34 +227,68 @@ def _node(data: memoryview, found: _Found) -> None:
         raise Refused(f"the graph has more than {NODES} operators")
     found.operators.add(kind)
     if kind == "Constant" and outputs:
-        found.numbers[outputs[0]] = constant
+        values = [n for _, n in said if n]
+        found.keep(outputs[0], values[0] if len(values) == 1 else _UNREAD if values else ())
+    elif kind == "Cast" and outputs and any(n == "to" and _WRAPPING & set(v) for n, v in said):
+        found.keep(outputs[0], _UNREAD)
+    elif kind in ("Identity", "Cast") and inputs and outputs:
+        found.same[outputs[0]] = inputs[0]
     elif kind in ("ConstantOfShape", "Expand", "Pad", "Resize"):
-        found.sized.append((kind, inputs))
+        pads = [n for name, n in said if name in ("pads", "paddings")]
+        found.sized.append((kind, inputs, tuple(v for n in pads for v in n)))
 
 
 def _sizes(found: _Found) -> None:
     """Refuse operators whose written size is one that no image has: a few bytes, much memory."""
-    for kind, inputs in found.sized:
-        known = [found.numbers.get(n, ()) for n in [*inputs, *[""] * 4][:4]]
-        shape = {"ConstantOfShape": known[0], "Expand": known[1], "Resize": known[3]}.get(kind, ())
-        wide = math.prod(max(abs(v), 1.0) for v in shape) > ELEMENTS
-        wide |= kind == "Resize" and math.prod(max(abs(v), 1.0) for v in known[2]) > FACTOR
-        wide |= kind == "Pad" and sum(abs(v) for v in known[1]) > FACTOR
-        if wide:
+    for kind, inputs, pads in found.sized:
+        known = [found.known(n) for n in [*inputs, *[""] * 4][:4]]
+        if kind == "Resize":  # until operator set 10 the factors were its second input
+            factors = known[1] if len(inputs) == 2 else known[2]
+            fits = _times(factors) <= FACTOR and _times(known[3]) <= ELEMENTS
+        elif kind == "Pad":
+            fits = sum(abs(v) for v in (*known[1], *pads)) <= FACTOR
+        else:
+            fits = _times(known[0] if kind == "ConstantOfShape" else known[1]) <= ELEMENTS
+        if not fits:  # and so where a factor is not a number
             raise Refused(f"the graph's {kind} makes a tensor larger than any image")
 
 
-def _attribute(data: memoryview, found: _Found) -> tuple[float, ...]:
-    """The few numbers of a constant, if it is one."""
-    numbers: tuple[float, ...] = ()
+def _times(numbers: tuple[float, ...]) -> float:
+    """How much larger; not a number where one of them is not (`max` keeps its first)."""
+    return math.prod(max(abs(v), 1.0) for v in numbers)
+
+
+def _attribute(data: memoryview, found: _Found) -> tuple[str, tuple[float, ...]]:
+    """Its name and its few numbers: of a tensor, or given one by one."""
+    name = ""
+    tensors: list[tuple[float, ...]] = []
+    given: list[float] = []
     for number, _, value in _fields(data):
         if number in (6, 11):
             raise Refused("the graph branches or loops (a graph inside an operator)")
-        if number in (5, 10):
-            numbers = _tensor(_message(value), found)[1]
+        if number == 1:
+            name = _text(value)
+        elif number in (5, 10):
+            tensors.append(_tensor(_message(value), found)[1])
         elif number in (22, 23):
             raise Refused("the graph has sparse weights; export it with dense ones")
-    return numbers
+        elif number in (2, 3, 7, 8) and len(given) <= DIMS:
+            given += _numbers(value, "f" if number in (2, 7) else "")
+    if len(tensors) > 1 or len(given) > DIMS or (tensors and given):
+        return name, _UNREAD
+    return name, tensors[0] if tensors else tuple(given)
+
+
+def _numbers(value: int | memoryview, form: str) -> list[float]:
+    """Of one field, signed; ``form`` of those that are no whole numbers. Never many."""
+    if isinstance(value, int):
+        return [_signed(value)]
+    if not form:
+        return [_signed(v) for v in _packed(value)]
+    size = struct.calcsize(form)
+    if len(value) % size:
+        raise CorruptFile("the ONNX file holds part of a number; copy it again")
+    return [v for (v,) in struct.iter_unpack(f"<{form}", value[: (DIMS + 1) * size])]
 
 
 def _tensor(data: memoryview, found: _Found) -> tuple[str, tuple[float, ...]]:
@@ -234,6 +302,8 @@ def _tensor(data: memoryview, found: _Found) -> tuple[str, tuple[float, ...]]:
     for number, wire, value in _fields(data):
         if number == 1:
             dims += [value] if isinstance(value, int) else _packed(value)
+            if len(dims) > DIMS:
+                raise Refused(f"the weights {name or '?'} have more than {DIMS} axes")
         elif number == 2 and isinstance(value, int):
             kind = value
         elif number == 8:
@@ -247,9 +317,8 @@ def _tensor(data: memoryview, found: _Found) -> tuple[str, tuple[float, ...]]:
             )
         elif number in (4, 5, 7, 10, 11):
             typed += 1 if wire != 2 else len(_message(value))
-            if number == 7 and typed <= 160:
-                given += [_signed(v) for v in ([value] if isinstance(value, int) else
-                                               _packed(value))]  # fmt: skip
+            if len(given) <= DIMS:
+                given += _numbers(value, _FLOATS.get(number, ""))
         elif number == 6:
             raise Refused("the graph holds text; models for images have none")
     if kind not in _BYTES:
@@ -268,9 +337,14 @@ def _tensor(data: memoryview, found: _Found) -> tuple[str, tuple[float, ...]]:
         )
     if held is None and typed < count:
         raise CorruptFile(f"the weights {name or '?'} have shape {dims} and too few values")
-    if raw is not None and 0 < count <= 16 and kind in _FORMATS:
+    if count == 0:
+        return name, ()
+    if count > DIMS or kind not in _FORMATS:
+        return name, _UNREAD
+    if raw is not None:
         return name, struct.unpack(f"<{count}{_FORMATS[kind]}", raw)
-    return name, tuple(given[:16])
+    # Half precision is given as the bits of whole numbers.
+    return name, tuple(given) if kind != 10 and len(given) == count else _UNREAD
 
 
 def _signed(value: int) -> int:
@@ -278,9 +352,10 @@ def _signed(value: int) -> int:
 
 
 def _packed(data: memoryview) -> list[int]:
+    """The first of many varints: one more than `DIMS`, so that too many are told."""
     values: list[int] = []
     at = 0
-    while at < len(data):
+    while at < len(data) and len(values) <= DIMS:
         value, at = _varint(data, at)
         values.append(value)
     return values

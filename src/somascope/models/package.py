@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,6 +135,6 @@ def _zip(path: Path) -> dict[str, bytes]:
         raise CorruptFile(
             f"{path.name} is no model: not a folder and not a ZIP file ({error})"
         ) from error
-    except ValueError as error:
+    except (ValueError, zlib.error, lzma.LZMAError) as error:
         raise CorruptFile(f"{path.name} is a damaged ZIP file ({error})") from error
     return files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
@@ -14,6 +15,7 @@ import numpy as np
 from somascope.core import Grid, Image
 from somascope.core.errors import CorruptFile
 from somascope.core.grid import Array
+from somascope.models.onnxfile import ELEMENTS
 from somascope.process.resample import Order, resample
 
 Scaling: TypeAlias = Literal["none", "range", "zscore", "percentile"]
@@ -79,10 +81,17 @@ class Preparation:
             or len(made.size) not in (0, 3)
             or any(not 0.001 < v < 1000 for v in made.spacing)
             or any(not 1 <= v <= 8192 for v in sizes)
+            or math.prod(made.size) > ELEMENTS
             or not made.low < made.high
         ):
             raise CorruptFile(f"preparation {dict(record)!r} has a size or range that cannot be")
         return made
+
+
+def towards(grid: Grid) -> tuple[int, ...]:
+    """The grid's axes that run most along head, back and left of the patient, each once."""
+    wanted = np.abs(grid.affine[:3, :3][::-1]) / np.asarray(grid.spacing)  # rows S, P, L
+    return max(permutations(range(3)), key=lambda p: sum(wanted[i, p[i]] for i in range(3)))
 
 
 def oriented(image: Image) -> Image:
@@ -90,9 +99,8 @@ def oriented(image: Image) -> Image:
 
     Left and right stay where they are in the patient: the grid is turned with the data.
     """
-    matrix = image.grid.affine[:3, :3] / np.asarray(image.grid.spacing)
-    wanted = matrix[::-1]  # rows S, P, L: one for each wanted axis
-    order = max(permutations(range(3)), key=lambda p: sum(abs(wanted[i, p[i]]) for i in range(3)))
+    wanted = image.grid.affine[:3, :3][::-1]  # rows S, P, L: one for each wanted axis
+    order = towards(image.grid)
     lead = image.data.ndim - 3
     data = image.data.transpose(*range(lead), *(lead + a for a in order))
     affine = image.grid.affine.copy()

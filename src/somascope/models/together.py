@@ -7,7 +7,7 @@ what is left is the doubt of that model alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -19,6 +19,7 @@ from somascope.core.grid import Array, Float
 from somascope.models import segment
 from somascope.models.card import NetworkCard
 from somascope.models.classify import decided, probabilities
+from somascope.models.prepare import towards
 from somascope.models.run import Network
 from somascope.models.seen import history, instances
 
@@ -43,13 +44,19 @@ class Opinion:
     quarrel: Array
 
 
-def opinion(looks: Sequence[Array]) -> Opinion:
-    """Of probabilities ``(classes, ...)`` that add up to one."""
-    mean = sum(looks[1:], looks[0]) / len(looks)
+def opinion(looks: Iterable[Array]) -> Opinion:
+    """Of probabilities ``(classes, ...)`` that add up to one; no look is kept."""
+    none: Array = np.zeros((), np.float16)  # sums have the type of the looks
+    total, entropy, count = none, none, 0
+    for p in looks:
+        total, entropy, count = total + p, entropy + _entropy(p), count + 1
+        del p
+    if not count:
+        raise ParameterError("no look is given; give one or more")
+    mean = total / count
     most = np.log(len(mean))
     doubt = _entropy(mean) / most
-    each = sum(_entropy(p) for p in looks) / len(looks) / most
-    return Opinion(mean, doubt, np.maximum(doubt - each, 0))
+    return Opinion(mean, doubt, np.maximum(doubt - entropy / count / most, 0))
 
 
 def _entropy(p: Array) -> Float:
@@ -100,16 +107,19 @@ class Together:
 
     def look(self, image: Image, *, anyway: bool = False, progress: Progress = QUIET) -> Opinion:
         """Every member at every mirrored image; a segmentation's maps lie on the image's grid."""
-        total = len(self.members) * len(self._mirrors)
-        looks: list[Array] = []
+        found = opinion(self._looks(image, anyway=anyway, progress=progress))
+        progress(1.0)
+        return found
+
+    def _looks(self, image: Image, *, anyway: bool, progress: Progress) -> Iterator[Array]:
+        total, done = len(self.members) * len(self._mirrors), 0
         for member in self.members:
             shown = member.card.declared(image)
             member.card.check(shown, anyway=anyway)
             for axes in self._mirrors:
-                progress(len(looks) / total, member.card.name)
-                looks.append(_said(member, shown, axes))
-        progress(1.0)
-        return opinion(looks)
+                progress(done / total, member.card.name)
+                yield _said(member, shown, axes)
+                done += 1
 
     def __call__(
         self, *images: Image, anyway: bool = False, progress: Progress = QUIET
@@ -140,9 +150,10 @@ class Together:
                     attributes=attributes,
                 )
             ]  # fmt: skip
+        kind = np.min_scalar_type(len(card.classes))  # unsigned; 0 is the background
         return [
             Mask(
-                data=segment.decide(card, found.mean).astype(np.uint8), grid=image.grid,
+                data=segment.decide(card, found.mean).astype(kind), grid=image.grid,
                 segments=segment.segments(card), on=instances(image), provenance=past,
                 attributes=attributes,
             )
@@ -170,5 +181,5 @@ def _own(image: Image, axes: tuple[int, ...]) -> list[int]:
     """The grid's axes that run most along head, back and left of the patient."""
     if image.grid.shape[0] == 1:
         return list(axes)
-    along = np.abs(image.grid.affine[:3, :3]) / np.asarray(image.grid.spacing)
-    return [int(along[2 - a].argmax()) for a in axes]
+    order = towards(image.grid)
+    return [order[a] for a in axes]
