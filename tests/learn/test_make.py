@@ -1,6 +1,7 @@
 """One line for each task: data set, plan, training, model file, findings."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from somascope.core import Box, Label, Mask, Warp
 from somascope.io import read, read_all
 from somascope.learn.datasets import open_dataset
-from somascope.learn.make import make, planned
+from somascope.learn.make import acquainted, make, planned
 from somascope.learn.plan import Machine
 from somascope.models import load
 from somascope.models.inputs import inputs
@@ -148,6 +149,25 @@ def test_register_pairs_to_a_warp(tmp_path):
     names = [root / "imagesTr" / f"ball_00{i}.nii.gz" for i in (0, 1)]
     done = predict(model, inputs(names), tmp_path / "out")
     assert read(done.files[0]).grid.allclose(case.image().grid)
+
+
+def test_what_is_usual_is_told_from_one_image_at_a_time(classifier):
+    root, card, _ = classifier
+    data = open_dataset(root / "discs.npz", "classify")
+    loads, most = [], []
+
+    def loaded(case):
+        image = replace(case.image(), attributes={"BodyPartExamined": "chest "})
+        loads.append(weakref.ref(image.data))
+        most.append(sum(r() is not None for r in loads))
+        return image
+
+    cases = [replace(c, image=lambda c=c: loaded(c)) for c in data.of("train")]
+    made = acquainted(card, cases, tiny(data))
+    assert len(most) == len(cases)
+    assert max(most) == 1
+    assert made.body_parts == ("CHEST",)
+    assert made.familiar is not None
 
 
 def test_transfer_starts_from_the_other_model(classifier, tmp_path):

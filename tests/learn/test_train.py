@@ -77,6 +77,14 @@ def test_another_plan_is_another_run(world, tmp_path):
     assert other.steps == 6
 
 
+def test_other_patients_are_another_run(world, tmp_path):
+    plan, a, b = world
+    train(plan, a, b, folder=tmp_path, steps=4, every=2)
+    other = train(plan, b, a, folder=tmp_path, steps=6, every=3)
+    assert other.steps == 6
+    assert [h["step"] for h in other.history] == [3, 6]
+
+
 def test_the_budget_decides_the_number_of_steps(world):
     plan, a, b = world
     now = [0.0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,13 @@ class State:
     digest: str = ""
 
 
-def digest_of(text: str) -> str:
-    """What a run is for: the plan's SHA-256; another plan is another run."""
+def digest_of(plan: str, training: Sequence[str], validation: Sequence[str]) -> str:
+    """What a run is for: SHA-256 of its plan and of the patients on either side.
+
+    Another plan is another run, and so is the same plan on other patients: weights that have seen
+    a patient are never gone on with where that patient is held out.
+    """
+    text = json.dumps([plan, list(training), list(validation)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from somascope.core import QUIET, Progress
-from somascope.core.errors import ParameterError
-from somascope.learn.datasets import Dataset, parted
+from somascope.core.errors import Conflict, ParameterError
+from somascope.io.atomic import replacing
+from somascope.learn.datasets import Case, Dataset, parted
 from somascope.learn.evaluate import Evaluation, evaluate
 from somascope.learn.make import make
 from somascope.learn.plan import Plan
 from somascope.learn.subgroups import subgroups
 from somascope.models import load, package
 
+FITTED = ("ece", "ece_balanced", "brier", "conformal_coverage", "conformal_set_size")
+"""Figures of what is fitted to the very part that a fold is judged on."""
+
 
 @dataclass(frozen=True)
 class Folds:
     """``models`` made, what each said of its own part, and ``pooled`` rows of all cases.
 
-    ``figures`` has for each name the mean over the folds and their standard deviation.
+    ``figures`` has for each name the mean over the folds and their standard deviation; those of
+    calibration (`FITTED`) are not among them.
     """
 
     models: tuple[Path, ...]
@@ -46,13 +54,23 @@ def cross_validated(
     """Train ``folds`` models in ``out/fold-1``... and judge each on the patients it did not see.
 
     The splits ``train`` and ``val`` of the data set are one here; ``test`` is not touched. Models
-    that are there already are not trained again, so that a run that was stopped goes on. The part
-    a model is judged on also decided when it stopped, as in nnU-Net's cross-validation.
+    that are there already are not trained again, so that a run that was stopped goes on; a file
+    ``fold-1.key.json`` beside each says what it was trained for.
+
+    The part a model is judged on also decided when it stopped, as in nnU-Net's cross-validation,
+    so the figures are somewhat too good. Temperature and conformal limit are fitted to that part
+    too: the figures in `FITTED` would be far too good and are left out of ``figures`` (the
+    ``parts`` have them, and the probabilities of the ``pooled`` rows have that temperature; it
+    changes neither their order within a fold nor what is said). What is usual is told from the
+    training cases alone, but by the plan's fingerprint of all cases where no plan is given.
 
     Raises
     ------
     ParameterError
         Fewer than two folds, or fewer patients than folds.
+    Conflict
+        There is a fold in ``out`` already that was made from other cases, for other folds, or by
+        another plan: its model may have seen the patients it would be judged on.
     """
     if folds < 2:
         raise ParameterError(f"{folds} folds; cross-validation needs two or more")
@@ -62,13 +80,18 @@ def cross_validated(
     parts: list[Evaluation] = []
     for fold in range(folds):
         path = out / f"fold-{fold + 1}"
+        _, held = parted(usable, folds=folds, fold=fold)
+        _claimed(path, {
+            "folds": folds, "fold": fold + 1, "cases": _digest(_names(usable)),
+            "held": _digest(sorted({c.patient for c in held})), "seed": seed, "steps": steps,
+            "plan": _digest([budget_minutes, modality] if chosen is None else chosen.to_json()),
+        })  # fmt: skip
         if not (path / package.CARD).exists():
             make(
                 dataset.only(usable), path, chosen=chosen, budget_minutes=budget_minutes,
                 modality=modality, fold=fold, folds=folds, seed=seed, steps=steps,
                 progress=progress,
             )  # fmt: skip
-        _, held = parted(usable, folds=folds, fold=fold)
         part = dataset.only([replace(c, split="val") for c in held])
         parts.append(evaluate(load(path), part, split="val", draws=draws, progress=progress))
         models.append(path)
@@ -78,7 +101,37 @@ def cross_validated(
     )  # fmt: skip
     pooled.subgroups += subgroups(pooled.task, pooled.rows, draws=draws)
     figures: dict[str, tuple[float, float]] = {}
-    for name in [m.name for m in parts[0].metrics]:
+    for name in [m.name for m in parts[0].metrics if m.name not in FITTED]:
         values = [m.value for p in parts for m in p.metrics if m.name == name]
         figures[name] = (float(np.mean(values)), float(np.std(values, ddof=1)))
     return Folds(tuple(models), tuple(parts), pooled, figures)
+
+
+def _names(cases: Sequence[Case]) -> list[tuple[str, str, int]]:
+    return sorted((c.id, c.patient, int(c.label)) for c in cases)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _claimed(path: Path, key: dict[str, object]) -> None:
+    """Write down what a fold is for before it is trained; `Conflict` where it was for another."""
+    file = path.with_name(f"{path.name}.key.json")
+    text = json.dumps(key, indent=1) + "\n"
+    if not file.exists():
+        if (path / package.CARD).exists():
+            raise Conflict(f"{path} is there without {file.name}, so nobody knows which patients "
+                           "it has seen; remove it or choose another folder")  # fmt: skip
+        with replacing(file) as written:
+            written.write(text.encode())
+        return
+    try:
+        known = json.loads(file.read_bytes())
+    except ValueError:
+        known = None
+    if known != key:
+        known = known if isinstance(known, dict) else {}
+        other = ", ".join(k for k, v in key.items() if known.get(k, "") != v)
+        raise Conflict(f"{path} was made for another cross-validation (its {other or 'key'} "
+                       "differ); remove it or choose another folder")  # fmt: skip

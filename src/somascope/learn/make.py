@@ -99,7 +99,7 @@ def make(
     from somascope.learn.calibrate import calibrated
 
     card = calibrated(card, trained.network, held)
-    card = acquainted(card, [*training, *validation], chosen)
+    card = acquainted(card, training, chosen)
     extras = {
         "plan.json": chosen.to_json().encode(),
         "history.json": json.dumps(list(trained.history), indent=1).encode(),
@@ -139,13 +139,18 @@ def _weights(start: str | Path) -> dict[str, torch.Tensor]:
 def acquainted(card: NetworkCard, cases: Sequence[Case], chosen: Plan) -> NetworkCard:
     """The card with what is usual among the training images, told from `LOOKED_AT` of them."""
     some = [cases[i] for i in np.linspace(0, len(cases) - 1, min(len(cases), LOOKED_AT), dtype=int)]
-    images = [c.image() for c in some]
+    known: list[dict[str, float]] = []
+    parts: set[str] = set()
+    for case in some:  # one image in memory at a time
+        image = case.image()
+        known.append(familiar.facts(image))
+        parts.add(str(image.attributes.get("BodyPartExamined", "")).strip().upper())
+        del image
     usual = familiar.learned(
-        [familiar.facts(i) for i in images], [c.patient for c in some],
+        known, [c.patient for c in some],
         measured=not chosen.fingerprint.pictures, fixed=chosen.preparation.scaling == "range",
         colour=chosen.channels == 3,
     )  # fmt: skip
-    parts = {str(i.attributes.get("BodyPartExamined", "")).strip().upper() for i in images}
     return replace(card, familiar=usual, body_parts=() if "" in parts else tuple(sorted(parts)))
 
 

@@ -132,7 +132,8 @@ class Run:
             lr=plan.rate,
         )  # fmt: skip
         self.task: Task = task(plan, training)
-        self.state = checkpoint.State(checkpoint.digest_of(plan.to_json()))
+        whose = (sorted({s.patient for s in part}) for part in (training, validation))
+        self.state = checkpoint.State(checkpoint.digest_of(plan.to_json(), *whose))
         self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
         # A GPU waits for batches; cores that train have nothing left to make them ahead.
         spare = min(plan.machine.cores - 1, 8) if self.device.type == "cuda" else 0
