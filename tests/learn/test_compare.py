@@ -63,6 +63,16 @@ def test_delong_of_a_model_against_itself_and_of_too_few():
         delong(first[:3], first[:3], truth[:3])
 
 
+def test_delong_without_variance_has_no_p():
+    truth = np.arange(10) % 2 == 1
+    right, wrong = truth.astype(float), -truth.astype(float)
+    apart = delong(right, wrong, truth)
+    assert apart.value == 1.0
+    assert np.isnan([apart.p, apart.low, apart.high]).all()
+    same = delong(right, 2 * right, truth)
+    assert (same.value, same.p, same.low, same.high) == (0.0, 1.0, 0.0, 0.0)
+
+
 def test_no_difference_is_rarely_called_one():
     """Under no difference p is below 0.05 about one time in twenty; with one, mostly."""
     none = [delong(*scores(s, apart=0.0)).p for s in range(300)]
@@ -130,6 +140,32 @@ def test_evaluations_are_compared_on_the_cases_of_both():
         compare(good, bad)
     with pytest.raises(ParameterError, match="segment"):
         compare(good, judged(0, skill=1, task="segment"))
+
+
+def test_a_case_that_one_model_has_no_figure_of_counts_for_neither():
+    first, second = (judged(s, skill=1.0, task="segment") for s in (0, 1))
+    for row in first.rows:
+        row["dice a"] = 0.5 + int(row["id"]) / 100
+    for row in second.rows:
+        row["dice a"] = 0.5 + int(row["id"]) / 100 - 0.1
+    for row in first.rows[:3]:
+        row["dice a"] = float("nan")
+    second.rows[-1]["dice a"] = float("inf")
+    found = compare(first, second, draws=50)[1]
+    assert (found.name, found.cases) == ("dice a", 36)
+    assert found.value == pytest.approx(0.1)
+    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    for row in first.rows[1:]:
+        row["dice a"] = float("nan")
+    none = compare(first, second, draws=50)[1]
+    assert none.cases == 0
+    assert np.isnan([none.first, none.p]).all()
+
+
+def test_boxes_of_a_group_are_called_what_they_are():
+    rows = judged(0, skill=1.0, n=20).rows
+    found = subgroups("detect", rows, draws=20)
+    assert {m.name for m in found} == {"mean AP of an image"}
 
 
 def test_groups_of_five_cases_have_figures():

@@ -60,6 +60,19 @@ def test_bids_with_labels_in_derivatives(tmp_path):
     assert samples(data.cases[:2], planned(data, budget_minutes=1, machine=Machine(1)))
 
 
+def test_people_in_tables_as_spreadsheets_write_them(tmp_path):
+    """A mark of the encoding first, and a tab too many behind some lines."""
+    path = bids(tmp_path / "set") / "participants.tsv"
+    head, *rows = path.read_text().split("\n")
+    text = "\n".join([head, *(r + "\t\t" for r in rows)])
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    data = open_dataset(tmp_path / "set", "segment")
+    assert data.cases[0].groups == {"sex": "F"}
+    assert data.cases[1].groups == {"sex": "M", "age": "20 to 39"}
+    path.write_text("\n".join([head + "\t", *(r + "\tx" for r in rows)]))
+    assert open_dataset(tmp_path / "set", "segment").cases[0].groups == {"sex": "F"}
+
+
 def test_sessions_belong_to_their_subject(tmp_path):
     data = open_dataset(bids(tmp_path / "set", subjects=3, sessions=("ses-1", "ses-2")), "segment")
     assert len(data.cases) == 6

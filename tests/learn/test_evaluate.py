@@ -44,6 +44,35 @@ def test_segmentation_figures_and_page(balls):
     assert "ball_00" in text
 
 
+def test_a_picture_of_nothing_is_right_only_where_nothing_is_said():
+    from dataclasses import replace
+
+    from somascope.core import Grid, Image
+    from somascope.learn.datasets import Case, Dataset
+
+    card = replace(graphs.CARD, name="detect.bright", task="detect", dimensions=2, stride=4,
+                   patch=(), intensity=(-1.0, 2.0), modalities=("DX",),
+                   preparation=replace(graphs.CARD.preparation, orient=False))  # fmt: skip
+    grid = Grid.from_spacing((1, 32, 32), (1.0, 1.0, 1.0))
+    ramp = np.linspace(0, 0.01, 32 * 32, dtype=np.float32).reshape(1, 32, 32)
+    bright, faint = ramp.copy(), ramp.copy()
+    bright[0, 8:12, 16:20] = 1.0  # score 1 / (1 + exp(-20))
+    faint[0, 8:12, 16:20] = 0.45  # 0.12: looked at, but below the threshold
+    none = np.zeros((0, 5))
+    cases = tuple(
+        Case(n, n, lambda v=v: Image(v, grid, "DX"), boxes=none)
+        for n, v in (("bright", bright), ("faint", faint))
+    )
+    there = np.array([[6.0, 14.0, 14.0, 22.0, 0.0]])
+    cases += (Case("true", "true", lambda: Image(bright, grid, "DX"), boxes=there),)
+    model = Network(graphs.packed(graphs.detector(), card), threads=1)
+    result = evaluate(model, Dataset("d", "detect", ("bright",), cases, "DX"), draws=5)
+    rows = {r["id"]: (r["found"], r["quality"]) for r in result.rows}
+    assert rows["bright"] == (1, 0.0)
+    assert rows["faint"] == (0, 1.0)
+    assert rows["true"][0] == 1
+
+
 def test_another_task_is_refused(balls, tmp_path):
     _, model, _ = balls
     worlds.npz(tmp_path / "c.npz", count=4)

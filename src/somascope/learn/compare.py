@@ -19,7 +19,7 @@ def compare(first: Evaluation, second: Evaluation, *, draws: int = DRAWS) -> lis
 
     Classification: AUC of two classes by DeLong's test where every case is a patient of its own,
     else by paired bootstrap over patients; accuracy. Other tasks: every figure that both have for
-    each case, by paired bootstrap over patients.
+    each case, by paired bootstrap over patients, on the cases where it is finite for both.
 
     Raises
     ------
@@ -44,18 +44,20 @@ def compare(first: Evaluation, second: Evaluation, *, draws: int = DRAWS) -> lis
     ]  # fmt: skip
     found: list[Difference] = []
     for name in names:
-        values = [np.array([pair[i][name] for pair in pairs], float) for i in (0, 1)]
-        found.append(paired(name, (_mean(values[0]), _mean(values[1])), patients, draws=draws))
+        values = np.array([[a[name], b[name]] for a, b in pairs], float)
+        both = np.isfinite(values).all(axis=1)
+        whose = [patients[i] for i in np.flatnonzero(both)]
+        if len(set(whose)) < 2:
+            nan = float("nan")
+            found.append(Difference(name, nan, nan, nan, nan, nan, len(whose), "paired bootstrap"))
+            continue
+        means = _mean(values[both, 0]), _mean(values[both, 1])
+        found.append(paired(name, means, whose, draws=draws))
     return found
 
 
 def _mean(values: Array) -> Callable[[Array], float]:
-    def mean(some: Array) -> float:
-        good = values[some]
-        good = good[np.isfinite(good)]
-        return float(good.mean()) if len(good) else float("nan")
-
-    return mean
+    return lambda some: float(values[some].mean())
 
 
 def _classified(

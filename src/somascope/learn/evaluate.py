@@ -223,8 +223,10 @@ def _detect(
     for row, f, t in zip(result.rows, finds, truth, strict=True):
         aps = [boxes.average_precision([f], [t], kind=k) for k in several]
         known = [a for a in aps if np.isfinite(a)]
-        row |= {"quality": float(np.mean(known)) if known else 1.0,
-                "found": int((f[:, 5] >= card.threshold).sum()), "truth": len(t)}  # fmt: skip
+        said = int((f[:, 5] >= card.threshold).sum())
+        # Where nothing is there, all that can be right is to say so.
+        row |= {"quality": float(np.mean(known)) if known else float(said == 0),
+                "found": said, "truth": len(t)}  # fmt: skip
 
 
 def _register(

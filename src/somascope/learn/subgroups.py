@@ -66,7 +66,7 @@ def _figures(task: str, rows: Sequence[Mapping[str, Any]], on: str, draws: int) 
     patients = [str(r["patient"]) for r in rows]
     if task != "classify":
         quality = np.array([float(r["quality"]) for r in rows])
-        name = {"segment": "dice", "detect": "ap50", "register": "quality"}[task]
+        name = {"segment": "dice", "detect": "mean AP of an image", "register": "quality"}[task]
         value = interval(lambda i: float(np.nanmean(quality[i])), patients, draws=draws)
         return [Metric(name, *value, len(rows), on)]
     from somascope.learn.metrics.ranking import auc_of

@@ -75,13 +75,14 @@ def participants(root: Path) -> dict[str, dict[str, str]]:
     path = root / "participants.tsv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     if rows and "participant_id" not in rows[0]:
         raise CorruptFile("participants.tsv has no column participant_id")
     found: dict[str, dict[str, str]] = {}
     for row in rows:
-        said = {k: v for k, v in row.items() if v not in (None, "", "n/a")}
+        # A tab too many at the end of a line gives a column without a name.
+        said = {k: v for k, v in row.items() if k and v not in (None, "", "n/a")}
         who = said.pop("participant_id", "")
         age = said.get("age", "")
         if re.fullmatch(r"\d+(\.\d+)?", age):
@@ -110,7 +111,7 @@ def _classes(root: Path, truths: list[Path]) -> tuple[tuple[str, ...], tuple[int
     tables = sorted(root.rglob("*dseg.tsv"))
     named: dict[int, str] = {}
     for path in tables:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 try:
                     number, name = int(row["index"]), row["name"]

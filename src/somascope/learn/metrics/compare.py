@@ -73,7 +73,9 @@ def delong(first: Float, second: Float, positive: Array) -> Difference:
     """Two areas under ROC curves of the same cases, each case a patient of its own.
 
     Sources: DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988; the ranks of Sun and Xu, IEEE
-    Signal Processing Letters 21, 2014.
+    Signal Processing Letters 21, 2014. Where all placements are alike (both models part the cases
+    perfectly, or one perfectly and one the wrong way round) there is no variance to judge by: two
+    areas that differ then have neither a p nor an interval (NaN).
 
     Raises
     ------
@@ -98,6 +100,11 @@ def delong(first: Float, second: Float, positive: Array) -> Difference:
     variance = both[0] + both[1]  # of both areas, 2 x 2
     wide = float(np.sqrt(max(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1], 0.0)))
     apart = areas[0] - areas[1]
-    p = math.erfc(abs(apart) / wide / math.sqrt(2)) if wide > 0 else float(apart == 0)
-    reach = 1.959963984540054 * wide
+    # A variance that is there is far above rounding: placements are steps of 1 / m and 1 / n.
+    if wide > 1e-12:
+        p, reach = math.erfc(abs(apart) / wide / math.sqrt(2)), 1.959963984540054 * wide
+    elif abs(apart) > 1e-12:
+        p = reach = float("nan")
+    else:
+        p, reach = 1.0, 0.0
     return Difference("auc", areas[0], areas[1], apart - reach, apart + reach, p, m + n, "DeLong")
