@@ -25,6 +25,24 @@ def test_labels_of_a_volume_against_monai():
     assert line["quality_ours"] > 0.99  # MONAI blends logits, we probabilities
 
 
+def test_each_step_of_the_benchmark_draws_another_batch(monkeypatch):
+    from somascope.learn.train import Run
+
+    torch = pytest.importorskip("torch")
+    drawn, real = [], Run._batch
+
+    def noted(run, step):
+        seed, batch = real(run, step)
+        drawn.append(batch["image"].clone())
+        return seed, batch
+
+    monkeypatch.setattr(Run, "_batch", noted)
+    patch = (16, 16, 16)
+    train_step.by_us(train_step.volumes(4, patch), patch, 4)(2)
+    assert len(drawn) == 2
+    assert not torch.equal(*drawn)
+
+
 def test_training_against_monai():
     pytest.importorskip("monai")
     (line,) = train_step.run(small=True)
