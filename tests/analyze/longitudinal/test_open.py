@@ -1,5 +1,6 @@
 """What a follow-up cannot know it does not say: faint, merged, cut off, unseen, without a scale."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,8 @@ def test_a_lesion_too_faint_to_outline_has_no_change_and_no_sum():
     before, after = image((A, 200), (B, 15)), image((A, 200), (B, 15), seed=1)
     result = followed(after, before, mask(A, B), warp=STILL)
     assert [one.faint for one in result.after] == [False, True]
+    how = [one.segment.algorithm for one in result.after]
+    assert how == ["analyze.follow_up half contrast", "analyze.follow_up carried over"]
     assert set(result.changes) == {0}
     assert (result.sums.now, result.sums.remaining) == (None, None)
     values, labels, numbers = told(result)
@@ -168,3 +171,23 @@ def test_bodies_that_overlap_stay_whole_in_the_mask():
     assert apart.data.dtype == np.uint8
     assert np.array_equal(apart.data, A + 2 * B.astype(np.uint8))
     assert len(lesions(apart)) == 2
+
+
+def test_many_lesions_take_no_volume_each():
+    many = [ball(z, y, x, 4.5) for z in (5, 17) for y in (12, 30, 48) for x in (12, 30, 48)]
+    lit = [(inside, 200) for inside in many]
+    before, after = image(*lit), image(*lit, seed=1)
+    result = followed(after, before, mask(*many), warp=STILL)
+    boxes = [one.region.inside.size for one in result.outlines if one.region is not None]
+    assert len(boxes) == len(many)
+    assert sum(boxes) < GRID.shape[0] * GRID.shape[1] * GRID.shape[2]
+    tracemalloc.start()
+    try:
+        made = segments(result)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made is not None
+    # The array of numbers itself, one copy of it, and what is small beside it.
+    assert peak < 4 * made.data.nbytes
+    assert len(made.segments) == len(many)

@@ -288,9 +288,10 @@ def _drawn(
     for lesion, made, place in zip(before, outlines, carried, strict=True):
         region = place if made.faint else made.region
         if region is not None:
+            how = "carried over" if made.faint else "half contrast"
             who = replace(
                 lesion.segment, number=len(found) + 1, tracking=lesion.tracking,
-                algorithm="analyze.follow_up half contrast",
+                algorithm=f"analyze.follow_up {how}",
             )  # fmt: skip
             region = replace(region, segment=who)
             cut = cut_off(region, current.grid)
