@@ -16,7 +16,8 @@ from somascope.testing import check_operator
 from tests.acquire.tensors import OnTensors, gap
 
 torch = pytest.importorskip("torch")
-gpu = pytest.importorskip("somascope.acquire.gpu", reason="Triton is not installed")
+process_gpu = pytest.importorskip("somascope.process.gpu", reason="Triton is not installed")
+gpu = pytest.importorskip("somascope.acquire.gpu")
 if not gpu.interpreted():
     pytest.skip("TRITON_INTERPRET was set to 0", allow_module_level=True)
 
@@ -80,7 +81,7 @@ def test_gradients_flow_through_the_adjoint():
 
 
 def test_a_cpu_tensor_goes_through_numpy_where_no_kernel_runs(monkeypatch):
-    monkeypatch.setattr(gpu, "interpreted", lambda: False)
+    monkeypatch.setattr(process_gpu, "interpreted", lambda: False)
     operator = transform((8, 8), 30, 1e-4)
     x = values(8, 8)
     assert np.array_equal(operator.forward(torch.from_numpy(x)).numpy(), operator.forward(x))
