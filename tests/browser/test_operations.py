@@ -23,16 +23,14 @@ def test_an_operation_runs_and_its_result_is_compared(screen: Any) -> None:
     choose(screen, "process.gaussian")
     page.wait_for_selector("[aria-label=sigma]")
     assert "mm" in page.inner_text(".form")
-    page.fill("[aria-label=sigma]", "9")
+    page.fill("[aria-label=sigma]", "8")
     screen.shot("operation-form")
-    series = page.locator("nav.strip [data-series]").count()
     page.click("button.run")
     page.wait_for_selector(".job[data-state=done]", timeout=120_000)
-    page.wait_for_function(
-        "n => document.querySelectorAll('nav.strip [data-series]').length > n", arg=series
-    )
+    # The same work gives the same series: it may be there from before.
+    page.wait_for_selector("nav.strip [data-series]:has-text('process.gaussian')")
     page.click(".job-acts button:has-text('Details')")
-    assert "9" in page.inner_text(".job-details dl")
+    assert "8" in page.inner_text(".job-details dl")
     page.click(".job-acts button:has-text('Show result')")
     screen.shown("compare-before")
     screen.shown("compare-after")
