@@ -81,6 +81,23 @@ NAMES = {
         "BayesShrink, sym4; peer scikit-image",
     ),
     "process.wiener": ("benchmarks.process.enhance:wiener", "sigma 1.5; peer scikit-image"),
+    "atlas.fusion": (
+        "benchmarks.analyze.atlas_fusion:fusion",
+        "best patches of 5 atlases; peer: the direct loop",
+    ),
+    "atlas.hippocampus": (
+        "benchmarks.analyze.atlas",
+        "many atlases, Dice; peers: one atlas, a network's card",
+    ),
+    "atlas.staple": ("benchmarks.analyze.atlas_fusion:staple_", "five raters; peer SimpleITK"),
+    "atlas.tissues": (
+        "benchmarks.analyze.atlas_tissues:run",
+        "brain phantoms of known shares; peer scikit-learn",
+    ),
+    "cohort.permutation": (
+        "benchmarks.analyze.cohort",
+        "group effect at every voxel, max-T; peer nilearn",
+    ),
     "radiomics": ("benchmarks.analyze.radiomics", "all features of lesions; peer pyradiomics"),
     "register.capture": (
         "benchmarks.register.capture",
@@ -103,12 +120,31 @@ NAMES = {
         "benchmarks.register.verdict",
         "planted failures caught, false alarms; peer: information rose",
     ),
+    "segment.chan_vese": (
+        "benchmarks.analyze.segment:chan_vese",
+        "a front in noise, 2-D and 3-D; peers scikit-image, SimpleITK",
+    ),
+    "segment.graph_cut": ("benchmarks.analyze.segment:graph_cut", "exact flow; peer SciPy"),
+    "segment.random_walker": (
+        "benchmarks.analyze.segment:random_walker",
+        "two labels, 2-D and 3-D; peer scikit-image",
+    ),
+    "shape.hippocampus": (
+        "benchmarks.analyze.shape:hippocampus",
+        "3-D shape search, cases left out; peer our network, or the mean shape",
+    ),
+    "shape.left_ventricle": (
+        "benchmarks.analyze.shape:ventricle",
+        "2-D shape search, patients left out; peer our network, or the mean shape",
+    ),
     "query": ("benchmarks.archive.query", "QIDO p95 from 10^3 to 10^5 instances; peer: itself"),
     "viewer": (
         "benchmarks.viewer.first_image",
         "click to first image; peer OHIF",
     ),
+    "learn.focus": ("benchmarks.learn.focus", "coarse, then fine; peer the fine model alone"),
     "learn.first": ("benchmarks.learn.first", "first answer of a model, no PyTorch; peer MONAI"),
+    "learn.files": ("benchmarks.learn.files", "file to file with nnU-Net's network; peer nnU-Net"),
     "learn.infer3d": ("benchmarks.learn.infer3d", "4 M-weight U-Net on 192^3; peer MONAI"),
     "learn.train_step": ("benchmarks.learn.train_step", "batches and steps in 3-D; peer MONAI"),
     "ct.fbp": ("benchmarks.acquire.ct_fbp", "parallel FBP; peers ASTRA, scikit-image, algotom"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,3 +40,59 @@ def pydicom_files() -> Path:
     import pydicom.data
 
     return Path(pydicom.data.__file__).parent / "test_files"
+
+
+ROOMS = (
+    *("acquire", "analyze", "examples", "benchmarks", "browser", "cli", "archive", "core"),
+    *("phantoms", "testing", "io", "flows", "faults", "test_docs.py", "server", "jobs"),
+    *("models", "learn", "process"),
+)
+"""The order of modules, for two workers that come from its ends; what is quick is in the middle."""
+MANY = 20
+"""Modules of a run from which on it is worth saying which take long."""
+
+
+def room(item: pytest.Item) -> int:
+    """Place of a test's room in `ROOMS`; a new room is in the middle."""
+    name = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    return ROOMS.index(name) if name in ROOMS else ROOMS.index("core")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=room)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole modules, the first worker from the first on, the others from the last back.
+
+    Neighbours need the same compiled kernels: two workers beside each other would both compile
+    them, as neither finds them on the disk yet.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "loadfile":
+        return None
+
+    class FromBothEnds(LoadFileScheduling):
+        def _assign_work_unit(self, node: Any) -> None:
+            if node is not self.nodes[0]:
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
+    return FromBothEnds(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The modules that take longest, at the end of a run of many: where time can be won."""
+    spent: Counter[str] = Counter()
+    workers: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for one in reports:
+            if isinstance(one, pytest.TestReport):
+                spent[one.nodeid.partition("::")[0]] += one.duration
+                workers[getattr(one, "worker_id", "all")] += one.duration
+    if len(spent) > MANY:
+        terminalreporter.section("slowest modules")
+        for name, seconds in [*spent.most_common(MANY), *sorted(workers.items())]:
+            terminalreporter.write_line(f"{seconds:8.1f}s {name}")

@@ -30,9 +30,12 @@ from typing import Any
 
 from benchmarks.viewer.first_image import FLAGS
 
-SCREEN = [*FLAGS, "--disable-gpu-rasterization", "--disable-accelerated-2d-canvas"]
-"""Without a GPU, text and canvases are drawn by the CPU, as Chromium would do by itself; only WebGL
-and putting the page together are left to the software that stands for the GPU."""
+SCREEN = [
+    *FLAGS, "--disable-gpu-rasterization", "--disable-accelerated-2d-canvas",
+    "--disable-gpu-compositing",
+]  # fmt: skip
+"""Without a GPU the CPU draws text and canvases and puts the page together, as Chromium does by
+itself where it finds none; only WebGL is left to the software that stands for the GPU."""
 FILTERS = ("process.lee", "process.clahe", "process.gaussian")
 
 

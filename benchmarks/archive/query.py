@@ -71,10 +71,10 @@ def _fill(
                 archive.store(of_series.replace(words["sop"], uid("sop", number + k)))
 
 
-def _questions(studies: int) -> list[tuple[str, Query]]:
+def _questions(studies: int, each: int) -> list[tuple[str, Query]]:
     rng = np.random.default_rng(5)
     asked: list[tuple[str, Query]] = []
-    for p in rng.integers(0, studies, 180):
+    for p in rng.integers(0, studies, each):
         asked += [
             ("PatientID", Query("STUDY", {"PatientID": f"ID{p:08d}"})),
             ("PatientName prefix", Query("STUDY", {"PatientName": f"Patient^A{p:05d}*"})),
@@ -105,7 +105,7 @@ class _Times:
 
 def run(*, small: bool) -> Iterator[dict[str, Any]]:
     """One line per question; ``peer`` is the archive of the smaller size, asked in turn."""
-    sizes = (1_000, 2_000) if small else (1_000, 100_000)
+    sizes, each = ((200, 400), 20) if small else ((1_000, 100_000), 180)
     per_study = SERIES * SLICES
     template = _template()
     times: dict[str, tuple[_Times, _Times]] = {}
@@ -113,7 +113,7 @@ def run(*, small: bool) -> Iterator[dict[str, Any]]:
         archives = [stack.enter_context(Archive.open(Path(folder) / str(n))) for n in sizes]
         for archive, size in zip(archives, sizes, strict=True):
             _fill(archive, template, 0, size // per_study)
-        asked = [_questions(size // per_study) for size in sizes]
+        asked = [_questions(size // per_study, each) for size in sizes]
         for (name, few), (_, many) in zip(*asked, strict=True):
             before, after = times.setdefault(name, (_Times(), _Times()))
             before.ask(archives[0], few)

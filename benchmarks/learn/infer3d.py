@@ -135,7 +135,7 @@ def in_process(side: str, *sizes: int) -> tuple[dict[str, float], float]:
     return {"min": spent, "median": spent}, peak
 
 
-def _memory(field: str) -> float:
+def memory(field: str) -> float:
     """Of this process in MB: ``VmRSS`` now, ``VmHWM`` at most."""
     text = Path("/proc/self/status").read_text()
     return float(text.split(f"{field}:")[1].split()[0]) / 1024
@@ -176,12 +176,12 @@ def _once(which: str, side: int, tile: int, width: int) -> None:
         def make() -> Callable[[Array], Array]:
             return labels_by_monai(tile, width)
 
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     start = time.perf_counter()
     make()(image)
     spent = (time.perf_counter() - start) * 1000
-    print(f"{spent:.1f} {_memory('VmHWM') - before:.1f}")
+    print(f"{spent:.1f} {memory('VmHWM') - before:.1f}")
 
 
 if __name__ == "__main__":

@@ -126,9 +126,14 @@ def version_apart(package: str) -> str:
 
 def _asked(package: str, **question: Any) -> None:
     write, read, _ = _child(package)
-    write.write(json.dumps(question) + "\n")
-    write.flush()
-    if not read.readline():
+    try:
+        write.write(json.dumps(question) + "\n")
+        write.flush()
+        answered = bool(read.readline())
+    except BrokenPipeError:
+        answered = False
+    if not answered:
+        _child.cache_clear()  # the next question gets a new one
         raise ChildEnded(f"{package} ended while asked to {question['verb']}")
 
 

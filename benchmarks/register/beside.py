@@ -37,26 +37,43 @@ def beside(
 ) -> Iterator[dict[str, Any]]:
     """One line for each peer and measure; all ``pairs`` are registered in a run.
 
-    ``also``: further measures of the same runs, each with its line.
+    ``also``: further measures of the same runs, each with its line. Where a peer fails at a pair
+    the images are left as they lie, and the case tells it; at every pair, and it has no line.
     """
     for package, peer in peers.items():
         found: list[list[Mapping]] = []
+        failed: set[int] = set()
 
         def judged(maps: list[Mapping], found: list[list[Mapping]] = found) -> float:
             found.append(maps)
             return quality(maps)
 
-        def run(one: Peer) -> Callable[[], list[Mapping]]:
-            return lambda: [one(f, m, how, other) for f, m in pairs]
+        def tried(
+            peer: Peer = peer, package: str = package, failed: set[int] = failed
+        ) -> list[Mapping]:
+            maps: list[Mapping] = []
+            for k, (f, m) in enumerate(pairs):
+                try:
+                    maps.append(peer(f, m, how, other))
+                except (ChildEnded, RuntimeError) as error:
+                    failed.add(k)
+                    maps.append(lambda at: at)
+                    said = " ".join(str(error).split())
+                    print(f"{name}: {package}, pair {k + 1}: {said}", file=sys.stderr)
+            if len(failed) == len(pairs):
+                raise ChildEnded(f"{package} failed at every pair")
+            return maps
 
         try:
             line = compared(
-                name, case, ours=run(ours), peer=run(peer), package=package, quality=judged,
-                metric=metric, rounds=rounds, versions=_version,
+                name, case, ours=lambda: [ours(f, m, how, other) for f, m in pairs], peer=tried,
+                package=package, quality=judged, metric=metric, rounds=rounds, versions=_version,
             )  # fmt: skip
         except ChildEnded as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
+        if failed:
+            line["case"] += f"; {package} failed at {len(failed)} of {len(pairs)}"
         yield line
         for named, measure in also:
             good = [float(f"{measure(maps):.4g}") for maps in found]

@@ -1,8 +1,8 @@
 """``register.pairs``: real pairs without a truth, by how well their tissues then overlap.
 
-Slices of different brains (OASIS, r16 and r64) and a CT head at two times: the brightness of each
-image is parted in three by Otsu's thresholds before, and the classes' overlap is measured after.
-Where the pair has labels (a prostate in MR and ultrasound), theirs is.
+Slices of different brains (OASIS, r16 and r64): the brightness of each image is parted in three by
+Otsu's thresholds before, and the classes' overlap is measured after. Where the pair has labels,
+theirs is: a prostate in MR and ultrasound, a head's mask in two contrasts (elastix' example).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def _read(path: Path) -> Image:
     assert isinstance(image, Image)
     if image.axis_names[:1] == ("channel",):
         image = replace(image, data=image.data.mean(axis=0), axes=image.axes[1:])
+    while image.axes:  # of several labels the first: the organ
+        image = image.at(**{image.axes[0].name: 0})
     data = np.asarray(image.data, np.float32).reshape(image.grid.shape)
     return replace(image, data=data, axes=(), modality=image.modality or "OT")
 
@@ -56,8 +58,10 @@ def _sets() -> Iterator[tuple[str, bool, list[tuple[Image, Image]], list[tuple[A
         yield "r16 and r64", False, [(r16, r64)], []
     folder = shared("itkelastix_reg", "examples", "data")
     if folder is not None:
-        head = tuple(_read(folder / f"CT_2D_head_{n}.mha") for n in ("fixed", "moving"))
-        yield "CT head, one slice", False, [(head[0], head[1])], []
+        head = [_read(folder / f"CT_2D_head_{n}.mha") for n in ("fixed", "moving")]
+        masks = [_read(folder / f"CT_2D_head_{n}_mask.mha").data > 0 for n in ("fixed", "moving")]
+        one, two = (m.astype(np.uint8) for m in masks)
+        yield "a slice of a head, two contrasts", True, [(head[0], head[1])], [(one, two)]
     folder = shared("deepreg_data", "nifti", "paired", "train")
     if folder is not None:
         names = sorted(p.name for p in (folder / "fixed_images").iterdir())

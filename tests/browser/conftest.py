@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.studies import fill, thorax
+from tests.browser.studies import fill, model_of_bright, thorax
 from tests.screen import Screen, chromium, open_browser
 
 FILES = (
@@ -46,6 +47,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, pydicom_files: Path) -> Ite
     chromium()
     root = tmp_path_factory.mktemp("viewer") / "archive"
     fill(root, pydicom_files, FILES)
+    models = root.parent / "models"
+    model_of_bright(models)
     port = free_port()
     log = (root.parent / "server.log").open("wb")
     process = subprocess.Popen(
@@ -54,6 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, pydicom_files: Path) -> Ite
             "--dicom-port", str(free_port()), "--acceptors", "1",
         ],
         stdout=log, stderr=subprocess.STDOUT,
+        env={**os.environ, "SOMASCOPE_MODELS": str(models)},
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:

@@ -207,6 +207,30 @@ def foreign() -> list[bytes]:
     ]
 
 
+def followed(archive: Any) -> None:
+    """Two examinations of one patient in the archive, and their follow-up."""
+    from somascope import phantoms
+    from somascope.io.dicom import seg, write
+    from somascope.io.dicom.header import scan
+    from somascope.jobs.run import execute
+
+    made = phantoms.thorax_follow_up(
+        phantoms.thorax_grid((46, 58, 78), (4.4, 3.6, 3.6)), growth=(0.0, 0.5, -1.0), new=1,
+        radius=14.0,
+    )  # fmt: skip
+    uids: list[str] = []
+    for image, mask in (
+        (made.current, made.current_lesions), (made.prior, made.prior_lesions)
+    ):  # fmt: skip
+        slices = write.instances(image)
+        drawn = seg.instances(mask, slices, series_number=9)
+        for part10 in (*slices, *drawn):
+            archive.store(part10)
+        uids += [scan(slices[0]).series, scan(drawn[0]).series]
+    current, now, prior, before = uids
+    execute(archive, "analyze.follow_up", [current, prior, before, now], {})
+
+
 def raw_scan() -> list[bytes]:
     """Detector samples of three slices: no pixels."""
     from somascope.acquire.ct.simulate import simulate
@@ -282,6 +306,52 @@ def segmentations() -> list[bytes]:
     ]
 
 
+BALL = ((4, 14, 27), 15.0)
+"""Centre (z, y, x) of the ball in `ball`, in voxels, and its radius in mm."""
+
+
+def ball() -> Any:
+    """A bright ball in noise, not in the middle of anything."""
+    from somascope.core import Grid, Image, Provenance, Source
+
+    grid = Grid.from_spacing(
+        (9, 36, 44), (4.0, 2.0, 2.0), origin=(-40.0, -30.0, 10.0), frame_of_reference="2.25.6171",
+    )  # fmt: skip
+    centre, radius = BALL
+    index = np.moveaxis(np.indices(grid.shape), 0, -1)
+    inside = (((index - centre) * grid.spacing) ** 2).sum(axis=-1) <= radius**2
+    noise = np.random.default_rng(0).normal(scale=25.0, size=grid.shape)
+    data = np.clip(np.where(inside, 700.0, 150.0) + noise, 0, None).astype(np.uint16)
+    image = Image(data, grid, "MR", provenance=Provenance((Source("phantom", "ball"),)))
+    return patient(image, "scribbled")
+
+
+def to_learn_from() -> list[bytes]:
+    """A chest radiograph, a ball and a small head, each in a study of its own.
+
+    The radiograph is a negative, which the shipped model calls normal: of every empty picture it
+    is surer that it shows pneumonia, and then there is nothing to hold an explanation against.
+    """
+    from somascope import phantoms
+    from somascope.io.dicom import write
+
+    chest = patient(phantoms.thorax_dx((128, 128)), "explained")
+    chest = replace(chest, data=chest.data.max() - chest.data)
+    head = patient(phantoms.brain_mr("T1", phantoms.brain_grid((9, 32, 26), (17, 6, 6))), "doubted")
+    return [f for image in (chest, ball(), head) for f in write.instances(image, series_number=1)]
+
+
+def model_of_bright(folder: Any) -> None:
+    """A model to segment in ``folder``: what is brighter than 1500 in an MR volume."""
+    from somascope.models import package
+    from tests.models import graphs
+
+    made = graphs.segmenter(sharp=0.004)
+    made.graph.initializer[1].CopyFrom(graphs.weight("b", [0, -6.0]))
+    card = replace(graphs.CARD, spacing_mm=(0.5, 20.0), intensity=(-100.0, 20000.0))
+    package.write(graphs.packed(made, card), folder / "segment.bright.zip")
+
+
 def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
     """An archive of all of these, and of ``names`` in ``files``."""
     from somascope import phantoms
@@ -308,6 +378,7 @@ def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
             ramp("unspaced", "MONOCHROME2", spacing=False),
             ramp("filler", "MONOCHROME1", spacing=True),
             turning_views(),
+            *to_learn_from(),
         ]
         few = slices[20:28]
         made += study_of_its_own([s for i, s in enumerate(few) if i != 3], "gap")
@@ -317,5 +388,6 @@ def fill(root: Any, files: Any, names: tuple[str, ...]) -> None:
             archive.store(part10)
         for name in names:
             archive.store((files / name).read_bytes())
+        followed(archive)
     finally:
         archive.close()

@@ -76,15 +76,20 @@ def test_the_layer_lies_where_the_picture_is(screen: Screen) -> None:
 
     page.select_option("[aria-label='Colours of the result']", "soma-grey")
     until(screen, "source")
-    for keys in ((), ("r", "+"), ("h", "+", "ArrowDown")):
-        for key in keys:
-            page.keyboard.press(key)
-        plain, layer = both()
-        assert plain[MIDDLE].std() > 20
-        away = np.abs(plain - layer).max(axis=2)[MIDDLE]
-        assert np.percentile(away, 99) <= 6, keys
-    page.keyboard.press("Home")
-    page.keyboard.press("ArrowUp")
+    pressed: list[str] = []
+    try:
+        for keys in ((), ("r", "+"), ("h", "+", "ArrowDown")):
+            for key in keys:
+                page.keyboard.press(key)
+                pressed.append(key)
+            plain, layer = both()
+            assert plain[MIDDLE].std() > 20
+            away = np.abs(plain - layer).max(axis=2)[MIDDLE]
+            assert np.percentile(away, 99) <= 6, keys
+    finally:  # the next test, and another try of this one, begin where this began
+        page.keyboard.press("Home")
+        if "ArrowDown" in pressed:
+            page.keyboard.press("ArrowUp")
 
 
 def test_display_changes_ask_nobody(screen: Screen) -> None:
@@ -93,11 +98,17 @@ def test_display_changes_ask_nobody(screen: Screen) -> None:
     page.on("request", lambda r: asked.append(r.url))
     page.select_option("[aria-label='Colours of the result']", "soma-hot_iron")
     until(screen, "source")
-    sent = page.evaluate(
+    page.evaluate(
         "() => { window.said = 0; const send = WebSocket.prototype.send;"
         " WebSocket.prototype.send = function (t) { if (!String(t).includes('ping')) said += 1;"
-        " return send.call(this, t) }; return said }"
+        " return send.call(this, t) } }"
     )
+    # The histogram of the slice is asked for a moment after it came: until nothing more is said.
+    page.wait_for_function(
+        "() => new Promise(r => { const was = said; setTimeout(() => r(said === was), 1500) })"
+    )
+    sent = page.evaluate("said")
+    asked.clear()
     coloured = screen.still("stack-0").astype(int)
     assert (coloured.max(axis=2) - coloured.min(axis=2))[MIDDLE].max() > 100
     page.fill("[aria-label=Gamma]", "0.6")

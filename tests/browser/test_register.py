@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.browser.studies import OFFSET, motion_back, motion_grid
+from tests.browser.studies import MOTION, OFFSET, motion_back, motion_grid
 
 
 def likeness(screen: Any) -> float:
@@ -172,3 +172,108 @@ def test_another_systems_registration_is_followed_but_not_called_trusted(screen:
         page.mouse.wheel(0, 100)
         screen.wait_corner("compare-before", "bl", f"{slice_ + 1} / {nz}")
     marked("compare-after", True)
+
+
+def kept(screen: Any, button: str) -> None:
+    """Press the button that makes a registration; its result is then shown."""
+    page = screen.page
+    moving = page.input_value("[aria-label='Series after']")
+    page.click(button)
+    page.wait_for_function(
+        "u => document.querySelector(\"[aria-label='Series after']\").value !== u",
+        arg=moving, timeout=200_000,
+    )  # fmt: skip
+    screen.shown("compare-after")
+    page.wait_for_selector(".verdict[data-trusted=true]")
+
+
+def test_the_second_scan_is_pushed_into_place_by_hand(screen: Any) -> None:
+    """By the keys, by the motion there is; the push is seen before it is a registration."""
+    compare(screen)
+    page = screen.page
+    page.click("button:has-text('Nudge')")
+    page.wait_for_selector(".nudge-layer")
+    before = screen.still("compare-after")
+    degrees, (left, back, up) = MOTION
+    presses = {"ArrowRight": left, "ArrowUp": -back, "PageDown": up, ".": degrees}
+    for key, times in presses.items():
+        for _ in range(round(times)):
+            page.press(".nudge-layer", key)
+    page.wait_for_function(
+        "t => document.querySelector('.nudge-shift').textContent === t",
+        arg=f"+{left:.1f}  \N{MINUS SIGN}{-back:.1f}  +{up:.1f}",
+    )
+    assert page.inner_text(".nudge-turn") == f"+{degrees:.1f}"
+    assert np.abs(screen.still("compare-after").astype(int) - before).mean() > 1
+    # A drag to the right and back again leaves it where it was.
+    box = screen.box("compare-after")
+    x, y = box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y)
+    page.wait_for_function(
+        "t => !document.querySelector('.nudge-shift').textContent.startsWith(t)",
+        arg=f"+{left:.1f} ",
+    )
+    screen.shot("register-nudge")
+    page.mouse.move(x, y)
+    page.mouse.up()
+    page.wait_for_function(
+        "t => document.querySelector('.nudge-shift').textContent.startsWith(t)",
+        arg=f"+{left:.1f} ",
+    )
+    kept(screen, "button:has-text('Keep as registration')")
+    page.click(".verdict button")
+    assert "pushed by hand: +12.0, -9.0, +11.0 mm" in page.inner_text(".verdict-evidence")
+    page.click(".verdict button")
+    page.click("button:has-text('Side by side')")
+    assert likeness(screen) > 0.9
+
+
+def test_points_clicked_in_both_pictures_register(screen: Any) -> None:
+    compare(screen)
+    page = screen.page
+    page.click("button:has-text('Landmarks')")
+    page.wait_for_selector("[data-hand=landmarks]")
+    grid = motion_grid()
+    nz, ny, nx = grid.shape
+    for pane in ("compare-before", "compare-after"):
+        screen.shown(pane)
+        screen.loaded(pane)
+        screen.still(pane)
+    centre = grid.to_world([0, (ny - 1) / 2, (nx - 1) / 2])
+
+    def click(pane: str, place: np.ndarray) -> None:
+        """In the slice that is nearest."""
+        wanted = int(np.clip(np.rint(grid.to_index(place)[0]), 0, nz - 1)) + 1
+        box = screen.box(pane)
+        scale = min(box["width"] / (nx * grid.spacing[2]), box["height"] / (ny * grid.spacing[1]))
+        x = box["x"] + box["width"] / 2 + (place[0] - centre[0]) * scale
+        y = box["y"] + box["height"] / 2 + (place[1] - centre[1]) * scale
+        page.mouse.move(x, y)
+        while (
+            now := int(screen.number(r"(\d+)\s*$", screen.corner(pane, "bl").split("/")[0]))
+        ) != wanted:
+            step = 1 if wanted > now else -1
+            page.mouse.wheel(0, 100 * step)
+            screen.wait_corner(pane, "bl", f"{now + step} / {nz}")
+        page.mouse.down()
+        page.mouse.up()
+
+    back = np.linalg.inv(motion_back(grid))
+    for index in ([15, 14, 10], [17, 26, 22], [13, 24, 8], [16, 10, 20]):
+        place = grid.to_world(index)
+        click("compare-before", place)
+        click("compare-after", (back @ [*place, 1])[:3])
+    page.wait_for_function("() => document.querySelector('.landmark-count').textContent === '4'")
+    assert page.locator("[data-landmark^=before]").count() >= 1
+    screen.shot("register-landmarks")
+    page.select_option("[aria-label='After the landmarks']", "rigid")
+    kept(screen, "button:has-text('Register by 4 pairs')")
+    page.click(".verdict button")
+    told = page.inner_text(".verdict-evidence")
+    assert "fiducial registration error (rigid): " in told
+    assert "expected target error in the middle of the image: " in told
+    page.click(".verdict button")
+    page.click("button:has-text('Side by side')")
+    assert likeness(screen) > 0.9

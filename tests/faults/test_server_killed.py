@@ -25,7 +25,7 @@ from somascope.io.dicom.write import instances
 from tests.servers import free_port, start
 
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
-ROUNDS = int(os.environ.get("SOMASCOPE_KILL_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("SOMASCOPE_KILL_ROUNDS", "4"))
 
 
 @pytest.fixture(scope="module")

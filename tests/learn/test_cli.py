@@ -83,4 +83,29 @@ def test_what_is_missing_is_said(monkeypatch):
         learning._minutes("soon")
     monkeypatch.setattr(learning, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"somascope\[learn\]"):
-        learning._needs_torch("train")
+        learning.needs_torch("train")
+
+
+def test_a_committee_from_the_command_line(tmp_path):
+    worlds.npz(tmp_path / "discs.npz", count=16)
+    plan = planned(
+        open_dataset(tmp_path / "discs.npz", "classify"), budget_minutes=0.05,
+        machine=Machine(1, "", 8.0),
+    )  # fmt: skip
+    network = {"kind": "resnet", "inputs": 1, "outputs": 2, "dimensions": 2, "widths": [4, 8],
+               "blocks": 1}  # fmt: skip
+    (tmp_path / "plan.json").write_text(
+        replace(plan, network=network, batch=4, most_steps=10).to_json()
+    )
+    call = ["train", "classify", str(tmp_path / "discs.npz"), "-o", str(tmp_path / "m.zip"),
+            "--plan", str(tmp_path / "plan.json"), "--committee", "2"]  # fmt: skip
+    run = CliRunner().invoke(app, [*call, "--apart", "folds", "--json"])
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.output)
+    assert said["members"] == 2
+    assert {m["name"] for m in said["metrics"]} >= {"auc", "ece", "ece_if_calibrated"}
+    assert (tmp_path / "m.zip").is_file()
+    run = CliRunner().invoke(app, [*call, "--fold", "1"])
+    assert isinstance(run.exception, ParameterError)
+    run = CliRunner().invoke(app, [*call[:-2], "--mirrored"])
+    assert isinstance(run.exception, ParameterError)

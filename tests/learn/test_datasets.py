@@ -8,12 +8,14 @@ import pydicom
 import pytest
 
 from somascope.archive import Archive
-from somascope.core import Mask, Segment
+from somascope.core import Code, Label, Mask, Provenance, Segment, Source, Step
 from somascope.core.errors import CorruptFile, NotFound
 from somascope.io import write
-from somascope.io.dicom import seg
+from somascope.io.dicom import seg, sr
 from somascope.io.dicom.write import instances
 from somascope.learn.datasets import open_dataset
+from somascope.learn.datasets import stored as stored_
+from somascope.learn.datasets.stored import Order
 from somascope.learn.fingerprint import duplicates
 from somascope.learn.make import planned
 from somascope.learn.plan import Machine
@@ -136,6 +138,70 @@ def test_an_archive_is_a_data_set(tmp_path):
             centre = grid.to_world(np.argwhere(data_ > 0).mean(axis=0))
             wanted = image.grid.to_world(np.argwhere(labels > 0).mean(axis=0))
             assert np.allclose(centre, wanted, atol=1e-3)
+
+
+def test_reports_in_an_archive_are_classes(tmp_path):
+    """The last report of a series counts; a model's answer does not."""
+    rng = np.random.default_rng(1)
+    history = Provenance((Source("phantom", "reader"),))
+    with Archive.open(tmp_path / "archive") as archive:
+        for i in range(4):
+            image, _ = worlds.ball(rng)
+            facts = {"PatientID": f"P{i}", "StudyInstanceUID": f"1.2.3.{i + 1}"}
+            image = replace(image, data=np.rint(image.data).astype(np.int16), attributes=facts)
+            parts = instances(image)
+            for part in parts:
+                archive.store(part)
+            heads = [pydicom.dcmread(io.BytesIO(p)) for p in parts]
+            on = tuple(str(h.SOPInstanceUID) for h in heads)
+            seen = [sr.Reference(str(h.SOPClassUID), str(h.SOPInstanceUID),
+                                 str(h.SeriesInstanceUID), str(h.StudyInstanceUID))
+                    for h in heads]  # fmt: skip
+            said = [("odd" if i % 2 else "even", history)]
+            if i == 0:
+                said.insert(0, ("odd", history))
+            if i == 1:
+                said.append(("even", history.then(Step("models.classify", {}))))
+            for word, provenance in said:
+                label = Label(concept=Code(word, "99TEST", word), confidence=1.0, on=on,
+                              provenance=provenance, attributes=facts)  # fmt: skip
+                for part in sr.instances([label], references=seen):
+                    archive.store(part)
+    data = open_dataset(tmp_path / "archive", "classify")
+    assert (data.classes, data.modality) == (("even", "odd"), "MR")
+    assert {c.patient: c.label for c in data.cases} == {"P0": 0, "P1": 1, "P2": 0, "P3": 1}
+    assert data.cases[0].image().grid.shape == image.grid.shape
+    Archive.open(tmp_path / "empty").close()
+    with pytest.raises(NotFound, match="reports name 0 classes"):
+        open_dataset(tmp_path / "empty", "classify")
+
+
+def test_the_order_of_an_archive_grows_and_begins_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_, "PAGE", 2)
+    order, asked = Order(), []
+    with Archive.open(tmp_path / "archive") as archive:
+        real = archive.changes
+
+        def noted(after=0, limit=1000):
+            asked.append(after)
+            return real(after=after, limit=limit)
+
+        monkeypatch.setattr(archive, "changes", noted)
+        rng = np.random.default_rng(0)
+        names = []
+        for i in range(3):
+            image = replace(worlds.ball(rng)[0], attributes={"StudyInstanceUID": f"1.2.{i + 1}"})
+            image = replace(image, data=np.rint(image.data).astype(np.int16))
+            names += [archive.store(instances(image)[0]).series]
+        told = order.of(archive)
+        assert sorted(told, key=told.get) == names
+        last = max(told.values())
+        asked.clear()
+        assert order.of(archive) == told
+        assert asked == [last - 1, last]  # nothing that was read before
+    with Archive.open(tmp_path / "other") as other:
+        only = other.store(instances(image)[0]).series
+        assert set(order.of(other)) == {only}
 
 
 def test_an_archive_without_outlines(tmp_path):

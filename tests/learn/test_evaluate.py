@@ -1,6 +1,8 @@
 """Evaluation: figures, a page with pictures, refusals told; on the command line."""
 
 import json
+import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from typer.testing import CliRunner
 
 from somascope.cli.app import app
 from somascope.core.errors import ParameterError
-from somascope.learn.datasets import open_dataset
-from somascope.learn.evaluate import evaluate
+from somascope.learn.datasets import Dataset, open_dataset
+from somascope.learn.evaluate import Evaluation, evaluate
 from somascope.learn.report import page
 from somascope.models import Network, package
 from tests.learn import worlds
@@ -42,6 +44,25 @@ def test_segmentation_figures_and_page(balls):
     assert text.count("data:image/png") == 9
     assert "Worst" in text
     assert "ball_00" in text
+    assert "lesion_f1 bright" in text
+
+
+def test_curves_are_drawn_with_their_axes(tmp_path):
+    """A browser reads ``width=2/>`` as an element that is still open: what follows is not shown."""
+    result = Evaluation("classify", "m 1", "d", ("a", "b"), "test", tables={
+        "roc": [[0, 0], [0, 1], [1, 1]], "pr": [[0, 1], [1, 0.5]],
+        "reliability": [[0.2, 0.25, 4], [0.8, 0.75, 4]], "confusion": [[1, 0], [0, 1]],
+        "froc a": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]],
+    })  # fmt: skip
+    result.notes.append("taken in order")
+    model = Network(graphs.packed(graphs.segmenter()), kind="onnxruntime", threads=1)
+    text = page(result, model, Dataset("d", "classify", ("a", "b"), ()))
+    assert not re.search(r"=[^'\"\s>]*/>", text)
+    for said in ("sensitivity", "precision", "confidence", "taken in order", "CPM"):
+        assert said in text
+    for drawn in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL):
+        root = ET.fromstring(re.sub(r"=([^'\"\s>]+)", r"='\1'", drawn))
+        assert len(root.findall("text")) == 2
 
 
 def test_a_picture_of_nothing_is_right_only_where_nothing_is_said():
@@ -95,3 +116,12 @@ def test_from_the_command_line(balls, tmp_path):
     assert (tmp_path / "p" / "ball_000.nii.gz").is_file()
     run = CliRunner().invoke(app, ["model", "info", str(path)])
     assert "segment.bright" in run.output
+
+
+def test_slices_of_a_patient_are_judged_as_a_whole_too():
+    from somascope.learn.evaluate import _pooled
+
+    # Patient a: a large slice that is right and a small one missed; b: one slice, half right.
+    found = _pooled([200, 0, 50], [200, 20, 100], ["a", "a", "b"])
+    assert found.tolist() == pytest.approx([200 / 220, 200 / 220, 0.5])
+    assert _pooled([0, 0], [0, 0], ["a", "a"]).tolist() == [1.0, 1.0]  # nothing there, nothing said

@@ -55,6 +55,69 @@ def test_temperature_finds_what_was_done_to_the_logits():
     )
 
 
+def drawn(rng, p):
+    """Classes as often as probabilities ``(n, k)`` say."""
+    return (rng.random((len(p), 1)) > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+
+
+def softmax(z):
+    return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("frequent", [(0.8, 0.2), (0.6, 0.3, 0.1)])
+def test_offsets_and_temperature_of_a_network_trained_on_balanced_classes(frequent):
+    rng = np.random.default_rng(8)
+    k, n = len(frequent), 8000
+    truth = rng.choice(k, size=n, p=frequent)
+    # What a network that saw each class as often as the others says, three times too surely.
+    evidence = rng.normal(size=(n, k)) + 1.0 * np.eye(k)[truth]
+    t, offsets = calibration.affine(3 * evidence, truth)
+    usual = np.log(frequent)
+    assert t == pytest.approx(3, rel=0.08)
+    assert np.allclose(offsets, usual - usual.mean(), atol=0.12)
+    p = softmax(3 * evidence / t + offsets)
+    assert np.allclose(p.mean(axis=0), frequent, atol=0.02)
+    assert calibration.rms_debiased(p, truth) < 0.025
+
+
+def test_offsets_of_few_cases_stay_near_what_frequencies_say():
+    truth = np.array([0] * 6 + [1] * 2)
+    logits = np.zeros((8, 2))  # nothing is told: the frequencies are all there is
+    t, offsets = calibration.affine(logits, truth)
+    assert 0.1 <= t <= 10
+    # Between the frequencies as counted and those with one more of each.
+    assert np.log(2 / 6) < offsets[1] - offsets[0] < np.log(3 / 7)
+    assert offsets.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_what_chance_alone_adds_to_a_calibration_error():
+    rng = np.random.default_rng(9)
+    p = softmax(rng.normal(0, 1, (98, 2)))
+    errors = [calibration.ece(p, drawn(rng, p)) for _ in range(400)]
+    mean, low, high = calibration.ece_if_calibrated(p)
+    assert mean == pytest.approx(np.mean(errors), rel=0.05)
+    assert mean > 0.05  # of 98 cases a floor of 0.05 cannot be told from none
+    assert 0.9 < np.mean([low <= e <= high for e in errors]) < 0.99
+    many = calibration.ece_if_calibrated(np.repeat(p, 50, axis=0), draws=200)
+    assert many[0] < mean / 5
+
+
+def test_the_debiased_error_is_right_on_average():
+    rng = np.random.default_rng(10)
+    confidence = np.repeat([0.6, 0.7, 0.8, 0.9], 50)
+    p = np.column_stack([confidence, 1 - confidence])
+    for away in (0.0, 0.15):
+        squares, plain = [], []
+        for _ in range(600):
+            truth = (rng.random(200) > confidence - away).astype(int)
+            found = calibration.rms_debiased(p, truth, bins=4)
+            squares.append(found**2)
+            plain.append(calibration.ece(p, truth))
+        # Where it is below 0 it says 0, so that it is a little above at 0.
+        assert np.mean(squares) == pytest.approx(away**2, abs=0.002)
+        assert np.mean(plain) > away + (0.02 if away == 0 else -0.01)
+
+
 def test_conformal_sets_hold_the_truth_as_often_as_promised():
     rng = np.random.default_rng(6)
     logits = rng.normal(0, 1.5, (6000, 4))
@@ -102,3 +165,20 @@ def test_bootstrap_draws_whole_patients():
     assert high - low == pytest.approx(2 * spread, rel=0.1)
     alone = bootstrap.interval(lambda i: values[i].mean(), [str(i) for i in range(50)], draws=2000)
     assert alone[2] - alone[1] < 0.6 * (high - low)
+
+
+def test_an_interval_of_an_error_holds_the_error():
+    confidence = np.repeat([0.61, 0.71, 0.81, 0.91], 20)  # right 12, 14, 16 and 18 times
+    p = np.column_stack([confidence, 1 - confidence])
+    truth = np.concatenate([np.arange(20) >= n for n in (12, 14, 16, 18)]).astype(int)
+    whose = [str(i) for i in range(80)]
+
+    def error(i):
+        return calibration.ece(p[i], truth[i])
+
+    plain = bootstrap.interval(error, whose, draws=200)
+    value, low, high = bootstrap.interval(error, whose, draws=200, centred=True)
+    assert value == plain[0] == pytest.approx(0.01)
+    assert plain[1] > value  # drawing cases twice adds to an error that chance was kind to
+    assert 0 <= low <= value < high
+    assert high - low <= plain[2] - plain[1]  # moved, and cut at 0

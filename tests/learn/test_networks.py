@@ -141,8 +141,8 @@ def test_what_does_not_fit_is_said():
         made("vit", size=[15, 20])
     with pytest.raises(ParameterError, match="choose one of"):
         build({"kind": "alexnet"})
-    with pytest.raises(ParameterError, match="occlusion"):
-        deepest(made("gru"))
+    with pytest.raises(ParameterError, match="no layer 'stage'"):
+        deepest(made("gru"), layer="stage")
     assert {"vgg", "densenet", "convnext", "vit", "reader"} <= set(KINDS)
 
 
@@ -153,3 +153,38 @@ def test_a_reader_tells_the_order_of_slices():
     assert torch.allclose(
         made("attention").eval()(x), made("attention").eval()(x.flip(2)), atol=1e-5
     )  # weights of attention alone do not know which came first
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"widths": [4] * 1000}, {"blocks": 10**9}, {"widths": [10**9]}, {"widths": [float("nan")]},
+     {"widths": [4] * 10**5}],
+)  # fmt: skip
+def test_what_no_network_is_like_is_refused(settings):
+    described = {"kind": "resnet", "inputs": 1, "outputs": 2, **settings}
+    with pytest.raises(ParameterError, match="not built"):
+        build(described)
+    with pytest.raises(ParameterError, match="not built"):
+        build({"kind": "committee", "members": [described]})
+
+
+@pytest.mark.parametrize(("dimensions", "shape"), [(2, (40, 33)), (3, (24, 20, 16))])
+def test_a_network_of_the_middle_looks_nowhere_else(dimensions, shape):
+    torch.manual_seed(0)
+    described = {"kind": "unet", "inputs": 1, "outputs": 2, "dimensions": dimensions,
+                 "widths": [4, 8], "stem": 2}  # fmt: skip
+    whole = build(described).eval()
+    middle = build({**described, "middle": 16}).eval()
+    middle.load_state_dict(whole.state_dict())
+    key = tuple(slice((n - 16) // 2, (n - 16) // 2 + 16) for n in shape)
+    x = torch.randn(2, 1, *shape)
+    other = torch.randn(2, 1, *shape)
+    other[(..., *key)] = x[(..., *key)]
+    with torch.inference_mode():
+        found = middle(x)
+        assert found.shape == (2, 2, *shape)
+        assert torch.equal(found, middle(other))
+        assert torch.allclose(found[(..., *key)], whole(x[(..., *key)]), atol=1e-5)
+        found[(..., *key)] = 1e6
+        assert (found[:, 0] > 7).all()  # background, and surely so
+        assert (found[:, 1][found[:, 1] < 1e6] < -7).all()

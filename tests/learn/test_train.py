@@ -14,9 +14,11 @@ from somascope.learn.datasets import open_dataset, parted, patients
 from somascope.learn.fingerprint import duplicates
 from somascope.learn.make import planned
 from somascope.learn.networks import build
-from somascope.learn.networks.blocks import multiplications, parameters
+from somascope.learn.networks.blocks import block_of, multiplications, parameters, upwards
 from somascope.learn.plan import Machine, Plan
 from somascope.learn.tasks import samples
+from somascope.learn.tasks.register import correlation
+from somascope.learn.tasks.sample import spread
 from somascope.learn.train import train
 from tests.learn import worlds
 
@@ -131,6 +133,52 @@ def test_a_larger_budget_or_machine_gives_a_wider_network(tmp_path):
     assert widths[0] < widths[1] <= widths[2]
 
 
+def test_multiplications_of_steps_down_and_up():
+    net = torch.nn.Sequential(block_of(3, 5, dimensions=2, edge=2),
+                              upwards(5, 2, dimensions=2, edge=2))  # fmt: skip
+    assert multiplications(net, (1, 3, 8, 6)) == 4 * 3 * (12 * 5) + 8 * 6 * 5 * 2
+
+
+def test_the_mean_over_a_cube_is_taken_axis_by_axis():
+    rng = np.random.default_rng(0)
+    a, b = (torch.tensor(rng.normal(size=(1, 1, 9, 10, 8))) for _ in range(2))
+    index = [torch.arange(n) for n in (9, 10, 8)]
+    whole = []
+    for z, y, x in torch.cartesian_prod(*index).tolist():
+        cut = tuple(slice(max(i - 3, 0), i + 4) for i in (z, y, x))
+        u, v = a[0, 0][cut].flatten(), b[0, 0][cut].flatten()
+        cross = (u * v).mean() - u.mean() * v.mean()
+        spread_ = (u.var(unbiased=False) * v.var(unbiased=False) + 1e-3).sqrt()
+        whole.append(float(cross / spread_))
+    assert float(correlation(a, b)) == pytest.approx(np.mean(whole), abs=1e-9)
+
+
+def test_validation_looks_at_the_first_and_the_last(world):
+    _, a, _ = world
+    some = spread(a, 5)
+    assert [s.id for s in (some[0], some[-1])] == [a[0].id, a[-1].id]
+    assert len({s.id for s in some}) == 5
+    assert spread(a[:3], 5) == a[:3]
+
+
+def test_averaged_weights_remember_a_part_of_the_run_only(world):
+    plan, a, b = world
+    short, long = (replace(plan, rate=0.0, average=0.999) for _ in range(2))
+    ends = []
+    for one, total in ((short, 40), (long, 40_000)):
+        run = training.Run(one, a, b)
+        run.state.total, run.state.step = total, 39
+        before = {k: v.clone() for k, v in run.average.state_dict().items()}
+        with torch.no_grad():
+            for p in run.network.parameters():
+                p.add_(1.0)
+        run.step()
+        moved = [float((v - before[k]).mean()) for k, v in run.average.named_parameters()]
+        ends.append(float(np.mean(moved)))
+    assert ends[0] == pytest.approx(1 / (training.REMEMBERED * 40), rel=1e-3)
+    assert ends[1] < 0.3
+
+
 def test_multiplications_of_one_convolution():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.Conv2d(5, 2, 1))
     assert multiplications(net, (1, 3, 7, 9)) == 7 * 9 * (27 * 5 + 5 * 2)
@@ -147,6 +195,12 @@ def test_multiplications_of_one_convolution():
          (1, 1, 8, 6, 4), (1, 3, 8, 6, 4)),
         ({"kind": "unet", "inputs": 1, "outputs": 3, "dimensions": 2, "widths": [4, 8, 12],
           "finest": 1, "residual": True}, (1, 1, 16, 24), (1, 3, 8, 12)),
+        ({"kind": "unet", "inputs": 1, "outputs": 3, "dimensions": 3, "widths": [4, 8], "stem": 2},
+         (1, 1, 8, 12, 4), (1, 3, 8, 12, 4)),
+        ({"kind": "unet", "inputs": 3, "outputs": 5, "dimensions": 2, "widths": [4, 8, 12],
+          "stem": 2, "finest": 1}, (1, 3, 16, 24), (1, 5, 4, 6)),
+        ({"kind": "committee", "members": [{"kind": "lenet", "inputs": 1, "outputs": 10,
+                                            "size": 28}]}, (2, 1, 28, 28), (2, 10)),
     ],
 )  # fmt: skip
 def test_networks_give_the_shape_they_say(described, shape, answer):

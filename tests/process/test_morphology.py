@@ -114,6 +114,22 @@ def test_segments_keep_apart_and_planes_may_overlap():
     assert (grown[0] & grown[1]).any()
 
 
+@pytest.mark.parametrize("width", [2, 3, 4, 5])
+def test_no_body_loses_its_skeleton(width):
+    """scikit-image deletes rods of even width, and round ones about a voxel's corner."""
+    data = np.zeros((12, 30, 26), np.uint8)
+    data[3 : 3 + width, 2 : 2 + width, 3:23] = 1
+    z, y = np.indices(data.shape[:2])
+    data[np.hypot(z - 5.5, y - 21.5) < width / 2 + 1, 3:23] = 1
+    grid = Grid.from_spacing(data.shape, (1, 1, 1))
+    thin = skeleton_(Mask(data=data, grid=grid, segments=(Segment(1, "Vessel"),))).data[0]
+    assert not (thin & (data == 0)).any()
+    for half in (thin[:, :13], thin[:, 13:]):
+        x = np.nonzero(half)[2]
+        assert len(np.unique(x)) >= 20 - width - 2
+        assert len(x) == len(np.unique(x))
+
+
 def test_a_skeleton_runs_along_the_middle():
     data = np.zeros((9, 9, 30), np.uint8)
     data[2:7, 2:7, 3:27] = 1

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.iteration import Callback, Solution, Watch, samples, start
 from somascope.core import QUIET, Operator, Progress
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 Step: TypeAlias = Callable[[Array], tuple[Array, float]]
 """``x`` to ``A^T (y / (A x + background))`` of one subset, and its deviance."""

@@ -13,10 +13,10 @@ import numba
 import numpy as np
 
 from somascope.acquire import rigid, splines
-from somascope.acquire.chunks import in_chunks
 from somascope.core import QUIET, Grid, Progress
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks, sealed
 from somascope.process.separable import convolve_into, gaussians, prepared
 
 _STEPS = 40
@@ -200,7 +200,7 @@ def estimate(
     sigma = tuple(fwhm * _SIGMA / s for s in grid.spacing)
     kernels = prepared(grid.shape, gaussians(grid.shape, sigma), np.float32)
     calm = np.empty(grid.shape, np.float32)
-    convolve_into(np.ascontiguousarray(reference, np.float32), *kernels, calm)
+    convolve_into(sealed(np.ascontiguousarray(reference, np.float32)), *kernels, calm)
     points, values, jacobian, inverse = _reference(calm, grid, body(calm), separation, what)
     about = np.eye(4)
     about[:3, 3] = rigid.centre_of(grid)
@@ -210,8 +210,8 @@ def estimate(
     for first in progress.over(range(0, len(data), _PIECE), "finding motion"):
         part = slice(first, min(first + _PIECE, len(data)))
         in_chunks(
-            _volumes, part.stop - first, data[part], *kernels, points, jacobian, inverse, values,
-            into, affine, found[part], steps[part],
+            _volumes, part.stop - first, sealed(data[part]), *kernels, points, jacobian, inverse,
+            values, into, affine, found[part], steps[part],
         )  # fmt: skip
     zero = np.zeros(3)
     return np.array([rigid.parameters(m, zero) for m in found]), steps
@@ -242,5 +242,6 @@ def reslice(
     out = np.empty_like(data)
     for first in progress.over(range(0, len(data), _PIECE), "moving back"):
         part = slice(first, min(first + _PIECE, len(data)))
-        in_chunks(_resliced, part.stop - first, data[part], matrices[part], fill, out[part])
+        given = sealed(data[part])
+        in_chunks(_resliced, part.stop - first, given, matrices[part], fill, out[part])
     return out

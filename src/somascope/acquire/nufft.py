@@ -13,7 +13,6 @@ much as a transform, so plans are made with the first use and kept.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,16 +24,10 @@ import numpy as np
 from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import cores
 
 _SMALL = 2**16
 """Points that one thread spreads sooner than two."""
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_points(points: Array, shape: Sequence[int], *, name: str = "trajectory") -> Array:

@@ -11,9 +11,9 @@ from itertools import product
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 
 class RelativeDifference:

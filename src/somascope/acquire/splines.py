@@ -9,8 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks, sealed
 
 POLE = float(np.sqrt(3.0) - 2.0)
 
@@ -151,7 +151,7 @@ def coefficients(volume: Array) -> Array:
     """Spline coefficients of ``volume`` ``(nz, ny, nx)``, float32."""
     source = np.ascontiguousarray(volume, np.float32)
     out = np.empty_like(source)
-    prefilter_into(source, out)
+    prefilter_into(sealed(source), out)
     return out
 
 

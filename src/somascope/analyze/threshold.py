@@ -144,6 +144,55 @@ def classes_(
     )  # fmt: skip
 
 
+@operation("segment.hysteresis")
+def hysteresis(
+    image: Image,
+    *,
+    low: Annotated[
+        float, Param("Value from which voxels belong to it if they touch what is certain")
+    ],
+    high: Annotated[float, Param("Value from which voxels certainly belong to it")],
+    side: Annotated[Literal["bright", "dark"], Param("Above the limits, or below them")] = "bright",
+    minimum_volume: Annotated[
+        float, Param("Smaller components are left out", unit="mm3", minimum=0.0)
+    ] = 0.0,
+    connectivity: Annotated[
+        Literal[6, 18, 26], Param("Neighbours: faces; and edges; and corners", advanced=True)
+    ] = 26,
+    label: Annotated[str, Param("Name of the segment")] = "Threshold",
+    progress: Progress = QUIET,
+) -> Mask:
+    """Segment what reaches a high value, as far as it stays above a low one.
+
+    Both limits belong to it. With ``side`` dark ``high`` is the lower of the two: what reaches down
+    to it, as far as it stays below ``low``. Leading axes must be of length one; NaN is outside. The
+    mask is a labelmap ``(nz, ny, nx)`` on the image's grid.
+    """
+    volume = _volume(image)
+    if (low > high) if side == "bright" else (low < high):
+        raise ParameterError(
+            f"segment.hysteresis: low is {low:g} and high {high:g}; for {side} things high has to "
+            f"be {'above' if side == 'bright' else 'below'} low"
+        )
+    with np.errstate(invalid="ignore"):
+        weak, strong = (
+            (volume >= low, volume >= high) if side == "bright" else (volume <= low, volume <= high)
+        )
+    if volume.dtype.kind == "f":
+        finite = np.isfinite(volume)
+        weak, strong = weak & finite, strong & finite
+    progress(0.3, "components")
+    labels, counts = components(weak, connectivity=connectivity)
+    kept = np.zeros(counts.size + 1, bool)
+    kept[np.unique(labels[strong])] = True
+    kept[0] = False
+    kept[1:] &= counts * image.grid.voxel_volume >= minimum_volume * (1 - 1e-9)
+    progress(1.0, f"{int(kept.sum())} components")
+    note = f"segment.hysteresis {low:.6g}/{high:.6g} {image.unit}"
+    segment = Segment(1, label, TISSUE, note, COLOURS[0])
+    return _mask(image, kept[labels].astype(np.uint8), (segment,))
+
+
 def _mask(image: Image, data: Array, segments: tuple[Segment, ...]) -> Mask:
     return Mask(
         data=data,

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from somascope import __version__
-from somascope.cli import data, doctor, follow_up, learning, operations, register, serve
+from somascope.cli import (
+    data,
+    doctor,
+    duplicates,
+    explain,
+    follow_up,
+    learning,
+    operations,
+    predict,
+    register,
+    serve,
+)
+from somascope.cli.cohort import cohort
 from somascope.cli.model import model
 from somascope.core.errors import Cancelled, ParameterError, SomascopeError
 
@@ -54,9 +66,11 @@ for command in (
     register.transform,
     follow_up.follow_up,
     learning.train,
-    learning.predict,
+    predict.predict,
     learning.evaluate,
-    learning.explain,
+    duplicates.duplicates,
+    explain.explain,
+    explain.next_,
     doctor.doctor,
 ):
     settings = (
@@ -72,6 +86,7 @@ for command in (
 
 
 app.add_typer(model, name="model")
+app.add_typer(cohort, name="cohort")
 
 
 def run_app() -> None:

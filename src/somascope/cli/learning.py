@@ -1,10 +1,9 @@
-"""`train`, `predict`, `evaluate`, `explain`: from a data set to a model to its answers."""
+"""`train`, `evaluate`: from a data set to a model, and how good it is."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +30,8 @@ def _minutes(text: str) -> float | None:
     return float(found[1]) * {"s": 1 / 60, "h": 60.0}.get(found[2] or "m", 1.0)
 
 
-def _needs_torch(verb: str) -> None:
+def needs_torch(verb: str) -> None:
+    """`MissingExtra` where what learning needs is not installed."""
     missing = [m for m in ("torch", "onnx", "safetensors") if find_spec(m) is None]
     if missing:
         raise MissingExtra(
@@ -48,10 +48,38 @@ def train(
     from_: Annotated[str, typer.Option("--from", help="Start from this model's weights.")] = "",
     modality: Annotated[str, typer.Option(help="DICOM modality of the images, e.g. MR.")] = "",
     plan: Annotated[Path | None, typer.Option(help="A plan.json, perhaps edited.")] = None,
+    unlabelled: Annotated[Path | None, typer.Option(help="More images, without labels.")] = None,
+    pretrain: Annotated[
+        str, typer.Option(help="masked: draw hidden parts first; consistency: beside the labels.")
+    ] = "",
+    few_shot: Annotated[
+        bool, typer.Option("--few-shot", help="Compute the head only; needs --from.")
+    ] = False,
+    memory: Annotated[
+        str, typer.Option(help="Read slices or frames in order: gru, lstm or attention.")
+    ] = "",
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Keep small pictures of some cases in the model.")
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="network, or radiomics: classify without one.")
+    ] = "network",
+    classifier: Annotated[
+        str, typer.Option(help="Of radiomics: auto, logistic, forest, boosting or svm.")
+    ] = "",
     fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth validates.")] = 0,
     folds: Annotated[
         int, typer.Option(min=0, max=20, help="Cross-validate: a model for each part.")
     ] = 0,
+    committee: Annotated[
+        int, typer.Option(min=0, max=20, help="Networks that decide together, as one model.")
+    ] = 0,
+    apart: Annotated[
+        str, typer.Option(help="Members differ by seeds, or by folds: other patients held out.")
+    ] = "seeds",
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="A committee looks at mirrored images too.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of every random number.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace the model that is there.")] = False,
     json_: Json = False,
@@ -60,24 +88,59 @@ def train(
 
     A run that was stopped goes on where it was when it is started again.
     """
-    _needs_torch("train")
+    if method not in ("network", "radiomics"):
+        raise ParameterError(f"--method is {method!r}; network or radiomics")
+    if method == "radiomics":
+        from somascope.cli.classical import train_classical
+
+        network = {"--budget": budget, "--from": from_, "--plan": plan, "--fold": fold,
+                   "--unlabelled": unlabelled, "--pretrain": pretrain, "--few-shot": few_shot,
+                   "--memory": memory, "--thumbnails": thumbnails,
+                   "--committee": committee}  # fmt: skip
+        if [n for n, v in network.items() if v]:
+            raise ParameterError(f"{next(n for n, v in network.items() if v)} is of a network; "
+                                 "not with --method radiomics")  # fmt: skip
+        train_classical(task, dataset, out, classifier=classifier or "auto", modality=modality,
+                        folds=folds, seed=seed, overwrite=overwrite, json_=json_)  # fmt: skip
+        return
+    if classifier:
+        raise ParameterError("--classifier is of --method radiomics")
+    needs_torch("train")
     from somascope.learn.datasets import open_dataset
     from somascope.learn.make import make
+    from somascope.learn.parallel import team
     from somascope.learn.plan import Plan
 
     opened = open_dataset(dataset, task)
     chosen = Plan.from_json(plan.read_bytes()) if plan is not None else None
+    if committee:
+        if any((from_, folds, fold, unlabelled, pretrain, few_shot, memory, thumbnails)):
+            raise ParameterError(
+                "--committee trains all its members anew: not with --from, --folds, --fold, "
+                "--unlabelled, --pretrain, --few-shot, --memory or --thumbnails"
+            )
+        _committee(opened, out, committee, apart, chosen, _minutes(budget), modality, seed,
+                   mirrored=mirrored, overwrite=overwrite, json_=json_)  # fmt: skip
+        return
+    if mirrored or apart != "seeds":
+        raise ParameterError("--mirrored and --apart are of --committee")
     if folds:
-        if from_ or overwrite or fold:
-            raise ParameterError("--folds trains anew on every part: not with --from, --fold, "
-                                 "--overwrite")  # fmt: skip
+        if any((from_, overwrite, fold, unlabelled, pretrain, few_shot, memory, thumbnails)):
+            raise ParameterError(
+                "--folds trains anew on every part: not with --from, --fold, --overwrite, "
+                "--unlabelled, --pretrain, --few-shot, --memory or --thumbnails"
+            )
         _folds(task, opened, out, folds, chosen, _minutes(budget), modality, seed, json_=json_)
         return
     with bar(f"train {task}") as progress:
         card, trained = make(
             opened, out, chosen=chosen, budget_minutes=_minutes(budget), modality=modality,
-            start=from_ or None, fold=fold, seed=seed, overwrite=overwrite, progress=progress,
+            start=from_ or None, unlabelled=unlabelled, pretrain=pretrain, few_shot=few_shot,
+            memory=memory, thumbnails=thumbnails, fold=fold, seed=seed, overwrite=overwrite,
+            progress=progress,
         )  # fmt: skip
+    if not team().first:  # one of several processes speaks
+        return
     last = max(trained.history, key=lambda h: h["score"]) if trained.history else {}
     said: dict[str, Any] = {"model": str(out), "name": card.name, "steps": trained.steps,
                             "stopped": trained.stopped, "validation": dict(last)}  # fmt: skip
@@ -86,6 +149,31 @@ def train(
         return
     figures = ", ".join(f"{k} {v:.4f}" for k, v in last.items() if k not in ("step", "score"))
     typer.echo(f"{out}: {trained.steps} steps ({trained.stopped}); validation: {figures}")
+
+
+def _committee(
+    dataset: Dataset, out: Path, members: int, apart: str, chosen: Plan | None,
+    budget: float | None, modality: str, seed: int, *, mirrored: bool, overwrite: bool, json_: bool,
+) -> None:  # fmt: skip
+    """Train members and join them; the budget is for all together."""
+    from dataclasses import asdict
+
+    from somascope.learn.members import committee
+
+    with bar(f"train {dataset.task}, {members} together") as progress:
+        made = committee(
+            dataset, out, members=members, apart=apart, mirrored=mirrored,  # pyright: ignore
+            chosen=chosen, budget_minutes=budget, modality=modality, seed=seed,
+            overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    if json_:
+        said = {"model": str(out), "name": made.card.name, "members": members,
+                "metrics": [asdict(m) for m in made.judged.metrics]}  # fmt: skip
+        typer.echo(json.dumps(said))
+        return
+    for m in made.judged.metrics:
+        typer.echo(f"{m.name:<28} {m.value:.4f}  ({m.low:.4f} to {m.high:.4f})  n {m.cases}")
+    typer.echo(f"{out}: {members} networks together. {made.card.limits[-1]}")
 
 
 def _folds(
@@ -119,62 +207,6 @@ def _folds(
     typer.echo(str(out / "folds.json"))
 
 
-def predict(
-    model: Annotated[str, typer.Argument(help="An installed model, or a folder or file.")],
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders, npz, or archive UIDs.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the answers.")],
-    archive: Annotated[Path | None, typer.Option(help="Inputs are UIDs of this archive.")] = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Segmentation: probabilities too.")
-    ] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Look at images unlike the training images too.")
-    ] = False,
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    json_: Json = False,
-) -> None:
-    """Run a model on images and write its answers."""
-    from somascope.models import load
-    from somascope.models.inputs import Input
-    from somascope.models.inputs import inputs as opened
-    from somascope.models.predict import predict as run
-
-    if engine not in ("auto", "onnxruntime", "openvino"):
-        raise ParameterError(f"--engine is {engine!r}; auto, onnxruntime or openvino")
-    network = load(model, kind=engine)  # pyright: ignore[reportArgumentType]
-    if archive is None:
-        given = opened(inputs)
-    else:
-        from somascope.archive import Archive
-        from somascope.jobs.resolve import from_archive
-
-        store = Archive.open(archive)
-        try:
-            loaded: list[Any] = [from_archive(store, uid, noun="Image") for uid in inputs]
-        finally:
-            store.close()
-        given = [
-            Input(uid, lambda image=image: image) for uid, image in zip(inputs, loaded, strict=True)
-        ]
-    with bar(network.card.name) as progress:
-        done = run(
-            network, given, out, probabilities=probabilities, anyway=anyway, progress=progress
-        )
-    if json_:
-        typer.echo(json.dumps({
-            "model": network.card.name, "files": [str(f) for f in done.files],
-            "problems": [{"input": n, "reason": r} for n, r in done.problems],
-            "answers": done.records,
-        }))  # fmt: skip
-    else:
-        for file in done.files:
-            typer.echo(str(file))
-    for name, reason in done.problems:
-        typer.echo(f"somascope: {name}: {reason}", err=True)
-    if done.problems:
-        sys.exit(1)
-
-
 def evaluate(
     model: Annotated[str, typer.Argument(help="An installed model, or a folder or file.")],
     dataset: Annotated[Path, typer.Argument(help="A data set of the model's task.")],
@@ -206,6 +238,8 @@ def evaluate(
     target = out if out.suffix == ".html" else out / "report.html"
     record = asdict(result)
     record["against"] = {n: [asdict(d) for d in each] for n, each in others.items()}
+    for note in result.notes:
+        typer.echo(f"somascope: {note}", err=True)
     with replacing(target) as file:
         file.write(page(result, network, opened, against=others).encode())
     with replacing(target.with_suffix(".json")) as file:
@@ -223,54 +257,3 @@ def evaluate(
     typer.echo(str(target))
     for name, reason in result.problems[:10]:
         typer.echo(f"somascope: {name}: {reason}", err=True)
-
-
-def explain(
-    model: Annotated[str, typer.Argument(help="A model kept with its weights.")],
-    inputs: Annotated[list[str], typer.Argument(help="One image (register: two), or a folder.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for maps and the page.")],
-    method: Annotated[str, typer.Option(help="gradcam, gradients or occlusion.")] = "gradcam",
-    target: Annotated[str, typer.Option(help="The class; default the most probable.")] = "",
-    json_: Json = False,
-) -> None:
-    """Show where a model's answer comes from, how faithful that is, and what each layer sees."""
-    _needs_torch("explain")
-    if method not in ("gradcam", "gradients", "occlusion"):
-        raise ParameterError(f"--method is {method!r}; gradcam, gradients or occlusion")
-    from somascope.io import write
-    from somascope.io.atomic import replacing
-    from somascope.learn import explain as why
-    from somascope.learn import layers, pictures
-    from somascope.models.inputs import inputs as opened
-
-    card, _, network = why.opened(model)
-    given = opened(inputs)
-    groups = [given] if card.task == "register" else [[one] for one in given]
-    said: list[dict[str, Any]] = []
-    for group in groups:
-        name = group[0].name
-        images = [i.load() for i in group]
-        found = why.explain(model, *images, method=method, target=target)  # pyright: ignore
-        out.mkdir(parents=True, exist_ok=True)
-        below, (values,) = pictures.plane_of(images[0], [found.map.data])
-        big, factor = pictures.enlarged(below)
-        heat = values.repeat(factor, axis=0).repeat(factor, axis=1)
-        with replacing(out / f"{name}_{method}.png") as file:
-            file.write(pictures.png(pictures.heat(heat, below=big)))
-        write(found.map, out / f"{name}_{method}.nii.gz")
-        x, _ = why.input_of(card, [card.declared(i) for i in images])
-        parts = (x[:, :1], x[:, 1:]) if card.task == "register" else (x,)
-        title = f"{card.name}: {name}, layer by layer"
-        with replacing(out / f"{name}_layers.html") as file:
-            file.write(layers.page(layers.layers(network, *parts), title=title).encode())
-        said.append({"id": name, "target": found.target, "method": method,
-                     "deletion": found.deletion, "insertion": found.insertion})  # fmt: skip
-    if json_:
-        typer.echo(json.dumps(said))
-        return
-    for one in said:
-        typer.echo(
-            f"{one['id']}: {one['target']} by {method}, deletion {one['deletion']:.3f} (low is "
-            f"good), insertion {one['insertion']:.3f} (high is good)"
-        )
-    typer.echo(str(out))

@@ -55,7 +55,10 @@ NOUNS = (Image, Mask, Acquisition, Label, Box, Warp, Measurement)
 class Param:
     """What a form, a command line and a validator need to know about one parameter.
 
-    ``step`` is the slider step; ``advanced`` hides it behind "more" in forms.
+    ``step`` is the slider step; ``advanced`` hides it behind "more" in forms. ``opens`` says what
+    the text makes the operation open, and so read, on the machine it runs on: a ``model``, several
+    ``models``, a ``shape``, ``rules``, an ``atlas``, a ``cohort``. Doors for strangers (the server)
+    take names that are known there, never a path.
     """
 
     help: str
@@ -64,6 +67,7 @@ class Param:
     maximum: float | None = None
     step: float | None = None
     advanced: bool = False
+    opens: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Parameter:
             schema["unit"] = self.param.unit
         if self.param.advanced:
             schema["advanced"] = True
+        if self.param.opens:
+            schema["opens"] = self.param.opens
         return schema
 
     def validate(self, operation: str, value: Any) -> Any:

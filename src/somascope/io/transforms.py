@@ -19,6 +19,8 @@ from somascope.io.atomic import replacing
 from somascope.io.write import suffix_of
 
 SUFFIXES = (".nii.gz", ".nii", ".tfm", ".h5", ".mat", ".txt", ".json", ".dcm")
+LINEAR = (".tfm", ".mat", ".txt", ".json")
+"""Of maps that do not bend."""
 
 
 def write_warp(warp: Warp, path: str | Path) -> None:
@@ -130,7 +132,7 @@ def _read(path: Path, head: bytes) -> Warp:
     raise UnsupportedFormat(
         f"{path.name} is no transform known here (it starts with {head[:12]!r}); known are ITK "
         ".tfm and .h5, ANTs .mat and displacement NIfTI, elastix .txt, DICOM registrations; an FSL "
-        ".mat needs both images: io.transforms.from_fsl"
+        ".mat needs both images: somascope transform, or io.transforms.from_fsl"
     )
 
 

@@ -20,6 +20,7 @@ from somascope.core import (
 from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
 from somascope.core.operation import Operation
 from somascope.io import read_all
+from somascope.process.labelled import labelled
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
@@ -147,6 +148,9 @@ def only(
     if "Warp" in wanted or "Any" in wanted:
         found += report.warps
     found += [f for f in report.findings if type(f).__name__ in wanted or "Any" in wanted]
+    if not found and "Mask" in wanted:
+        # A NIfTI or PNG file cannot say that it holds labels.
+        found += [m for i in report.images if (m := labelled(i)) is not None]
     if not found:
         there = [type(n).__name__ for n in [*report.nouns, *report.warps, *report.findings]]
         reasons = "; ".join(f"{n}: {r}" for n, r in report.problems[:3])
@@ -154,6 +158,11 @@ def only(
             f"input {name} holds no {' or '.join(wanted)}"
             + (f", but {len(there)} {there[0]}" if there else "")
             + (f" ({reasons})" if reasons else "")
+            + (
+                "; a label map, whole numbers from 0 on, counts as a mask, and this one has others"
+                if "Mask" in wanted and report.images
+                else ""
+            )
         )
     if number is not None and not (narrowed and len(found) == 1):
         if number > len(found):

@@ -23,12 +23,14 @@ class State:
     """Where a run is: enough, with the weights, to go on as if nothing had happened.
 
     Every random number of step ``n`` comes from ``(seed, n)``, so no generator has to be kept.
+    ``elapsed`` seconds are of all of it, ``before`` of what came before the first step.
     """
 
     plan: str
     step: int = 0
     total: int = 0
     elapsed: float = 0.0
+    before: float = 0.0
     best: float = float("-inf")
     best_step: int = 0
     stopped: str = ""

@@ -24,11 +24,16 @@ def compare(first: Evaluation, second: Evaluation, *, draws: int = DRAWS) -> lis
     Raises
     ------
     ParameterError
-        Other tasks, or no case in common.
+        Other tasks or classes, or no case in common.
     """
     if first.task != second.task:
         raise ParameterError(
             f"{first.model} is to {first.task} and {second.model} to {second.task}"
+        )
+    if first.task == "classify" and first.classes != second.classes:
+        raise ParameterError(
+            f"{first.model} tells {', '.join(first.classes)} apart and {second.model} "
+            f"{', '.join(second.classes)}; compare models of the same classes in the same order"
         )
     known = {r["id"]: r for r in second.rows}
     pairs = [(r, known[r["id"]]) for r in first.rows if r["id"] in known]

@@ -13,9 +13,11 @@ from torch import nn
 
 from somascope.core.errors import MissingExtra, Refused
 from somascope.core.grid import Array
+from somascope.learn.gates import gated, opened
 from somascope.learn.plan import Plan
 from somascope.models import onnxfile
 from somascope.models.engine import start
+from somascope.models.parting import parted
 
 OPSET = 17
 TOLERANCE = 2e-3
@@ -42,7 +44,7 @@ def export(network: nn.Module, plan: Plan) -> bytes:
     """
     name = {"classify": "logits", "segment": "logits", "detect": "maps", "register": "flow"}
     axes: dict[str, dict[int, str]] = {}
-    if plan.task == "detect":
+    if plan.task == "detect" and plan.dimensions == 2:
         axes = {"image": {2: "h", 3: "w"}, "maps": {2: "h4", 3: "w4"}}
     return graph_of(
         network, [example(plan, seed=s) for s in (0, 1)], output=name[plan.task], axes=axes
@@ -66,16 +68,17 @@ def graph_of(
         raise MissingExtra("ONNX is not installed; pip install somascope[learn]") from error
     assert onnx.IR_VERSION
     network = network.eval().cpu()
+    factored, factors = gated(network, examples[0], whole=not axes)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter: half a second where the newer one takes twenty.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, tuple(examples[0].values()), buffer,  # pyright: ignore
+            factored, tuple(examples[0].values()), buffer,  # pyright: ignore
             input_names=list(examples[0]), output_names=[output], opset_version=OPSET,
             dynamo=False, dynamic_axes={k: dict(v) for k, v in axes.items()},
         )  # fmt: skip
-    graph = buffer.getvalue()
+    graph = parted(opened(buffer.getvalue(), factors))
     onnxfile.inspect(graph)
     for given in examples:
         difference = parity(network, graph, given)

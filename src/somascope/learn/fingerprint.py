@@ -17,11 +17,18 @@ from somascope.models.prepare import oriented
 
 LOOKED_AT = 64
 """Cases that are opened for sizes and values; spread over the data set."""
+OUTLINED = 12
+"""Cases whose label maps are opened."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Facts a plan is made from; every list has one number per axis ``(z, y, x)``."""
+    """Facts a plan is made from; every list has one number per axis ``(z, y, x)``.
+
+    ``box_small`` and ``box_median`` are the 5th and 50th percentile of boxes' least sides, in
+    pixels of pictures, in mm of volumes (of the cases that were opened).
+    ``thin`` is how thick the things to segment are, in voxels, 0 where nothing is segmented.
+    """
 
     task: str
     cases: int
@@ -42,6 +49,7 @@ class Fingerprint:
     levels: int = 256
     box_small: float = 0.0
     box_median: float = 0.0
+    thin: float = 0.0
 
 
 def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
@@ -61,9 +69,12 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
     channels, levels = 1, 0
     kinds: set[int] = set()
     pictures = True
+    sides: list[Array] = []
     for case in progress.over(some, "looking at the cases"):
         image = case.image()
         kinds.add(2 if image.grid.shape[0] == 1 else 3)
+        if case.boxes is not None and image.grid.shape[0] > 1:
+            sides.append((case.boxes[:, 3:6] - case.boxes[:, :3]) * np.asarray(image.grid.spacing))
         image = oriented(image) if image.grid.shape[0] > 1 else image
         shapes.append(image.grid.shape)
         spacings.append(image.grid.spacing)
@@ -75,19 +86,23 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
         pictures &= image.grid.shape[0] == 1 and image.grid.spacing == (1.0, 1.0, 1.0)
     if len(kinds) > 1:
         raise ParameterError(f"{dataset.name} mixes pictures and volumes; train one kind at a time")
+    dimensions = kinds.pop()
     shape, spacing = np.asarray(shapes, float), np.asarray(spacings)
     counts = Counter(c.label for c in cases) if dataset.task == "classify" else Counter()
-    sides = [c.boxes[:, 2:4] - c.boxes[:, :2] for c in cases if c.boxes is not None]
+    if not sides:  # pictures: their boxes need no millimetres, so all count
+        sides = [c.boxes[:, 2:4] - c.boxes[:, :2] for c in cases if c.boxes is not None]
     small = middle = 0.0
-    if sides:
-        edges = np.concatenate(sides)
+    edges = np.concatenate(sides) if sides else np.zeros((0, dimensions))
+    if len(edges):
         small, middle = (float(v) for v in np.percentile(edges.min(axis=1), (5, 50)))
-        tally = Counter(int(k) for c in cases if c.boxes is not None for k in c.boxes[:, 4])
+        tally = Counter(int(k) for c in cases if c.boxes is not None for k in c.boxes[:, -1])
         counts = tally
+    depths = [thickness(c.mask()) for c in some[:: max(len(some) // OUTLINED, 1)] if c.mask]
+    depths = [d for d in depths if d > 0]
     tops = [v[1] for v in values if v[1] > 0]
     return Fingerprint(
         task=dataset.task, cases=len(cases), patients=len({c.patient for c in cases}),
-        dimensions=kinds.pop(), channels=channels,
+        dimensions=dimensions, channels=channels,
         shape_median=tuple(np.median(shape, axis=0).tolist()),
         shape_large=tuple(np.percentile(shape, 95, axis=0).tolist()),
         same_shape=len(set(shapes)) == 1,
@@ -99,7 +114,17 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
         if counts else (),
         levels=levels,
         box_small=small, box_median=middle,
+        thin=round(float(np.median(depths)), 2) if depths else 0.0,
     )  # fmt: skip
+
+
+def thickness(labels: Array) -> float:
+    """Four times the mean depth below the surface: of a plate its thickness, in voxels."""
+    from scipy.ndimage import distance_transform_edt
+
+    inside = labels[0] > 0 if labels.shape[0] == 1 else labels > 0
+    depth: Array = np.asarray(distance_transform_edt(np.pad(inside, 1, mode="edge")))
+    return 4.0 * float(depth[depth > 0].mean()) - 2.0 if inside.any() else 0.0
 
 
 def _gray(data: Array) -> bool:
@@ -157,9 +182,7 @@ def difference_hash(data: Array) -> int:
     values = np.asarray(data, np.float32)
     while values.ndim > 3:
         values = values.mean(axis=0)
-    planes = (
-        values if values.shape[0] == 1 else values[values.shape[0] // 4 :: values.shape[0] // 4]
-    )
+    planes = values if values.shape[0] < 4 else values[values.shape[0] // 4 :: values.shape[0] // 4]
     plane = planes.mean(axis=0)
     plane = np.pad(plane, [(0, max(m - n, 0)) for n, m in zip(plane.shape, (8, 9), strict=True)])
     rows, columns = (np.linspace(0, n, m + 1).astype(int) for n, m in zip(plane.shape, (8, 9),

@@ -20,7 +20,8 @@ from somascope.learn.plan import Plan
 from somascope.learn.subgroups import subgroups
 from somascope.models import load, package
 
-FITTED = ("ece", "ece_balanced", "brier", "conformal_coverage", "conformal_set_size")
+FITTED = ("ece", "ece_if_calibrated", "calibration_rms", "ece_balanced", "brier",
+          "conformal_coverage", "conformal_set_size")  # fmt: skip
 """Figures of what is fitted to the very part that a fold is judged on."""
 
 
@@ -81,10 +82,10 @@ def cross_validated(
     for fold in range(folds):
         path = out / f"fold-{fold + 1}"
         _, held = parted(usable, folds=folds, fold=fold)
-        _claimed(path, {
-            "folds": folds, "fold": fold + 1, "cases": _digest(_names(usable)),
-            "held": _digest(sorted({c.patient for c in held})), "seed": seed, "steps": steps,
-            "plan": _digest([budget_minutes, modality] if chosen is None else chosen.to_json()),
+        claimed(path, {
+            "folds": folds, "fold": fold + 1, "cases": digest(_names(usable)),
+            "held": digest(sorted({c.patient for c in held})), "seed": seed, "steps": steps,
+            "plan": digest([budget_minutes, modality] if chosen is None else chosen.to_json()),
         })  # fmt: skip
         if not (path / package.CARD).exists():
             make(
@@ -111,11 +112,12 @@ def _names(cases: Sequence[Case]) -> list[tuple[str, str, int]]:
     return sorted((c.id, c.patient, int(c.label)) for c in cases)
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """SHA-256 of what JSON makes of a value."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _claimed(path: Path, key: dict[str, object]) -> None:
+def claimed(path: Path, key: dict[str, object]) -> None:
     """Write down what a fold is for before it is trained; `Conflict` where it was for another."""
     file = path.with_name(f"{path.name}.key.json")
     text = json.dumps(key, indent=1) + "\n"

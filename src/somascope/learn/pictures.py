@@ -58,7 +58,12 @@ def outlined(image: Image, truth: Array, found: Array) -> bytes:
 
 
 def boxed(image: Image, truth: Array, found: Array) -> bytes:
-    """Boxes ``(n, 4+)``, rows y0, x0, y1, x1: green the truth, orange what was found."""
+    """Boxes, rows of corners and more: green the truth, orange what was found.
+
+    Of a volume they are seen on the axial slice that true boxes cover most of.
+    """
+    if image.grid.shape[0] > 1:
+        return outlined(image, _painted(image, truth), _painted(image, found))
     picture, _ = plane_of(image)
     big, factor = enlarged(picture, least=320)
     for boxes, colour in ((truth, TRUTH), (found, FOUND)):
@@ -68,6 +73,15 @@ def boxed(image: Image, truth: Array, found: Array) -> bytes:
             big[rows[0] : rows[1] + 1, columns] = colour
             big[rows, columns[0] : columns[1] + 1] = colour
     return png(big)
+
+
+def _painted(image: Image, boxes: Array) -> Array:
+    """A number for each box ``(n, 6+)`` of a volume, in the voxels it covers by half or more."""
+    labels = np.zeros(image.grid.shape, np.uint8)
+    for n, ends in enumerate(np.asarray(boxes)[:, :6]):
+        z0, y0, x0, z1, y1, x1 = np.maximum(np.rint(ends), 0).astype(int)
+        labels[z0:z1, y0:y1, x0:x1] = n % 255 + 1
+    return labels
 
 
 def plain(image: Image) -> bytes:

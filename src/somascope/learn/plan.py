@@ -10,13 +10,21 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from somascope.core.errors import CorruptFile, ParameterError
+from somascope.learn import objects
+from somascope.learn.design import THICK, designed, examples, most_steps, parts, sided
 from somascope.learn.fingerprint import Fingerprint
 from somascope.models.prepare import Preparation
+from somascope.process.chunks import cores
 
-CORE = 12e9
+CORE = 35e9
 """Floating-point operations a second that training gets out of one core, all in all."""
 GPU = 8e12
-WIDTHS = (6, 8, 12, 16, 20, 24, 32, 48, 64)
+WHOLE = 6e9
+"""Operations to learn from one volume of 64 voxels a side."""
+FEW = 30
+"""Patients below which one is unlike the next."""
+MANY = 150
+"""Patients from which most of what differs is seen."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,12 @@ class Machine:
         """The computer it runs on."""
         import torch
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         gpu = ""
         if torch.cuda.is_available():
             facts = torch.cuda.get_device_properties(0)
             gpu, memory = facts.name, facts.total_memory / 2**30
-        return cls(cores, gpu, round(memory, 1))
+        return cls(cores(), gpu, round(memory, 1))
 
     @property
     def speed(self) -> float:
@@ -110,43 +117,54 @@ def plan(
     Raises
     ------
     ParameterError
-        A task that is not planned for these images (detection in volumes).
+        A budget of no time, or objects to detect without a size.
     """
     usual = 9.0 if machine.gpu else 30.0 if facts.task == "classify" else 90.0
     minutes = usual if budget_minutes is None else budget_minutes
     if minutes <= 0:
         raise ParameterError(f"the budget is {minutes:g} minutes; give more than 0")
-    if facts.task == "detect" and facts.dimensions == 3:
-        raise ParameterError("boxes are detected in pictures only, not in volumes yet")
+    if facts.task == "detect" and not facts.box_small > 0:
+        raise ParameterError(f"{dataset} has no boxes to learn from, or some of no size")
     reasons: dict[str, str] = {}
-    preparation, shape = _preparation(facts, reasons)
-    patch = _patch(facts, shape, reasons)
-    batch = _batch(facts, patch, machine, reasons)
-    stride = 4 if facts.task == "detect" else 1
     flops = machine.speed * minutes * 60
-    network = _network(facts, patch, len(classes), flops, most_bytes, reasons)
+    preparation, shape = _preparation(facts, modality, flops, reasons)
+    solid = facts.task == "detect" and facts.dimensions == 3
+    look = objects.patch(facts, preparation, shape, reasons) if solid else None
+    patch = look or _patch(facts, shape, reasons)
+    batch = _batch(facts, patch, machine, reasons)
+    stride = objects.STRIDE[facts.dimensions] if facts.task == "detect" else 1
+    network = designed(facts, patch, len(classes), flops, most_bytes, reasons)
     if facts.task == "detect":
-        network["biases"] = _biases(facts, preparation, len(classes), stride)
+        network["biases"] = objects.biases(facts, preparation, len(classes))
         reasons["biases"] = "it starts from few objects of the usual size, not from everything"
-    most = _most_steps(facts, batch)
+    most = most_steps(facts, patch, batch)
     reasons["most_steps"] = "as often as the data bears before it is learned by heart"
-    reasons["rate"] = "AdamW with warm-up and cosine decay; 1e-3 suits every network of this family"
+    fast = 1e-3 if facts.task == "register" else 2e-3
+    reasons["rate"] = (
+        "AdamW with warm-up and cosine decay; long steps, as the budget ends before they could "
+        "harm, but for displacements, which may fold"
+    )
     reasons["average"] = "the mean of the last weights generalises better than the last"
     return Plan(
         task=facts.task, dataset=dataset, classes=classes, modality=modality,
         preparation=preparation, channels=facts.channels, dimensions=facts.dimensions, patch=patch,
         batch=batch, stride=stride, network=network, loss=_loss(facts, reasons),
-        augment=_augment(facts, reasons), rate=1e-3, decay=0.05, average=0.995,
+        augment=_augment(facts, classes, reasons), rate=fast, decay=0.05, average=0.995,
         budget_minutes=minutes, most_steps=most, seed=seed, machine=machine, fingerprint=facts,
         reasons=reasons,
     )  # fmt: skip
 
 
-def _preparation(f: Fingerprint, why: dict[str, str]) -> tuple[Preparation, tuple[float, ...]]:
+def _preparation(
+    f: Fingerprint, modality: str, flops: float, why: dict[str, str]
+) -> tuple[Preparation, tuple[float, ...]]:
     how = Preparation(orient=f.dimensions == 3)
-    shape = f.shape_large
+    # A volume to segment is seen in parts of the usual size; of the largest much would be empty.
+    shape = f.shape_median if f.task == "segment" and f.dimensions == 3 else f.shape_large
     if f.task == "classify":
-        most = 64 if f.dimensions == 3 else 128
+        most = 128
+        if f.dimensions == 3:
+            most = 64 if flops > WHOLE * examples(f, (64, 64, 64)) else 32
         longest = max(f.shape_median)
         factor = min(1.0, most / longest)
         size = tuple(max(round(n * factor / 4) * 4, 1) if n > 1 else 1 for n in f.shape_median)
@@ -167,6 +185,10 @@ def _preparation(f: Fingerprint, why: dict[str, str]) -> tuple[Preparation, tupl
         longest = max(f.shape_median)
         how = replace(how, longest=int(min(longest, 1024)))
         why["longest"] = "pictures do not say how large a pixel is: the frame is the measure"
+    elif f.task == "detect" and f.dimensions == 3:
+        how = replace(how, spacing=objects.spacing(f, why))
+        edges = zip(f.shape_large, f.spacing_median, how.spacing, strict=True)
+        shape = tuple(n * a / b for n, a, b in edges)
     else:
         spacing = tuple(round(s, 4) for s in f.spacing_median)
         how = replace(how, spacing=spacing)
@@ -179,7 +201,7 @@ def _preparation(f: Fingerprint, why: dict[str, str]) -> tuple[Preparation, tupl
         how = replace(how, scaling="range", low=0.0, high=255.0 if f.value_high <= 255 else
                       f.value_high)  # fmt: skip
         why["scaling"] = "colours and fixed scales mean something: one range for all"
-    elif f.value_low < -500:
+    elif f.value_low < -500 and modality in ("CT", "OT"):
         how = replace(how, scaling="range", low=-1000.0, high=max(f.value_high, 400.0))
         why["scaling"] = "Hounsfield units: one range for all"
     elif f.pictures:
@@ -201,13 +223,15 @@ def _patch(f: Fingerprint, shape: tuple[float, ...], why: dict[str, str]) -> tup
     if f.task == "detect":
         most = 10_000
     if f.task == "segment" and f.dimensions == 2 and max(axes) > 384:
-        most = 160
+        most = 96 if f.thin < THICK[2] else 160
+    round_ = round if f.task == "segment" and f.dimensions == 3 else math.ceil
     patch = tuple(
-        min(math.ceil(n / multiple) * multiple, max(most // multiple, 1) * multiple) for n in axes
+        min(max(round_(n / multiple), 1) * multiple, max(most // multiple, 1) * multiple)
+        for n in axes
     )
     why["patch"] = (
-        f"covers 95 % of the cases, in multiples of {multiple}"
-        if all(p >= n for p, n in zip(patch, axes, strict=True))
+        f"covers the usual case, in multiples of {multiple}"
+        if all(p >= n - multiple / 2 for p, n in zip(patch, axes, strict=True))
         else "parts of the image: the whole would be few steps of much work"
     )
     return patch
@@ -220,87 +244,9 @@ def _batch(f: Fingerprint, patch: tuple[int, ...], machine: Machine, why: dict[s
     least = {"classify": 16 if f.dimensions == 2 else 8, "detect": 4}.get(f.task, 2)
     least = 1 if f.task == "register" else least
     batch = max(min(wanted, room // max(math.prod(patch), 1)), least)
-    batch = min(batch * (2 if machine.gpu else 1), max(f.cases // 4, 1))
+    batch = min(batch * (2 if machine.gpu else 1), max(int(f.cases * parts(f, patch)) // 4, 1))
     why["batch"] = "as many as steps stay short on this machine"
     return batch
-
-
-def _biases(f: Fingerprint, how: Preparation, classes: int, stride: int) -> list[float]:
-    """A centre in a hundred cells, sides as usual, no offset."""
-    factor = how.longest / max(f.shape_median) if how.longest else 1.0
-    side = math.log2(max(f.box_median * factor / stride, 1.0))
-    return [-4.6] * classes + [side, side, 0.0, 0.0]
-
-
-def _samples(f: Fingerprint) -> float:
-    """Examples that should be seen at the least."""
-    if f.task == "classify":
-        return max(15 * f.cases, 15_000) if f.dimensions == 2 else max(20 * f.cases, 6_000)
-    if f.task == "segment":
-        return max(30 * f.cases, 4_000)
-    return max(40 * f.cases, 6_000) if f.task == "detect" else max(30 * f.cases, 2_000)
-
-
-def _most_steps(f: Fingerprint, batch: int) -> int:
-    return int(_samples(f) * (6 if f.task in ("segment", "register") else 4) / batch)
-
-
-def _network(
-    f: Fingerprint,
-    patch: tuple[int, ...],
-    classes: int,
-    flops: float,
-    most_bytes: int,
-    why: dict[str, str],
-) -> dict[str, Any]:
-    from somascope.learn.networks import build
-    from somascope.learn.networks.blocks import multiplications, parameters
-
-    best: dict[str, Any] = {}
-    widest = WIDTHS[-1] if f.cases >= 1000 else 32
-    for width in WIDTHS:
-        described = _described(f, patch, classes, width)
-        network = build(described)
-        size = 4 * parameters(network)
-        shapes = [(1, f.channels, *patch)] * (2 if f.task == "register" else 1)
-        cost = 6.0 * multiplications(network, *shapes) * _samples(f)
-        if best and (cost > flops or size > most_bytes or width > widest):
-            break
-        best = described
-        why["network"] = (
-            f"the widest ({width}) whose training on {_samples(f):.0f} examples fits the budget "
-            f"({cost:.2g} of {flops:.2g} operations), whose weights fit the file ({size / 1e6:.1f} "
-            f"of {most_bytes / 1e6:.0f} MB), and that {f.cases} cases can feed (at most {widest})"
-        )
-    return best
-
-
-def _described(f: Fingerprint, patch: tuple[int, ...], classes: int, width: int) -> dict[str, Any]:
-    if f.task == "classify":
-        stages = min(max(int(math.log2(max(min(patch), 8) / 7)) + 1, 2), 4)
-        stem = 2 if max(patch) >= 48 else 1
-        return {
-            "kind": "resnet", "inputs": f.channels, "outputs": classes,
-            "dimensions": f.dimensions, "blocks": 2 if f.dimensions == 2 else 1, "stem": stem,
-            "widths": [min(width * 2**i, 256) for i in range(stages)],
-        }  # fmt: skip
-    most = 5 if f.dimensions == 2 else 4
-    levels = 1
-    while levels < most and all(n % 2**levels == 0 and n // 2**levels >= 3 for n in patch):
-        levels += 1
-    widths = [min(width * 2**i, 256) for i in range(levels)]
-    if f.task == "register":
-        return {"kind": "voxelmorph", "dimensions": f.dimensions, "widths": [
-            min(w, 2 * width) for w in widths]}  # fmt: skip
-    if f.task == "detect":
-        return {
-            "kind": "unet", "inputs": f.channels, "outputs": classes + 4, "dimensions": 2,
-            "widths": widths, "norm": "batch", "finest": 2, "residual": True,
-        }  # fmt: skip
-    return {
-        "kind": "unet", "inputs": f.channels, "outputs": classes + 1, "dimensions": f.dimensions,
-        "widths": widths, "norm": "instance",
-    }  # fmt: skip
 
 
 def _loss(f: Fingerprint, why: dict[str, str]) -> str:
@@ -326,25 +272,41 @@ def _loss(f: Fingerprint, why: dict[str, str]) -> str:
     return loss
 
 
-def _augment(f: Fingerprint, why: dict[str, str]) -> dict[str, Any]:
-    medical = f.task != "detect"
+def _augment(f: Fingerprint, classes: tuple[str, ...], why: dict[str, str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "rotate": 15.0 if f.dimensions == 2 else 12.0, "scale": 0.15, "shift": 0.08,
         "shear": 0.05, "bend": 0.0, "flip": [], "contrast": 0.25, "brightness": 0.15,
         "gamma": 0.25, "noise": 0.05, "blur": 0.15,
     }  # fmt: skip
-    why["augment"] = (
-        "what another patient and another scanner would change; nothing is mirrored: left is left"
-    )
+    reasons = ["what another patient and another scanner would change"]
     if f.task == "segment":
         chosen |= {"bend": 0.02, "rotate": 20.0, "scale": 0.2}
-    if f.channels == 3 and f.dimensions == 2 and f.pictures:
+    if f.patients < FEW and f.task in ("segment", "classify"):
+        chosen |= {"rotate": 30.0, "scale": 0.25, "contrast": 0.4, "brightness": 0.25,
+                   "gamma": 0.4}  # fmt: skip
+        reasons.append(f"{f.patients} patients tell little of others: more of it")
+        if f.pictures and f.channels == 1:
+            chosen |= {"rotate": 90.0, "shade": 0.3}
+            reasons.append("nor do their pictures say which way is up, or where the coil was")
+    elif f.patients >= MANY and f.task == "segment":
+        chosen |= {"rotate": 14.0, "scale": 0.14, "contrast": 0.18, "brightness": 0.1,
+                   "gamma": 0.18, "noise": 0.03, "blur": 0.1}  # fmt: skip
+        reasons.append(f"{f.patients} patients show most of it themselves: less of it")
+    if f.levels <= 4:
+        chosen |= {"scale": 0.05, "contrast": 0.0, "brightness": 0.0, "gamma": 0.0, "noise": 0.0}
+        reasons.append("shapes have no shades, and their size tells")
+    told = (f.task in ("classify", "segment") or f.dimensions == 3) and sided(classes)
+    if f.channels == 3 and f.dimensions == 2 and f.pictures and not told:
         chosen |= {"flip": [0, 1]}
-        why["augment"] = (
-            "colour pictures (fundus, microscope) have no up that matters: mirrored too"
-        )
-    if not medical:
+        reasons.append("colour pictures (fundus, microscope) have no up that matters: mirrored")
+    elif f.dimensions == 3 and f.task in ("classify", "segment", "detect") and not told:
+        chosen |= {"flip": [2]}
+        reasons.append("no class is one of a side: left and right are mirrored, labels with them")
+    else:
+        reasons.append("nothing is mirrored: left is left")
+    if f.task == "detect":
         chosen |= {"rotate": 0.0, "shear": 0.0, "scale": 0.25, "shift": 0.2}
     if f.task == "register":
         chosen |= {"rotate": 8.0, "scale": 0.1, "shift": 0.05, "shear": 0.0}
+    why["augment"] = "; ".join(reasons)
     return chosen

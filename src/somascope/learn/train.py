@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,15 +18,21 @@ from somascope.core import QUIET, Progress
 from somascope.core.errors import ParameterError
 from somascope.learn import checkpoint
 from somascope.learn.networks import build
+from somascope.learn.parallel import team
 from somascope.learn.plan import Plan
+from somascope.learn.semi import Consistency
 from somascope.learn.tasks import Sample, Task, task
+
+Weights: TypeAlias = Mapping[str, torch.Tensor]
 
 WARM_UP = 8
 """Steps after which the speed of this machine is known."""
-CHECKS = 24
+CHECKS = 12
 """Validations of a run."""
-PATIENCE = 10
+PATIENCE = 5
 """Validations without a better score after which it stops."""
+REMEMBERED = 0.06
+"""Part of a run that the averaged weights reach back over: a longer memory lags behind."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,12 @@ def train(
     validation: Sequence[Sample],
     *,
     folder: Path | None = None,
-    start: Mapping[str, torch.Tensor] | None = None,
+    start: Weights | Callable[[], Weights] | None = None,
+    key: str = "",
+    beside: Consistency | None = None,
     steps: int | None = None,
     every: int | None = None,
+    last: bool = False,
     clock: Callable[[], float] = time.monotonic,
     progress: Progress = QUIET,
 ) -> Trained:
@@ -59,11 +69,19 @@ def train(
         Where the state is kept; a run that finds its own state there goes on from it and ends as
         if it had never been interrupted.
     start
-        Weights to begin with (transfer learning); those whose names and shapes fit are taken.
+        Weights to begin with (transfer learning); those whose names and shapes fit are taken. Or
+        what makes them, called where no state is gone on from; its time is of the budget.
+    key
+        Says what ``start`` is: a run that began otherwise is another run.
+    beside
+        What is learned from unlabelled images in every step.
     steps
         Fixes the number of steps; default: what the budget allows at the speed measured first.
     every
         Steps between validations.
+    last
+        Go on to the end and keep the weights there, whichever were best on ``validation``: figures
+        of ``validation`` are then of cases that decided nothing.
 
     Raises
     ------
@@ -75,13 +93,13 @@ def train(
             f"{len(training)} cases to train on and {len(validation)} to validate on; both need "
             "some"
         )
-    run = Run(plan, training, validation, start=start, clock=clock)
-    if folder is not None:
-        run.restore(folder)
+    run = Run(plan, training, validation, key=key, beside=beside, last=last, clock=clock)
+    if not (folder is not None and run.restore(folder)) and start is not None:
+        run.begin(start)
     return run.go(folder=folder, steps=steps, every=every, progress=progress)
 
 
-def fitting(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> int:
+def fitting(network: nn.Module, weights: Weights) -> int:
     """Put weights of equal name and shape in place; how many values that were."""
     own = network.state_dict()
     taken = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
@@ -108,20 +126,21 @@ class Run:
         training: Sequence[Sample],
         validation: Sequence[Sample],
         *,
-        start: Mapping[str, torch.Tensor] | None = None,
+        key: str = "",
+        beside: Consistency | None = None,
+        last: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.training, self.validation = plan, training, validation
-        self.clock = clock
+        self.beside, self.clock, self.team, self.last = beside, clock, team(), last
         torch.manual_seed(plan.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() and plan.machine.gpu else
                                    "cpu")  # fmt: skip
         self.network = build(plan.network)
-        if start:
-            fitting(self.network, start)
         self.average = build(plan.network)
         self.average.load_state_dict(self.network.state_dict())
         self.average.requires_grad_(False)
+        # Channels stay first: oneDNN damages memory where they are last and few (torch 2.13, AVX2).
         self.network.to(self.device)
         self.average.to(self.device)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
@@ -133,15 +152,29 @@ class Run:
         )  # fmt: skip
         self.task: Task = task(plan, training)
         whose = (sorted({s.patient for s in part}) for part in (training, validation))
-        self.state = checkpoint.State(checkpoint.digest_of(plan.to_json(), *whose))
+        text = plan.to_json() + key + (beside.key if beside is not None else "")
+        text += "last" if last else ""
+        self.state = checkpoint.State(checkpoint.digest_of(text, *whose))
         self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
         # A GPU waits for batches; cores that train have nothing left to make them ahead.
         spare = min(plan.machine.cores - 1, 8) if self.device.type == "cuda" else 0
         self.pool = ThreadPoolExecutor(spare, "batches") if spare > 0 else None
         self.ahead: dict[int, Future[tuple[int, dict[str, torch.Tensor]]]] = {}
 
-    def restore(self, folder: Path) -> None:
-        """Go on from the state in the folder, if it is this plan's."""
+    def begin(self, start: Weights | Callable[[], Weights]) -> None:
+        """Put weights in place before the first step; the time to make them counts."""
+        if callable(start):
+            before = self.clock()
+            weights = start()
+            self.state.before = self.state.elapsed = self.clock() - before
+        else:
+            weights = start
+        fitting(self.network, weights)
+        self.average.load_state_dict(self.network.state_dict())
+        self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
+
+    def restore(self, folder: Path) -> bool:
+        """Go on from the state in the folder, if it is this plan's; whether it was."""
         found = checkpoint.load(
             folder, self.state.plan, network=self.network, average=self.average,
             optimiser=self.optimiser,
@@ -149,6 +182,7 @@ class Run:
         if found is not None:
             self.state, best = found
             self.best = {k: v.to(self.device) for k, v in best.items()}
+        return found is not None
 
     def go(
         self, *, folder: Path | None, steps: int | None, every: int | None, progress: Progress
@@ -167,25 +201,25 @@ class Run:
             if state.step > 2:
                 measured = took if not measured else 0.8 * measured + 0.2 * took
             if not state.total and state.step >= WARM_UP:
-                room = budget * 0.85 - (self.clock() - began)
-                fits = int(room / max(measured, 1e-6))
-                state.total = max(min(state.step + fits, self.plan.most_steps), WARM_UP + 1)
+                state.total = self._fitting(0.9 * budget - (self.clock() - began), measured)
             total = state.total or self.plan.most_steps
             state.elapsed = self.clock() - began
             done = state.step / total
             progress(done, f"step {state.step}/{total} loss {loss:.3f} best {state.best:.4f}")
             gap = every or max(total // CHECKS, 1)
             last = bool(state.total) and state.step >= total
-            if (state.total and state.step % gap == 0) or last:
+            looked = int(state.history[-1]["step"]) if state.history else 0
+            if (state.total and state.step - looked >= gap) or last:
                 self._check(loss)
                 state.elapsed = self.clock() - began
-                late = state.elapsed + (total - state.step) * measured > 1.1 * budget
-                if late and steps is None:
-                    left = max(budget - state.elapsed, 0.0)
-                    state.total = min(
-                        state.step + max(int(0.8 * left / max(measured, 1e-6)), 0), total
-                    )
-                    last = state.step >= state.total
+                if steps is None and not last:
+                    # The first steps told too little of the speed, and machines have other work.
+                    each = (state.elapsed - state.before) / state.step
+                    left = 0.97 * budget - state.elapsed
+                    late = left < 0.9 * (total - state.step) * each
+                    if self.team.agreed(done < 0.5 or late):
+                        state.total = self._fitting(left, each)
+                        last = state.step >= state.total
                 if last:
                     state.stopped = "all steps done"
                 # Only late in the cosine does a pause in progress mean that it is over.
@@ -200,12 +234,22 @@ class Run:
             self.average.cpu(), tuple(state.history), state.best, state.step, state.stopped
         )
 
+    def _fitting(self, left: float, each: float) -> int:
+        """Steps in all, when ``left`` seconds remain and one takes ``each``."""
+        fits = int(self.team.agreed(max(int(left / max(each, 1e-6)), 0)))
+        return max(min(self.state.step + fits, self.plan.most_steps), WARM_UP + 1)
+
     def _made(self, step: int) -> tuple[int, dict[str, torch.Tensor]]:
         """The seed and batch of a step: of nothing but the plan and its number."""
         rng = np.random.default_rng((self.plan.seed, step))
         seed = int(rng.integers(2**31))
-        chosen = self.task.chosen(self.training, rng)
-        return seed, self.task.batch([self.training[i] for i in chosen], rng)
+        chosen = self.team.share(self.task.chosen(self.training, rng))
+        if self.team.size > 1:
+            rng = np.random.default_rng((self.plan.seed, step, self.team.rank))
+        batch = self.task.batch([self.training[i] for i in chosen], rng)
+        if self.beside is not None:
+            batch |= self.beside.batch(rng)
+        return seed + self.team.rank, batch
 
     def _batch(self, step: int) -> tuple[int, dict[str, torch.Tensor]]:
         if self.pool is None:
@@ -227,30 +271,36 @@ class Run:
         self.network.train()
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
             loss = self.task.loss(self.network, batch)
+            if self.beside is not None:
+                share = state.step / (state.total or plan.most_steps)
+                loss = loss + self.beside.loss(self.network, self.average, batch, share=share)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.average(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
-        keep = min(plan.average, (1 + state.step) / (10 + state.step))
+        self.team.settle(self.network)
+        memory = max(REMEMBERED * (state.total or plan.most_steps), 2.0)
+        keep = min(plan.average, (1 + state.step) / (10 + state.step), 1 - 1 / memory)
         with torch.no_grad():
             own = self.network.state_dict()
-            for name, value in self.average.state_dict().items():
-                if value.dtype.is_floating_point:
-                    value.lerp_(own[name], 1 - keep)
-                else:
-                    value.copy_(own[name])
+            averaged = self.average.state_dict()
+            names = [k for k, v in averaged.items() if v.dtype.is_floating_point]
+            torch._foreach_lerp_([averaged[k] for k in names], [own[k] for k in names], 1 - keep)  # pyright: ignore
+            for name in averaged.keys() - set(names):
+                averaged[name].copy_(own[name])
         return float(loss.detach())
 
     def _check(self, loss: float) -> None:
         state = self.state
         found = self.task.score(self.average, self.validation)
         state.history.append({"step": float(state.step), "training_loss": loss, **found})
-        if found["score"] > state.best or not math.isfinite(state.best):
+        if self.last or found["score"] > state.best or not math.isfinite(state.best):
             state.best, state.best_step = found["score"], state.step
             self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
 
     def _save(self, folder: Path | None) -> None:
-        if folder is not None:
+        if folder is not None and self.team.first:
             checkpoint.save(
                 folder, self.state, network=self.network, average=self.average, best=self.best,
                 optimiser=self.optimiser,

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from somascope.core import Card, Code, Image
 from somascope.core.errors import CorruptFile, Refused
 from somascope.core.grid import Array
+from somascope.models.classical import Features
 from somascope.models.familiar import Familiar
+from somascope.models.frames import as_slices
 from somascope.models.onnxfile import ELEMENTS
 from somascope.models.prepare import Preparation
 
 FORMAT = "somascope-model"
 VERSION = 1
-TASKS = ("classify", "detect", "segment", "register")
+Sees: TypeAlias = Literal["image", "region"]
+"""What the second of two models was trained on."""
+TASKS = ("classify", "detect", "segment", "register", "reconstruct")
 COLOURS = (
     (255, 190, 60), (90, 180, 255), (240, 110, 110), (120, 220, 130), (200, 140, 255),
     (255, 240, 120), (110, 225, 220), (255, 150, 210),
@@ -38,6 +42,20 @@ class ClassName:
         """A class that no coding scheme is known for: its name is its code, in ``99SOMASCOPE``."""
         value = "".join(c for c in name if c.isalnum() or c in "-_.")[:16] or "CLASS"
         return cls(name, Code(value, "99SOMASCOPE", name))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Of a package of two models: what is beside the second, which the card is of.
+
+    ``first`` and ``second`` are SHA-256 of ``first.json`` and ``second.json``; ``margin_mm`` and
+    ``sees`` as `somascope.models.within.Within` has them.
+    """
+
+    first: str
+    second: str
+    margin_mm: float
+    sees: Sees
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,8 @@ class NetworkCard(Card):
         Smallest and largest value (1st and 99th percentile) that an image may have.
     temperature
         Divides the logits, so that probabilities are frequencies (Guo et al., ICML 2017).
+    offsets
+        Added to the divided logits of a classifier, one a class: how frequent each is; or empty.
     conformal
         Miscoverage and the least probability of a class in the prediction set (split conformal);
         empty where none was computed.
@@ -85,6 +105,12 @@ class NetworkCard(Card):
         refused.
     familiar
         What is usual among the training images; None where nobody kept it.
+    frames
+        Reads the frames of a film as slices, in order.
+    features
+        What a classical model reads in place of voxels: radiomics; None: it is a network.
+    stages
+        Another model says where this one looks: a package of two. None: it looks everywhere.
     sha256
         Of ``model.onnx``.
     """
@@ -98,12 +124,16 @@ class NetworkCard(Card):
     threshold: float = 0.5
     intensity: tuple[float, float] = (-math.inf, math.inf)
     temperature: float = 1.0
+    offsets: tuple[float, ...] = ()
     conformal: tuple[float, ...] = ()
     metrics: tuple[Metric, ...] = ()
     intended_use: str = "Research and teaching. Not for clinical use."
     limits: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
     familiar: Familiar | None = None
+    frames: bool = False
+    features: Features | None = None
+    stages: Stages | None = None
     sha256: str = ""
 
     def check(self, image: Image, *, anyway: bool = False) -> None:
@@ -111,6 +141,8 @@ class NetworkCard(Card):
 
         ``anyway`` lets images pass that are readable but unlike the training images.
         """
+        if self.task == "reconstruct":
+            raise Refused(f"{self.name} reads k-space, no images; use models.reconstruct")
         super().check(image)
         self._check_axes(image)
         self._check_values(image)
@@ -165,7 +197,11 @@ class NetworkCard(Card):
             )
 
     def declared(self, image: Image) -> Image:
-        """The image under the card's modality where its file cannot say one (PNG, NIfTI, npz)."""
+        """The image under the card's modality where its file cannot say one (PNG, NIfTI, npz);
+        a film as slices where the card reads `frames`.
+        """
+        if self.frames:
+            image = as_slices(image)
         kinds = {s.kind for s in image.provenance.sources}
         if image.modality == "OT" and self.modalities and kinds <= {"file"}:
             return replace(image, modality=self.modalities[0])
@@ -179,6 +215,7 @@ class NetworkCard(Card):
         for metric in record["metrics"]:
             metric |= {k: _finite(metric[k]) for k in ("value", "low", "high")}
         record["familiar"] = None if self.familiar is None else self.familiar.to_record()
+        record["features"] = None if self.features is None else self.features.to_record()
         record |= {"format": FORMAT, "format_version": VERSION}
         record["preparation_digest"] = self.preparation.digest()
         text = json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
@@ -253,6 +290,7 @@ def _card(record: dict[str, Any]) -> NetworkCard:
                 math.inf if most is None else float(most),
             ),
             temperature=float(record["temperature"]),
+            offsets=tuple(float(v) for v in record.get("offsets", ())),
             conformal=tuple(float(v) for v in record["conformal"]),
             metrics=tuple(_metric(m) for m in record["metrics"]),
             intended_use=_text(record, "intended_use"),
@@ -261,6 +299,11 @@ def _card(record: dict[str, Any]) -> NetworkCard:
             familiar=(
                 Familiar.from_record(record["familiar"]) if record.get("familiar") else None
             ),
+            frames=bool(record.get("frames", False)),
+            features=(
+                Features.from_record(record["features"]) if record.get("features") else None
+            ),
+            stages=Stages(**record["stages"]) if record.get("stages") else None,
             sha256=_text(record, "sha256"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -286,7 +329,7 @@ def _sensible(card: NetworkCard, digest: str) -> None:
     demand(card.dimensions in (2, 3), "dimensions", card.dimensions)
     demand(card.channels in (1, 3), "channels", card.channels)
     demand(len(card.classes) <= 4096, "the number of classes", len(card.classes))
-    demand(card.classes or card.task == "register", "classes", card.classes)
+    demand(card.classes or card.task in ("register", "reconstruct"), "classes", card.classes)
     demand(len(card.patch) in (0, card.dimensions), "patch", card.patch)
     demand(all(1 <= n <= 2048 for n in card.patch), "patch", card.patch)
     demand(math.prod(card.patch) <= ELEMENTS, "patch", card.patch)
@@ -298,5 +341,19 @@ def _sensible(card: NetworkCard, digest: str) -> None:
     demand(len(card.conformal) in (0, 2), "conformal", card.conformal)
     demand(all(0 <= v <= 1 for v in card.conformal), "conformal", card.conformal)
     demand(1e-3 < card.temperature < 1e3, "temperature", card.temperature)
+    demand(len(card.offsets) in (0, len(card.classes)), "offsets", card.offsets)
+    demand(all(abs(v) < 100 for v in card.offsets), "offsets", card.offsets)
+    if card.features is not None:
+        where = card.features.candidates
+        demand(card.task == ("classify" if where is None else "detect"), "task", card.task)
+        fits = where is None or len(where.stretch) == len(card.classes)
+        demand(fits, "the number of stretches", where)
+    if card.stages is not None:
+        s = card.stages
+        demand(card.task == "segment", "task", card.task)
+        digests = all(isinstance(d, str) and len(d) == 64 for d in (s.first, s.second))
+        demand(digests, "stages", s)
+        demand(isinstance(s.margin_mm, int | float) and 0 <= s.margin_mm < math.inf, "stages", s)
+        demand(s.sees in get_args(Sees), "stages", s)
     demand(len(card.sha256) == 64, "sha256", card.sha256)
     demand(digest == card.preparation.digest(), "preparation_digest", digest)

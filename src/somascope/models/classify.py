@@ -10,14 +10,27 @@ from somascope.core import QUIET, Finding, Image, Label, Progress
 from somascope.core.errors import Refused
 from somascope.core.grid import Array
 from somascope.models.card import NetworkCard
+from somascope.models.classical import vector
 from somascope.models.engine import Engine
 from somascope.models.prepare import prepared
 from somascope.models.seen import history, instances
 
 
-def softmax(logits: Array, *, temperature: float = 1.0, axis: int = -1) -> Array:
-    """Probabilities along ``axis``; float64 inside, so that they add up to one."""
-    return softened(logits.astype(np.float64), temperature=temperature, axis=axis)
+def softmax(
+    logits: Array,
+    *,
+    temperature: float = 1.0,
+    offsets: Sequence[float] | Array = (),
+    axis: int = -1,
+) -> Array:
+    """Probabilities along ``axis``; float64 inside, so that they add up to one.
+
+    ``offsets`` are added to the last axis of what ``temperature`` has divided.
+    """
+    values = logits.astype(np.float64)
+    if len(offsets):
+        values += temperature * np.asarray(offsets, np.float64)
+    return softened(values, temperature=temperature, axis=axis)
 
 
 def softened(logits: Array, *, temperature: float = 1.0, axis: int = -1) -> Array:
@@ -31,7 +44,9 @@ def softened(logits: Array, *, temperature: float = 1.0, axis: int = -1) -> Arra
 
 
 def array(card: NetworkCard, image: Image) -> Array:
-    """The input ``(1, c, y, x)`` or ``(1, c, z, y, x)``."""
+    """The input ``(1, c, y, x)`` or ``(1, c, z, y, x)``; of a classical model ``(1, n)``."""
+    if card.features is not None:
+        return vector(card.features, image, card.preparation)[None]
     data = prepared(image, card.preparation, channels=card.channels).data
     return np.ascontiguousarray(data[None, :, 0] if card.dimensions == 2 else data[None])
 
@@ -44,7 +59,7 @@ def probabilities(card: NetworkCard, engine: Engine, image: Image) -> Array:
             f"{card.name} answers {logits.shape} for {len(card.classes)} classes; the card and the "
             "graph do not belong together"
         )
-    return softmax(logits[0], temperature=card.temperature)
+    return softmax(logits[0], temperature=card.temperature, offsets=card.offsets)
 
 
 def decided(card: NetworkCard, p: Array) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, TypeAlias
@@ -11,6 +10,8 @@ import numpy as np
 
 from somascope.core.errors import MissingExtra, Refused
 from somascope.core.grid import Array
+from somascope.models.winograd import quicker
+from somascope.process.chunks import cores
 
 Kind: TypeAlias = Literal["auto", "onnxruntime", "openvino"]
 
@@ -40,16 +41,18 @@ def start(
     MissingExtra
         OpenVINO was asked for and is not installed.
     """
-    count = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0, 1])
+    count = threads or cores()
     there = find_spec("openvino") is not None
     if kind == "openvino" and not there:
         raise MissingExtra("OpenVINO is not installed; pip install somascope[openvino]")
     if kind == "openvino" or (kind == "auto" and heavy and there):
         return _OpenVino(graph, count)
-    return _Runtime(graph, count)
+    return Runtime(graph, count)
 
 
-class _Runtime:
+class Runtime:
+    """ONNX Runtime (an `Engine`)."""
+
     name = "onnxruntime"
 
     def __init__(self, graph: bytes, threads: int) -> None:
@@ -68,7 +71,13 @@ class _Runtime:
         except Exception as error:
             raise Refused(f"ONNX Runtime does not accept the graph: {_first(error)}") from error
 
+    def optional(self) -> dict[str, tuple[int, ...]]:
+        """Inputs with a default, by name, and their shapes; those of unknown size are left out."""
+        found = {i.name: tuple(i.shape) for i in self._session.get_overridable_initializers()}
+        return {n: s for n, s in found.items() if all(isinstance(k, int) for k in s)}
+
     def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """Run the graph once; inputs that may be left out can be given too."""
         try:
             return self._session.run(None, dict(inputs))
         except Exception as error:
@@ -87,15 +96,18 @@ class _OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
         }  # fmt: skip
         try:
-            self._model: Any = core.compile_model(core.read_model(graph), "CPU", settings)
+            model = core.read_model(graph)
+            quicker(model)
+            self._model: Any = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise Refused(f"OpenVINO does not accept the graph: {_first(error)}") from error
 
     def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
         try:
-            result: Any = self._model(dict(inputs))
+            result: Any = self._model(dict(inputs), share_inputs=True, share_outputs=True)
         except Exception as error:
             raise Refused(f"the graph does not run on this input: {_first(error)}") from error
+        # One copy: what is given away must outlive the next run.
         return [np.array(result[i]) for i in range(len(self._model.outputs))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -42,19 +43,41 @@ def models() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def drew(algorithms: Iterable[str]) -> bool:
+    """Whether installed models alone drew segments of these algorithm names: an answer as it was
+    given, which no reader has changed or confirmed.
+    """
+    known = models()
+    names = [a.rpartition(" ")[0].split(" + ") for a in algorithms]  # as `segment.segments` says
+    return bool(names) and all(n in known for several in names for n in several)
+
+
 def add(path: str | Path, *, overwrite: bool = False) -> NetworkCard:
     """Check a model and copy it among the user's own, under its card's name."""
-    packed = package.read(path)
+    return keep(package.read(path), overwrite=overwrite)
+
+
+def keep(packed: package.Package, *, overwrite: bool = False) -> NetworkCard:
+    """Write a model among the user's own, under its card's name."""
     name = packed.card.name
     if not name or name != Path(name).name or name.startswith("."):
         raise Refused(f"the card's name is {name!r}, which cannot be a file's name")
     return package.write(packed, own() / f"{name}.zip", overwrite=overwrite)
 
 
+def place(name: str | Path) -> Path:
+    """Where a model is, by path or by name; `NotFound` lists the names."""
+    if Path(name).exists():
+        return Path(name)
+    known = models()
+    if str(name) not in known:
+        raise NotFound(
+            f"there is no model {str(name)!r}: no such file or folder, and installed are "
+            f"{', '.join(known) or 'none'}"
+        )
+    return known[str(name)]
+
+
 def take(name: str, path: str | Path, *, overwrite: bool = False) -> NetworkCard:
     """Copy an installed model out, as a ZIP file or a folder."""
-    known = models()
-    source = Path(name) if Path(name).exists() else known.get(name)
-    if source is None:
-        raise NotFound(f"there is no model {name!r}; installed are {', '.join(known) or 'none'}")
-    return package.write(package.read(source), path, overwrite=overwrite)
+    return package.write(package.read(place(name)), path, overwrite=overwrite)

@@ -7,14 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-import numpy as np
-
 from somascope.core import QUIET, Box, Image, Label, Mask, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.models import installed
 from somascope.models.run import Network, load
 
-_MODEL = Param("Name of an installed model (somascope model list), or a model's folder or file")
+_MODEL = Param(
+    "Name of an installed model (somascope model list), or a model's folder or file", opens="model"
+)
 
 _ANYWAY = Param("Look at images too that are unlike those the model was trained on")
 
@@ -25,8 +25,8 @@ def _opened(name: str, stamp: float) -> Network:
     return load(name)
 
 
-def opened(name: str, task: str) -> Network:
-    """The model of that name, kept open while its file does not change.
+def opened(name: str, task: str = "") -> Network:
+    """The model of that name (to do ``task``), kept open while its file does not change.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def opened(name: str, task: str) -> Network:
     path = Path(name) if Path(name).exists() else installed.models().get(name, Path(name))
     file = path / "card.json" if path.is_dir() else path
     model = _opened(str(name), file.stat().st_mtime if file.exists() else 0.0)
-    if model.card.task != task:
+    if task and model.card.task != task:
         others = [n for n in installed.models() if n.startswith(task)]
         raise ParameterError(
             f"{name} is a model to {model.card.task}, not to {task}; installed are "
@@ -71,6 +71,32 @@ def segment(
     return replace(cast("Mask", found), provenance=image.provenance)
 
 
+@operation("models.focus")
+def focus(
+    image: Image,
+    *,
+    first: Annotated[
+        str, Param("Model that says where: to segment or to detect, name or path", opens="model")
+    ],
+    second: Annotated[str, Param("Model that outlines there, name or path", opens="model")],
+    margin: Annotated[float, Param("Around what the first finds", unit="mm", minimum=0.0)] = 20.0,
+    sees: Annotated[
+        Literal["image", "region"], Param("What the second was trained on: whole images or regions")
+    ] = "image",
+    anyway: Annotated[bool, _ANYWAY] = False,
+    progress: Progress = QUIET,
+) -> Mask:
+    """Localise with one model, then outline with another one only there.
+
+    Where the first finds nothing the second looks at the whole image.
+    """
+    from somascope.models.within import Within
+
+    pair = Within(opened(first), opened(second, "segment"), margin_mm=margin, sees=sees)
+    (found,) = pair(image, anyway=anyway, progress=progress)
+    return replace(cast("Mask", found), provenance=image.provenance)
+
+
 @operation("models.detect")
 def detect(
     image: Image,
@@ -88,8 +114,15 @@ def detect(
 def uncertainty(
     image: Image,
     *,
-    models: Annotated[str, Param("Models to segment, names or paths, parted by commas")],
+    models: Annotated[
+        str, Param("Models to segment, names or paths, parted by commas", opens="models")
+    ],
     mirror: Annotated[str, Param("Axes to mirror along too: some of z, y, x")] = "",
+    dropout: Annotated[
+        int,
+        Param("Draws of each network's dropouts; 0: the whole network", minimum=0, maximum=1000),
+    ] = 0,
+    seed: Annotated[int, Param("Of these draws", minimum=0)] = 0,
     kind: Annotated[
         Literal["doubt", "quarrel"],
         Param("All doubt of the mean answer, or what models and mirrors disagree about"),
@@ -99,16 +132,15 @@ def uncertainty(
 ) -> Image:
     """Map how unsure segmentation models are together, from 0 (certain) to 1.
 
-    Several models, or one at the image and its mirror images, give their probabilities; the map is
-    the entropy of their mean, or the part of it that is disagreement.
+    Several models, or one at the image and its mirror images, or one with parts of it switched
+    off, give their probabilities; the map is the entropy of their mean, or the part of it that is
+    disagreement.
     """
-    from somascope.models.together import Together
+    from somascope.models.together import Together, map_of
 
     names = [n.strip() for n in models.split(",") if n.strip()]
-    members = Together([opened(n, "segment") for n in names], mirror=mirror)
+    members = Together(
+        [opened(n, "segment") for n in names], mirror=mirror, dropout=dropout, seed=seed
+    )
     found = members.look(image, anyway=anyway, progress=progress)
-    values = (found.doubt if kind == "doubt" else found.quarrel).astype(np.float32)
-    # What the image says of its shades is not said of the map.
-    attributes = {k: v for k, v in image.attributes.items() if not k.startswith("Window")}
-    attributes["ImageType"] = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
-    return replace(image, data=values, axes=(), unit="1", attributes=attributes)
+    return map_of(image, found.doubt if kind == "doubt" else found.quarrel)

@@ -1,7 +1,8 @@
 """A model is one folder or one ZIP file: ``model.onnx`` and ``card.json``. No pickle, ever.
 
 Beside them there may be ``plan.json`` and ``history.json`` (how it was trained), ``weights
-.safetensors`` (to train on) and ``README.md``; nothing else is read.
+.safetensors`` (to train on), ``prototypes.safetensors`` (training cases as the network sees them)
+and ``README.md``; nothing else is read.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from somascope.models.card import NetworkCard
 
 GRAPH = "model.onnx"
 CARD = "card.json"
-EXTRAS = ("plan.json", "history.json", "weights.safetensors", "README.md")
+PROTOTYPES = "prototypes.safetensors"
+FIRST, FIRST_CARD, SECOND_CARD = "first.onnx", "first.json", "second.json"
+"""Of a package of two stages: see `somascope.models.stages`."""
+STAGES = (FIRST, FIRST_CARD, SECOND_CARD)
+EXTRAS = ("plan.json", "history.json", "weights.safetensors", PROTOTYPES, "README.md", *STAGES)
 _LIMITS = {
     GRAPH: onnxfile.LARGEST, CARD: 1 << 20, "plan.json": 1 << 20, "history.json": 1 << 24,
-    "weights.safetensors": onnxfile.LARGEST, "README.md": 1 << 20,
+    "weights.safetensors": onnxfile.LARGEST, PROTOTYPES: 1 << 24, "README.md": 1 << 20,
+    FIRST: onnxfile.LARGEST, FIRST_CARD: 1 << 20, SECOND_CARD: 1 << 20,
 }  # fmt: skip
 DENSEST = 50
 """Times that a file of more than a mebibyte may be larger than its packed form."""
@@ -62,7 +68,28 @@ def read(path: str | Path) -> Package:
     if hashlib.sha256(graph).hexdigest() != card.sha256:
         raise CorruptFile(f"{path.name}: model.onnx is not the one its card was made for (SHA-256)")
     onnxfile.inspect(graph)
+    _staged(card, files, path.name)
     return Package(card, graph, files)
+
+
+def _staged(card: NetworkCard, files: Mapping[str, bytes], name: str) -> None:
+    """Hold the other model of a package of two stages against the card, before it may run."""
+    there = [n for n in STAGES if n in files]
+    if card.stages is None:
+        if there:
+            raise CorruptFile(f"{name} holds {there[0]} and its card says nothing of two stages")
+        return
+    if len(there) < len(STAGES):
+        lost = next(n for n in STAGES if n not in there)
+        raise NotFound(f"{name} holds no {lost}; a model of two stages has {', '.join(STAGES)}")
+    for one, digest in ((FIRST_CARD, card.stages.first), (SECOND_CARD, card.stages.second)):
+        if hashlib.sha256(files[one]).hexdigest() != digest:
+            raise CorruptFile(f"{name}: {one} is not the one its card was made for (SHA-256)")
+        if NetworkCard.from_json(files[one]).stages is not None:
+            raise Refused(f"{name}: {one} is of two stages itself; a package holds two models")
+    if hashlib.sha256(files[FIRST]).hexdigest() != NetworkCard.from_json(files[FIRST_CARD]).sha256:
+        raise CorruptFile(f"{name}: {FIRST} is not the one its card was made for (SHA-256)")
+    onnxfile.inspect(files[FIRST])
 
 
 def write(package: Package, path: str | Path, *, overwrite: bool = False) -> NetworkCard:

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import permutations
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -16,9 +15,12 @@ from somascope.core import Grid, Image
 from somascope.core.errors import CorruptFile
 from somascope.core.grid import Array
 from somascope.models.onnxfile import ELEMENTS
+from somascope.process.geometry import nearest
 from somascope.process.resample import Order, resample
 
-Scaling: TypeAlias = Literal["none", "range", "zscore", "percentile"]
+UNLEVELLED = ("none", "range")
+"""Ways of `scaled` that need to know nothing of the image as a whole."""
+Scaling: TypeAlias = Literal["none", "range", "zscore", "percentile", "minmax"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Preparation:
     scaling
         ``range``: (low, high) to (0, 1); ``zscore``: minus the image's mean, over its standard
         deviation; ``percentile``: clipped to the image's 0.5 and 99.5 percentiles, then zscore;
-        ``none``.
+        ``minmax``: the image's smallest and largest value to (0, 1); ``none``.
     low, high
         Of ``range``; values outside are clipped.
     """
@@ -90,8 +92,7 @@ class Preparation:
 
 def towards(grid: Grid) -> tuple[int, ...]:
     """The grid's axes that run most along head, back and left of the patient, each once."""
-    wanted = np.abs(grid.affine[:3, :3][::-1]) / np.asarray(grid.spacing)  # rows S, P, L
-    return max(permutations(range(3)), key=lambda p: sum(wanted[i, p[i]] for i in range(3)))
+    return tuple(nearest(grid)[::-1])
 
 
 def oriented(image: Image) -> Image:
@@ -161,19 +162,61 @@ def placed(image: Image, how: Preparation, *, order: Order = "linear") -> Image:
     return image
 
 
-def scaled(values: Array, how: Preparation) -> Array:
-    """Float32 in the range the network was trained on."""
-    values = values.astype(np.float32)
-    if how.scaling == "range":
-        width = np.float32(how.high - how.low)
-        return np.clip((values - np.float32(how.low)) / width, np.float32(0), np.float32(1))
+@dataclass(frozen=True)
+class Levels:
+    """What `scaled` reads off an image as a whole; given from outside for a part of an image.
+
+    Values are clipped to ``low`` and ``high``; ``mean`` and ``deviation`` are of what is left.
+    """
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+
+def levels_of(values: Array, how: Preparation) -> Levels:
+    """Of an array ``(..., z, y, x)``, slice by slice so that no second volume is held."""
+    low, high = -math.inf, math.inf
+    if how.scaling == "minmax":
+        low, high = float(values.min()), float(values.max())
+        return Levels(low, high, low, max(high - low, 1e-6))
     if how.scaling == "percentile":
-        low, high = (np.float32(v) for v in np.percentile(values, (0.5, 99.5)))
-        if high > low:
-            values = np.clip(values, low, high)
-    if how.scaling in ("zscore", "percentile"):
-        mean, deviation = float(values.mean()), float(values.std())
-        values = (values - np.float32(mean)) / np.float32(max(deviation, 1e-6))
+        found = np.percentile(values, (0.5, 99.5))
+        if found[1] > found[0]:
+            low, high = (float(np.float32(v)) for v in found)
+    slices = np.moveaxis(values, -3, 0) if values.ndim > 2 else values[None]
+    total = sum(float(_clipped(s, low, high).sum(dtype=np.float64)) for s in slices)
+    mean = total / values.size
+    squares = sum(
+        float(((_clipped(s, low, high) - np.float32(mean)) ** 2).sum(dtype=np.float64))
+        for s in slices
+    )
+    return Levels(low, high, mean, max(math.sqrt(squares / values.size), 1e-6))
+
+
+def _clipped(values: Array, low: float, high: float) -> Array:
+    values = values.astype(np.float32)
+    return values if low == -math.inf else np.clip(values, np.float32(low), np.float32(high))
+
+
+def scaled(values: Array, how: Preparation, *, levels: Levels | None = None) -> Array:
+    """Float32 in the range the network was trained on.
+
+    ``levels``: of the whole image that ``values`` are a part of; default: of ``values``.
+    """
+    values = values.astype(np.float32)  # a copy; the rest is in place
+    if how.scaling == "range":
+        values -= np.float32(how.low)
+        values /= np.float32(how.high - how.low)
+        return np.clip(values, np.float32(0), np.float32(1), out=values)
+    if how.scaling == "none":
+        return values
+    whole = levels or levels_of(values, how)
+    if whole.low > -math.inf:
+        np.clip(values, np.float32(whole.low), np.float32(whole.high), out=values)
+    values -= np.float32(whole.mean)
+    values /= np.float32(whole.deviation)
     return values
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from somascope.core import QUIET, Finding, Image, Progress
-from somascope.core.errors import NotFound, Refused
+from somascope.core.errors import ParameterError, Refused
 from somascope.models import classify, detect, package, register, segment
 from somascope.models.card import NetworkCard
-from somascope.models.engine import Engine, Kind, start
+from somascope.models.engine import Engine, Kind, Runtime, start
+from somascope.models.thinned import Thinned, gates
+from somascope.process.chunks import cores
 
 
 class Network:
@@ -30,6 +32,7 @@ class Network:
         self._kind: Kind = kind
         self._threads = threads
         self._engine: Engine | None = None
+        self._runtime: Runtime | None = None
 
     @property
     def card(self) -> NetworkCard:
@@ -45,6 +48,24 @@ class Network:
                 self._packed.graph, kind=self._kind, threads=self._threads, heavy=heavy
             )
         return self._engine
+
+    def thinned(self, seed: int) -> Engine:
+        """The graph with one draw of its dropouts; see `somascope.models.thinned`.
+
+        Raises
+        ------
+        ParameterError
+            The graph was exported without them.
+        """
+        if self._runtime is None:
+            self._runtime = Runtime(self._packed.graph, self._threads or cores())
+        drawn = gates(self._runtime.optional())
+        if not drawn:
+            raise ParameterError(
+                f"{self.card.name} has no dropout that could be drawn: its network has none, or "
+                "was exported without it. Ask several models, or mirrored images, instead"
+            )
+        return Thinned(self._runtime, drawn, seed=seed)
 
     def __call__(
         self, *images: Image, anyway: bool = False, progress: Progress = QUIET
@@ -83,13 +104,9 @@ def load(model: str | Path, *, kind: Kind = "auto", threads: int | None = None) 
     """
     from somascope.models import installed
 
-    path = Path(model)
-    if not path.exists():
-        known = installed.models()
-        if str(model) not in known:
-            raise NotFound(
-                f"there is no model {str(model)!r}: no such file or folder, and installed are "
-                f"{', '.join(known) or 'none'}"
-            )
-        path = known[str(model)]
-    return Network(package.read(path), kind=kind, threads=threads)
+    packed = package.read(installed.place(model))
+    if packed.card.stages is not None:
+        from somascope.models.stages import Staged  # which is made of two of these
+
+        return Staged(packed, kind=kind, threads=threads)
+    return Network(packed, kind=kind, threads=threads)

@@ -12,7 +12,16 @@ from somascope.core.grid import Array
 from somascope.models.card import COLOURS, NetworkCard
 from somascope.models.classify import softened
 from somascope.models.engine import Engine
-from somascope.models.prepare import padded, prepared
+from somascope.models.prepare import (
+    UNLEVELLED,
+    Levels,
+    channels_of,
+    levels_of,
+    padded,
+    placed,
+    scaled,
+)
+from somascope.models.returned import returned
 from somascope.models.seen import history, instances
 from somascope.models.tiles import bands
 
@@ -31,26 +40,41 @@ def runner(card: NetworkCard, engine: Engine) -> Callable[[Array], Array]:
                 f"{card.name} answers {logits.shape} for a tile of {tile.shape} and {classes} "
                 "classes; the card and the graph do not belong together"
             )
-        return softened(np.array(logits, np.float32), temperature=card.temperature, axis=0)
+        # An engine's answer is ours: it is overwritten.
+        return softened(np.asarray(logits, np.float32), temperature=card.temperature, axis=0)
 
     return run
 
 
 def probability_bands(
-    card: NetworkCard, engine: Engine, image: Image, *, progress: Progress = QUIET
+    card: NetworkCard,
+    engine: Engine,
+    image: Image,
+    *,
+    levels: Levels | None = None,
+    progress: Progress = QUIET,
 ) -> tuple[Grid, Iterator[tuple[int, Array]]]:
-    """The lattice the network works on, and its class probabilities band by band."""
-    ready = prepared(image, card.preparation, channels=card.channels)
+    """The lattice the network works on, and its class probabilities band by band.
+
+    ``levels``: of the whole image, where ``image`` is a part of it.
+    """
+    how = card.preparation
+    ready = placed(channels_of(image, card.channels), how)
+    if levels is None and how.scaling not in UNLEVELLED:
+        levels = levels_of(ready.data, how)
     tile = (1, *card.patch) if card.dimensions == 2 else card.patch
     if not tile or len(tile) != 3:
         raise Refused(f"{card.name} has no patch on its card; a segmentation model needs one")
     shape = tuple(max(n, t) for n, t in zip(ready.grid.shape, tile, strict=True))
     full = padded(ready, (shape[0], shape[1], shape[2]), edge=True)
-    data = np.asarray(full.data, np.float32)
-    run = runner(card, engine)
+    answered = runner(card, engine)
+
+    def run(part: Array) -> Array:  # scaled tile by tile: no second volume is held
+        return answered(scaled(part, how, levels=levels))
+
     classes = len(card.classes) + 1
     return full.grid, bands(
-        data, run, tile=tile, overlap=card.overlap, classes=classes, progress=progress
+        full.data, run, tile=tile, overlap=card.overlap, classes=classes, progress=progress
     )
 
 
@@ -74,29 +98,32 @@ def answer(
     image: Image,
     *,
     probabilities: bool = False,
+    levels: Levels | None = None,
     progress: Progress = QUIET,
 ) -> tuple[Array, Array | None]:
     """Labels ``(z, y, x)`` on the image's grid, and probabilities ``(classes, z, y, x)`` if wanted.
 
-    On the network's own lattice labels are decided band by band; else each class is brought back
-    to the image's grid in turn and compared there, so that one class volume is held at a time.
+    They are decided band by band, on the network's own lattice or on the image's grid: where only
+    labels are wanted no class map of the whole is held.
     """
-    grid, found = probability_bands(card, engine, image, progress=progress)
+    grid, found = probability_bands(card, engine, image, levels=levels, progress=progress)
     classes = len(card.classes) + 1
-    kind = np.uint8 if classes <= 256 else np.uint16
     here = _same(grid, image.grid)
-    if here is not None and not probabilities:
-        whole = np.empty(grid.shape, kind)
-        for z, band in found:
-            whole[z : z + band.shape[1]] = decide(card, band)
-        return np.ascontiguousarray(whole[here]), None
-    volume = np.empty((classes, *grid.shape), np.float16)
+    if here is None:
+        return returned(
+            found, grid, image.grid, classes=classes, threshold=card.threshold, keep=probabilities
+        )
+    labels = np.empty(image.grid.shape, np.uint8 if classes <= 256 else np.uint16)
+    kept = np.empty((classes - 1, *labels.shape), np.float32) if probabilities else None
+    first, past = here[0].start, here[0].stop
     for z, band in found:
-        volume[:, z : z + band.shape[1]] = band
-    if here is not None:
-        volume = volume[(slice(None), *here)].astype(np.float32)
-        return decide(card, volume).astype(kind), volume[1:]
-    return _restored(card, volume, grid, image.grid, kind=kind, keep=probabilities)
+        low, high = max(z, first), min(z + band.shape[1], past)
+        part = band[:, max(low - z, 0) : max(high - z, 0), here[1], here[2]]
+        at = slice(low - first, low - first + part.shape[1])
+        labels[at] = decide(card, part)
+        if kept is not None:
+            kept[:, at] = part[1:]
+    return labels, kept
 
 
 def decide(card: NetworkCard, p: Array) -> Array:
@@ -104,29 +131,6 @@ def decide(card: NetworkCard, p: Array) -> Array:
     if p.shape[0] == 2:
         return p[1] >= card.threshold
     return p.argmax(axis=0)
-
-
-def _restored(
-    card: NetworkCard, volume: Array, grid: Grid, wanted: Grid, *, kind: type, keep: bool
-) -> tuple[Array, Array | None]:
-    from somascope.process.sampling import sample
-
-    affine = np.linalg.inv(grid.affine) @ wanted.affine
-    labels = np.zeros(wanted.shape, kind)
-    best = np.full(wanted.shape, card.threshold if len(card.classes) == 1 else -1.0, np.float32)
-    kept = np.empty((len(card.classes), *wanted.shape), np.float32) if keep else None
-    for k in range(volume.shape[0]):
-        if k == 0 and len(card.classes) == 1:
-            continue
-        p = sample(
-            volume[k].astype(np.float32), affine, wanted.shape, order="linear", fill=float(k == 0)
-        )
-        more = p >= best if len(card.classes) == 1 else p > best
-        labels[more] = k
-        best = np.where(more, p, best)
-        if kept is not None and k:
-            kept[k - 1] = p
-    return labels, kept
 
 
 def segments(card: NetworkCard) -> tuple[Segment, ...]:

@@ -24,15 +24,19 @@ def starts(size: int, tile: int, *, overlap: float) -> list[int]:
     return [round(i * (size - tile) / (count - 1)) for i in range(count)]
 
 
-def window(tile: Sequence[int]) -> Array:
-    """Weights of a tile: a Gaussian of an eighth of its edge, 1 in the middle, never 0."""
-    result = np.ones(tuple(tile), np.float32)
-    for axis, n in enumerate(tile):
-        x = (np.arange(n) - (n - 1) / 2) / max(n / 8, 1e-6)
-        shape = [1] * len(tile)
-        shape[axis] = n
-        result *= np.exp(-0.5 * x**2).reshape(shape).astype(np.float32)
-    return np.maximum(result, 1e-3)
+def shares(size: int, tile: int, *, overlap: float) -> list[tuple[int, Array]]:
+    """First index and weights ``(tile,)`` of each tile along one axis.
+
+    The weights are a Gaussian of an eighth of the edge, over the sum of those of all tiles: what
+    the tiles say of a voxel needs no division once all have spoken, and no map of sums.
+    """
+    x = (np.arange(tile) - (tile - 1) / 2) / (tile / 8)
+    bell = np.exp(-0.5 * x**2)
+    first = starts(size, tile, overlap=overlap)
+    total = np.zeros(max(size, tile))
+    for s in first:
+        total[s : s + tile] += bell
+    return [(s, (bell / total[s : s + tile]).astype(np.float32)) for s in first]
 
 
 def bands(
@@ -49,36 +53,41 @@ def bands(
     Parameters
     ----------
     image
-        ``(c, z, y, x)`` float32; every spatial axis at least as long as the tile.
+        ``(c, z, y, x)``; every spatial axis at least as long as the tile.
     run
-        ``(c, *tile)`` to ``(classes, *tile)`` float32.
+        ``(c, *tile)`` to ``(classes, *tile)`` float32, which is overwritten.
     tile
         ``(z, y, x)``.
 
     Yields
     ------
     tuple
-        First slice and values ``(classes, n, y, x)``, in order and without gaps.
+        First slice and values ``(classes, n, y, x)``, in order and without gaps; they are gone
+        once the next ones are asked for.
     """
     shape = image.shape[1:]
     tz, ty, tx = tile
-    weight = window(tile)
-    first = starts(shape[0], tz, overlap=overlap)
-    plane = list(
-        product(starts(shape[1], ty, overlap=overlap), starts(shape[2], tx, overlap=overlap))
-    )
+    down, rows, columns = (shares(n, t, overlap=overlap) for n, t in zip(shape, tile, strict=True))
+    plane = list(product(rows, columns))
     total = np.zeros((classes, tz, *shape[1:]), np.float32)
-    norm = np.zeros((tz, *shape[1:]), np.float32)
-    for i, z in enumerate(first):
-        for j, (y, x) in enumerate(plane):
-            progress((i * len(plane) + j) / (len(first) * len(plane)), "tiles")
+    for i, (z, wz) in enumerate(down):
+        for j, ((y, wy), (x, wx)) in enumerate(plane):
+            progress((i * len(plane) + j) / (len(down) * len(plane)), "tiles")
             said = run(np.ascontiguousarray(image[:, z : z + tz, y : y + ty, x : x + tx]))
-            total[:, :, y : y + ty, x : x + tx] += said * weight
-            norm[:, y : y + ty, x : x + tx] += weight
-        done = (first[i + 1] if i + 1 < len(first) else z + tz) - z
-        yield z, total[:, :done] / norm[:done]
-        total[:, : tz - done] = total[:, done:].copy()
-        norm[: tz - done] = norm[done:].copy()
-        total[:, tz - done :] = 0.0
-        norm[tz - done :] = 0.0
+            weight = wy[:, None] * wx
+            place = total[:, :, y : y + ty, x : x + tx]
+            for k in range(tz):  # slice by slice: they stay in the cache
+                part = said[:, k]
+                part *= wz[k] * weight
+                place[:, k] += part
+            del said, part
+        done = (down[i + 1][0] if i + 1 < len(down) else z + tz) - z
+        yield z, total[:, :done]
+        _moved(total, done)
     progress(1.0, "tiles")
+
+
+def _moved(values: Array, count: int) -> None:
+    """What lies behind ``count`` slices to the front, and zeros behind it; no second array."""
+    for k in range(values.shape[1]):
+        values[:, k] = values[:, k + count] if k + count < values.shape[1] else 0.0

@@ -1,4 +1,5 @@
-"""Several looks at one image: by several models, and by each at the mirrored image too.
+"""Several looks at one image: by several models, by each at the mirrored image too, and by each
+with parts of its network switched off.
 
 The mean of what they say is better than one of them (Hansen and Salamon, IEEE PAMI 12, 1990); how
 far they are apart says how much to trust it. With one model and no mirror nothing is averaged, and
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -19,9 +21,13 @@ from somascope.core.grid import Array, Float
 from somascope.models import segment
 from somascope.models.card import NetworkCard
 from somascope.models.classify import decided, probabilities
+from somascope.models.engine import Engine, Kind
+from somascope.models.package import CARD
 from somascope.models.prepare import towards
-from somascope.models.run import Network
+from somascope.models.run import Network, load
 from somascope.models.seen import history, instances
+
+MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,32 @@ def opinion(looks: Iterable[Array]) -> Opinion:
     return Opinion(mean, doubt, np.maximum(doubt - entropy / count / most, 0))
 
 
+def map_of(image: Image, values: Array) -> Image:
+    """A number for every voxel of ``image`` as an image: in DICOM a Parametric Map."""
+    # What the image says of its shades is not said of the map.
+    attributes = {k: v for k, v in image.attributes.items() if not k.startswith("Window")}
+    attributes["ImageType"] = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
+    data = values.astype(np.float32)
+    return replace(image, data=data, axes=(), unit="1", attributes=attributes)
+
+
+def gathered(names: Sequence[str | Path], *, kind: Kind = "auto") -> list[Network]:
+    """Models by name or path; a folder of cross-validation (``fold-1``...) gives all of its folds.
+
+    Raises
+    ------
+    NotFound
+        A name that is neither.
+    """
+    found: list[Network] = []
+    for name in names:
+        path = Path(name)
+        folds = sorted(p.parent for p in path.glob("fold-*/card.json")) if path.is_dir() else []
+        whole = not folds or (path / CARD).is_file()
+        found += [load(name, kind=kind)] if whole else [load(f, kind=kind) for f in folds]
+    return found
+
+
 def _entropy(p: Array) -> Float:
     return -(p * np.log(np.maximum(p, 1e-12))).sum(axis=0)
 
@@ -73,18 +105,29 @@ class Together:
     mirror
         Axes of the patient, of ``z y x`` (head, back, left), along which every member looks at the
         mirrored image too. Only for what has no left and right, or for members trained mirrored.
+    dropout
+        Number of draws of every member's dropouts (Monte Carlo dropout) that look in the place of
+        the whole network; 0: the whole network looks once.
+    seed
+        Of these draws.
 
     Raises
     ------
     ParameterError
-        No member, other tasks or classes than the first, or another axis.
+        No member, other tasks or classes than the first, another axis, or draws from a member
+        without dropout.
     """
 
-    def __init__(self, members: Sequence[Network], *, mirror: str = "") -> None:
+    def __init__(
+        self, members: Sequence[Network], *, mirror: str = "", dropout: int = 0, seed: int = 0
+    ) -> None:
         if not members:
             raise ParameterError("no model is given; give one or more")
         first = members[0].card
         for other in (m.card for m in members):
+            if other.stages is not None:
+                raise ParameterError(f"{other.name} has two stages and tells no probabilities to "
+                                     "average; ask it alone")  # fmt: skip
             if other.task not in ("classify", "segment"):
                 raise ParameterError(
                     f"{other.name} is a model to {other.task}; only answers to classify and to "
@@ -96,8 +139,18 @@ class Together:
         allowed = "zyx" if first.dimensions == 3 else "yx"
         if set(mirror) - set(allowed):
             raise ParameterError(f"mirror is {mirror!r}; give some of {allowed!r}")
+        if not 0 <= dropout <= MOST_DRAWS:
+            raise ParameterError(f"dropout is {dropout}; give 0 to {MOST_DRAWS} draws")
         self.members = tuple(members)
+        self._seeds = [seed + i for i in range(dropout)]
+        for member in self.members if dropout else ():
+            member.thinned(seed)  # told now, not in the middle
         self._mirrors = [tuple("zyx".index(a) for a in some) for some in _subsets(mirror)]
+
+    @property
+    def looks(self) -> int:
+        """How often an image is looked at."""
+        return len(self.members) * len(self._mirrors) * max(len(self._seeds), 1)
 
     @property
     def card(self) -> NetworkCard:
@@ -112,14 +165,16 @@ class Together:
         return found
 
     def _looks(self, image: Image, *, anyway: bool, progress: Progress) -> Iterator[Array]:
-        total, done = len(self.members) * len(self._mirrors), 0
+        done = 0
         for member in self.members:
             shown = member.card.declared(image)
             member.card.check(shown, anyway=anyway)
-            for axes in self._mirrors:
-                progress(done / total, member.card.name)
-                yield _said(member, shown, axes)
-                done += 1
+            for seed in self._seeds or [None]:
+                engine = member.engine if seed is None else member.thinned(seed)
+                for axes in self._mirrors:
+                    progress(done / self.looks, member.card.name)
+                    yield _said(member.card, engine, shown, axes)
+                    done += 1
 
     def __call__(
         self, *images: Image, anyway: bool = False, progress: Progress = QUIET
@@ -132,7 +187,7 @@ class Together:
         past = history(card, image)
         step = past.steps[-1]
         more = {
-            "looks": len(self.members) * len(self._mirrors),
+            "looks": self.looks,
             "doubt": round(float(found.doubt.mean()), 5),
             "quarrel": round(float(found.quarrel.mean()), 5),
         }
@@ -165,13 +220,13 @@ def _subsets(axes: str) -> Iterator[tuple[str, ...]]:
     return chain.from_iterable(combinations(names, n) for n in range(len(names) + 1))
 
 
-def _said(member: Network, image: Image, axes: tuple[int, ...]) -> Array:
+def _said(card: NetworkCard, engine: Engine, image: Image, axes: tuple[int, ...]) -> Array:
     """Probabilities at the image mirrored along axes of its grid nearest to the patient's."""
     at = tuple(image.data.ndim - 3 + a for a in _own(image, axes))
     shown = replace(image, data=np.flip(image.data, at)) if at else image
-    if member.card.task == "classify":
-        return probabilities(member.card, member.engine, shown)
-    _, p = segment.answer(member.card, member.engine, shown, probabilities=True)
+    if card.task == "classify":
+        return probabilities(card, engine, shown)
+    _, p = segment.answer(card, engine, shown, probabilities=True)
     assert p is not None
     whole = np.concatenate([1 - p.sum(axis=0, keepdims=True), p]).clip(0, 1)
     return np.flip(whole, tuple(1 + a for a in _own(image, axes))) if axes else whole

@@ -207,7 +207,7 @@ def n4(
     coarse = tuple(slice((n - 1) % k // 2, None, k) for n, k in zip(grid.shape, step, strict=True))
     if int(region[coarse].sum()) < 64:
         coarse, step = (slice(0, None, 1),) * 3, [1, 1, 1]
-    small = np.ascontiguousarray(volume[coarse], dtype=np.float32)
+    small = _averaged(volume, region, coarse)
     extent = [n * s for n, s in zip(grid.shape, grid.spacing, strict=True)]
     sz, sy, sx = (max(round(e / mesh), 1) for e in extent)
     lattices = log_field(
@@ -229,6 +229,24 @@ def n4(
     if output == "field":
         return image.with_data(total.reshape(shape), unit="1")
     return image.with_data((volume / total).astype(np.float32, copy=False).reshape(shape))
+
+
+def _averaged(volume: Array, region: Array, coarse: tuple[slice, ...]) -> Array:
+    """Mean of the region's values around each working voxel, 0 where there is none.
+
+    One value of many would have all of their noise, which the logarithm skews.
+    """
+    total = np.where(region, volume, 0).astype(np.float32)
+    count = region.astype(np.float32)
+    for axis, part in enumerate(coarse):
+        n, step = volume.shape[axis], part.step
+        centres = np.arange(n)[part]
+        near = [np.clip(centres + d, 0, n - 1) for d in range(-(step // 2), (step + 1) // 2)]
+        total, count = (
+            np.sum([np.take(a, at, axis=axis) for at in near], axis=0, dtype=np.float32)
+            for a in (total, count)
+        )
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
 def _prepared(image: Image, masks: tuple[Mask, ...]) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from somascope.core.grid import Array, Float
 from somascope.core.tensors import is_tensor
+from somascope.process.chunks import sealed
 
 PARTS = 16
 """Parts a volume is counted in; more than the cores that share them."""
@@ -186,7 +187,8 @@ def extremes(values: Array) -> tuple[float, float]:
     most = kind(np.iinfo(kind).max)
     inf = values.dtype.type(np.inf).view(kind)
     found = np.empty((PARTS, 2), kind)
-    _extremes(values.view(kind), most, inf, kind(8 * values.dtype.itemsize - 1), found, PARTS)
+    bits = sealed(values.view(kind))
+    _extremes(bits, most, inf, kind(8 * values.dtype.itemsize - 1), found, PARTS)
     low, high = found[:, 0].min(), found[:, 1].max()
     if low > high:
         return 0.0, 0.0
@@ -213,7 +215,7 @@ def words(values: Array) -> tuple[Array, Array]:
         return np.arange(info.min, info.max + 1), found.astype(np.int64)
     info = np.iinfo(values.dtype)
     counts = np.empty((PARTS, 65536), np.int64)
-    _count_words(values.view(np.uint16), counts, PARTS)
+    _count_words(sealed(values.view(np.uint16)), counts, PARTS)
     total = counts.sum(axis=0)
     if info.min:
         total = np.roll(total, -int(info.min))
@@ -245,14 +247,14 @@ def binned(values: Array, edges: Float) -> Array:
     sides = np.concatenate([[kind(-np.inf)], inner, [kind(np.nan)]]).astype(kind)
     counts = np.empty((PARTS, bins + 3), np.int64)
     near = kind(max(miss, 1e-6))
-    _count_bins(values, sides, kind(low), kind(scale), kind(1), near, counts, PARTS)
+    _count_bins(sealed(values), sides, kind(low), kind(scale), kind(1), near, counts, PARTS)
     return counts.sum(axis=0)
 
 
 def powers(values: Array, centre: float) -> Float:
     """Number of finite values and the sums of the powers 1 to 4 of ``value - centre``."""
     sums = np.empty((PARTS, 5))
-    _powers(values, centre, sums, PARTS)
+    _powers(sealed(values), centre, sums, PARTS)
     return sums.sum(axis=0)
 
 
@@ -289,5 +291,5 @@ def pairs(a: Array, b: Array, edges_a: Float, edges_b: Float) -> Array:
     bins = np.array([edges_a.size - 1, edges_b.size - 1])
     scale = bins / np.array([edges_a[-1] - edges_a[0], edges_b[-1] - edges_b[0]])
     counts = np.zeros((4, *bins), np.int64)
-    _count_pairs(a, b, low, scale, bins, counts, 4)
+    _count_pairs(sealed(a), sealed(b), low, scale, bins, counts, 4)
     return counts.sum(axis=0)

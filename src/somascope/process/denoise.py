@@ -12,8 +12,9 @@ from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
 from somascope.process.blockwise import nonlocal_blocks
 from somascope.process.choices import Dimensions
+from somascope.process.chunks import in_chunks
 from somascope.process.entries import each_volume, is_colour, like, real_values
-from somascope.process.neighbours import LOG2E, MISSING, OUTSIDE
+from somascope.process.neighbours import LOG2E, MISSING, OUTSIDE, bands
 from somascope.process.neighbours import bilateral as _bilateral
 from somascope.process.neighbours import nonlocal_means as _nonlocal_means
 
@@ -69,7 +70,7 @@ def bilateral(
     padded = np.pad(out, [(r, r) for r in radius], mode="symmetric")
     if missing is not None:
         np.copyto(padded, np.float32(MISSING), where=np.isnan(padded))
-    _bilateral(padded, np.array(radius), logs.astype(np.float32), out)
+    in_chunks(_bilateral, bands(out), padded, np.array(radius), logs.astype(np.float32), out)
     out *= 1 / scale
     return _finished(out, volume, origin, missing)
 

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import sealed
 from somascope.process.separable import reflect
 
 BAND = 64
@@ -218,5 +219,6 @@ def derived(
         borders[axis, : n + 2 * r] = reflect(np.arange(-r, n + r), n)
     if out is None:
         out = np.empty((3 if kind == COMPONENTS else 1, *volume.shape), np.float32)
-    _fused(np.ascontiguousarray(volume), taps, borders, np.array(radius), kind, int(deep), out)
+    source = sealed(np.ascontiguousarray(volume))
+    _fused(source, taps, borders, np.array(radius), kind, int(deep), out)
     return out if kind == COMPONENTS else out[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.process.chunks import alone_if_small
 from somascope.process.entries import like, working
 
 VOXELS = 1 << 18
@@ -226,8 +227,9 @@ def equalise(
     out, layers = np.empty_like(volume), _between(ez, len(volume))
     limit = max(limit, 1.0)
     if volume.dtype == kind:
-        counts = _histograms(volume, start, scale, bins, ez, ey, ex)
-        _apply(volume, out, _mappings(counts, limit), start, scale, layers, ey, ex)
+        with alone_if_small(volume.size):
+            counts = _histograms(volume, start, scale, bins, ez, ey, ex)
+            _apply(volume, out, _mappings(counts, limit), start, scale, layers, ey, ex)
         return out
     few = max(VOXELS // max(volume[0].size, 1), 1)
     counts = np.zeros((ez.size - 1, (ey.size - 1) * (ex.size - 1), bins), np.uint32)

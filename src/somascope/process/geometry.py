@@ -229,7 +229,7 @@ def reorient(
             f"process.reorient: axes are {axes!r}; give three letters for x, y and z, one of each "
             "pair L R, P A, S I, such as LPS, RAS or LSA"
         )
-    order = _nearest(image.grid)  # world axis (L, P, S) -> array axis (z, y, x)
+    order = nearest(image.grid)  # world axis (L, P, S) -> array axis (z, y, x)
     source = [order[pairs[k]] for k in (2, 1, 0)]  # of the new z, y, x
     lead = image.data.ndim - 3
     data = np.transpose(image.data, [*range(lead), *(lead + s for s in source)])
@@ -250,7 +250,7 @@ def reorient(
     return replace(image, data=np.ascontiguousarray(data), grid=grid)
 
 
-def _nearest(grid: Grid) -> list[int]:
+def nearest(grid: Grid) -> list[int]:
     """For L, P and S the array axis that runs along it most; each axis once."""
     from itertools import permutations
 

@@ -187,15 +187,19 @@ def _frangi_flat(h: Array, sign: float, beta: float, gamma: float, target: Array
         target[x] = max(target[x], v)
 
 
-@numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=True)
+@numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=True)
 def measured(
-    padded: Array, taps: Any, kind: int, flat: int, sign: float, alpha: float, beta: float,
-    gamma: float, out: Array, bands: int,
-) -> Float:  # fmt: skip
-    """Put the measure into ``out`` where it is larger (not the norm); the greatest, by band.
+    start: int, stop: int, most: Float, padded: Array, taps: Any, kind: int, flat: int,
+    sign: float, alpha: float, beta: float, gamma: float, out: Array, bands: int,
+) -> None:  # fmt: skip
+    """Put the measure into ``out`` where it is larger (not the norm).
 
     Parameters
     ----------
+    start, stop
+        Which of the ``nz bands`` parts.
+    most
+        ``(nz bands,)`` float64: becomes the greatest of each part.
     padded
         ``(nz + 2 rz, ny + 2 ry, nx + 2 rx)`` float32.
     taps
@@ -206,11 +210,11 @@ def measured(
         Parts of rows of each plane that are handled side by side.
     """
     z0, z1, z2, y0, y1, y2, x0, x1, x2 = taps
-    nz, ny, nx = out.shape
+    _, ny, nx = out.shape
     _, wide, long = padded.shape
     reach = wide - ny
-    most = np.zeros(nz * bands)
-    for part in numba.prange(nz * bands):
+    for part in range(start, stop):
+        most[part] = 0
         z, band = part // bands, part % bands
         low, high = band * ny // bands, (band + 1) * ny // bands
         rows = high - low + reach
@@ -249,4 +253,3 @@ def measured(
                 most[part] = max(most[part], v)
                 if kind != NORM and v > target[x]:
                     target[x] = v
-    return most

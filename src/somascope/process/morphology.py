@@ -18,6 +18,7 @@ from somascope.core import QUIET, Image, Mask, Param, Progress, Segment, operati
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.process.chunks import sealed
 from somascope.process.components import fill_holes
 from somascope.process.distance import distance
 from somascope.process.entries import is_colour, real_values
@@ -160,7 +161,7 @@ def extreme(volume: Array, radius: tuple[int, int, int], *, largest: bool) -> Ar
         shape = {0: (1, nz, ny * nx), 1: (nz, ny, nx), 2: (1, nx, nz * ny)}[axis]
         given = out.reshape(nz * ny, nx).T.copy() if axis == 2 else out
         found = np.empty(shape, out.dtype)
-        _sweep(given.reshape(shape), r, int(largest), found)
+        _sweep(sealed(given.reshape(shape)), r, int(largest), found)
         out = found[0].T.copy().reshape(nz, ny, nx) if axis == 2 else found.reshape(nz, ny, nx)
     return out
 
@@ -240,19 +241,48 @@ def _less(a: Array, b: Array) -> Array:
 
 
 def skeleton(mask: Array) -> Array:
-    """The centre lines of a bool volume ``(nz, ny, nx)``, one voxel wide (Lee et al. 1994)."""
+    """The centre lines of a bool volume ``(nz, ny, nx)``, one voxel wide (Lee et al. 1994).
+
+    Every body keeps a line.
+    """
+    from scipy.ndimage import find_objects
     from skimage.morphology import skeletonize
+
+    from somascope.process.components import label as components
 
     if mask.shape[0] == 1:
         return skeletonize(mask[0], method="lee")[None].astype(bool)
-    return skeletonize(mask).astype(bool)
+    out = skeletonize(mask).astype(bool)
+    parts, counts = components(mask, connectivity=26)
+    lost = np.ones(counts.size + 1, bool)
+    lost[np.unique(parts[out])] = False
+    if not lost[1:].any():
+        return out
+    # scikit-image deletes tubes of even width; halfway voxels make every width odd.
+    for number, box in enumerate(find_objects(parts), start=1):
+        if lost[number]:
+            thin = skeletonize(np.pad(_halved(parts[box] == number), 1))
+            out[box][tuple(((np.argwhere(thin) - 1) // 2).T)] = True
+    return out
+
+
+def _halved(body: Array) -> Array:
+    """A bool volume with a voxel halfway between any two, inside where both are."""
+    for axis in range(body.ndim):
+        wide = np.moveaxis(body, axis, 0)
+        finer = np.zeros((2 * len(wide) - 1, *wide.shape[1:]), bool)
+        finer[::2] = wide
+        finer[1::2] = wide[1:] & wide[:-1]
+        body = np.moveaxis(finer, 0, axis)
+    return np.ascontiguousarray(body)
 
 
 @operation("process.skeleton")
 def skeleton_(mask: Mask, *, progress: Progress = QUIET) -> Mask:
     """Thin every segment of a mask to its centre lines.
 
-    By voxels, topology kept: resample elongated voxels first. One bool plane per segment.
+    By voxels, every body keeps a line: resample elongated voxels first. Branches whose width is an
+    even number of voxels may come out shorter. One bool plane per segment.
     """
     planes = [
         skeleton(mask.plane(s.number) >= 0.5 if mask.fractional else mask.plane(s.number) > 0)

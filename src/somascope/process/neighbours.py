@@ -73,9 +73,16 @@ def _one(p: Array, q: Array, s: Any, n: int, tp: Array, wp: Array) -> None:
         wp[x] += a
 
 
-@numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
-def bilateral(padded: Array, radius: Array, space: Array, out: Array) -> None:
-    """Means weighted by ``2^(space - difference^2)``.
+def bands(out: Array) -> int:
+    """Pieces that `bilateral` has for a result ``(nz, ny, nx)``."""
+    return out.shape[0] * -(-out.shape[1] // BAND)
+
+
+@numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
+def bilateral(
+    start: int, stop: int, padded: Array, radius: Array, space: Array, out: Array
+) -> None:
+    """Means weighted by ``2^(space - difference^2)``, in the `bands` from ``start`` to ``stop``.
 
     Within a slice two voxels have one weight for each other, which is computed once for both; a
     band of rows is one core's, and only pairs that leave it are computed again.
@@ -93,11 +100,11 @@ def bilateral(padded: Array, radius: Array, space: Array, out: Array) -> None:
     out
         ``(nz, ny, nx)`` float32, scaled alike; undefined where the centre is missing.
     """
-    nz, ny, nx = out.shape
+    _, ny, nx = out.shape
     rz, ry, rx = radius
-    bands = (ny + BAND - 1) // BAND
-    for j in numba.prange(nz * bands):
-        z, low = j // bands, j % bands * BAND
+    per = (ny + BAND - 1) // BAND
+    for j in range(start, stop):
+        z, low = j // per, j % per * BAND
         rows = min(BAND, ny - low)
         total = np.zeros((rows, nx + 2 * rx), np.float32)
         weight = np.zeros((rows, nx + 2 * rx), np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.process.chunks import alone_if_small
 
 
 @numba.njit(parallel=True, cache=True)
@@ -176,7 +177,11 @@ def label(mask: Array, rank: int) -> tuple[Array, Array]:
         from somascope.process import gpu
 
         return gpu.label(mask, rank)  # pyright: ignore[reportArgumentType]
-    mask = np.ascontiguousarray(mask).view(np.uint8)
+    with alone_if_small(mask.size):
+        return _labelled(np.ascontiguousarray(mask).view(np.uint8), rank)
+
+
+def _labelled(mask: Array, rank: int) -> tuple[Array, Array]:
     nz, ny, _ = mask.shape
     first = np.zeros(nz * ny + 1, np.int64)
     _count(mask, first)

@@ -7,6 +7,7 @@ import numpy as np
 
 from somascope.core.grid import Array, Float
 from somascope.core.tensors import is_tensor
+from somascope.process.chunks import sealed
 
 
 @numba.njit(inline="always")
@@ -87,5 +88,5 @@ def sample(
     out = np.empty(shape, volume.dtype)
     number = {"nearest": 0, "linear": 1, "cubic": 2}[order]
     matrix = np.ascontiguousarray(affine[:3], dtype=np.float64)
-    _sample(np.ascontiguousarray(volume), matrix, out, number, fill)
+    _sample(sealed(np.ascontiguousarray(volume)), matrix, out, number, fill)
     return out

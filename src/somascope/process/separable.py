@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
+from somascope.process.chunks import sealed
 
 TRUNCATE = 4.0
 """A Gaussian ends at this many standard deviations."""
@@ -238,7 +239,7 @@ def convolved(volume: Array, kernels: tuple[Array, Array, Array]) -> tuple[Array
     kz, ky, kx, bz, by, bx = prepared(volume.shape, kernels, kind)
     out = np.empty(volume.shape, kind)
     gaps = np.empty(volume.shape[0], np.uint8)
-    _within(np.ascontiguousarray(volume), ky, kx, by, bx, out, gaps)
+    _within(sealed(np.ascontiguousarray(volume)), ky, kx, by, bx, out, gaps)
     if kz.size > 1:
         _through(out, kz, bz)
     return out, bool(gaps.any())
@@ -269,7 +270,7 @@ def along(volume: Array, axis: int, *, index: Array, weight: Array) -> Array:
     shape = list(volume.shape)
     shape[axis] = index.shape[0]
     out = np.empty(shape, volume.dtype)
-    volume = np.ascontiguousarray(volume)
+    volume = sealed(np.ascontiguousarray(volume))
     weight = np.ascontiguousarray(weight, dtype=volume.dtype)
     index = np.ascontiguousarray(index, dtype=np.int32)
     if axis == 0:

@@ -15,6 +15,7 @@ import numpy as np
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import sealed
 from somascope.process.entries import each_volume, is_colour, like, real_values
 
 Size: TypeAlias = Annotated[
@@ -37,7 +38,7 @@ def local(volume: Array, size: int) -> tuple[Array, Array]:
     from somascope.process.speckle_kernels import moments
 
     mean, variance = np.empty_like(volume), np.empty_like(volume)
-    moments(volume, size // 2, mean, variance)
+    moments(sealed(volume), size // 2, mean, variance)
     return mean, variance
 
 
@@ -66,6 +67,7 @@ def _shrunk(
     from somascope.process.speckle_kernels import shrunk
 
     out = np.empty_like(volume)
+    volume = sealed(volume)
     shrunk(volume, mean, variance, np.float32(own), np.float32(gain), int(relative), out)  # type: ignore[arg-type]
     return out
 
@@ -106,7 +108,7 @@ def frost_(volume: Array, spacing: tuple[float, float], *, size: int, damping: f
     out = np.empty_like(volume)
     unit = min(spacing)
     steep = (np.float32(damping) * contrast(mean, variance)).astype(np.float32)
-    exponential(volume, size // 2, steep, spacing[0] / unit, spacing[1] / unit, out)
+    exponential(sealed(volume), size // 2, steep, spacing[0] / unit, spacing[1] / unit, out)
     return out
 
 

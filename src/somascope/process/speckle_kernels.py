@@ -10,14 +10,7 @@ import numba
 import numpy as np
 
 from somascope.core.grid import Array
-
-
-@numba.njit(inline="always", cache=True)
-def _mirror(i: int, size: int) -> int:
-    while i < 0 or i >= size:
-        i = -1 - i if i < 0 else 2 * size - 1 - i
-    return i
-
+from somascope.process.selection import mirror
 
 BAND = 32
 """Rows that one thread works on with sums that slide down."""
@@ -49,16 +42,16 @@ def moments(volume: Array, radius: int, mean: Array, variance: Array) -> None:
             base = 0.0
         one, two, many = np.zeros(nx), np.zeros(nx), np.zeros(nx)
         for k in range(-radius, radius + 1):
-            _slide(volume[z, _mirror(first + k, ny)], 1.0, base, one, two, many)
+            _slide(volume[z, mirror(first + k, ny)], 1.0, base, one, two, many)
         for y in range(first, min(first + BAND, ny)):
             a = b = n = 0.0
             for k in range(-radius, radius):
-                i = _mirror(k, nx)
+                i = mirror(k, nx)
                 a += one[i]
                 b += two[i]
                 n += many[i]
             for x in range(nx):
-                i = x + radius if x + radius < nx else _mirror(x + radius, nx)
+                i = x + radius if x + radius < nx else mirror(x + radius, nx)
                 a += one[i]
                 b += two[i]
                 n += many[i]
@@ -66,13 +59,13 @@ def moments(volume: Array, radius: int, mean: Array, variance: Array) -> None:
                 m = a * share
                 mean[z, y, x] = m + base
                 variance[z, y, x] = max(b * share - m * m, 0.0) if n > 0 else np.nan
-                i = x - radius if x >= radius else _mirror(x - radius, nx)
+                i = x - radius if x >= radius else mirror(x - radius, nx)
                 a -= one[i]
                 b -= two[i]
                 n -= many[i]
             if y + 1 < min(first + BAND, ny):
-                _slide(volume[z, _mirror(y - radius, ny)], -1.0, base, one, two, many)
-                _slide(volume[z, _mirror(y + radius + 1, ny)], 1.0, base, one, two, many)
+                _slide(volume[z, mirror(y - radius, ny)], -1.0, base, one, two, many)
+                _slide(volume[z, mirror(y + radius + 1, ny)], 1.0, base, one, two, many)
 
 
 @numba.njit(parallel=True, cache=True, error_model="numpy", boundscheck=False)
@@ -118,9 +111,9 @@ def exponential(
             weights = np.float32(0)
             steep = steepness[z, y, x]
             for p in range(side):
-                row = volume[z, _mirror(y + p - radius, ny)]
+                row = volume[z, mirror(y + p - radius, ny)]
                 for q in range(side):
-                    v = row[_mirror(x + q - radius, nx)]
+                    v = row[mirror(x + q - radius, nx)]
                     if np.isfinite(v):
                         w = np.exp(-steep * distance[p, q])
                         total += w * v

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-import numba
 import numpy as np
 
 from somascope.core import QUIET, Image, Param, Progress, operation
@@ -12,6 +11,7 @@ from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
 from somascope.core.tensors import is_tensor
 from somascope.process.choices import Dimensions
+from somascope.process.chunks import PIECES, cores, in_chunks
 from somascope.process.denoise import centred
 from somascope.process.entries import each_volume, is_colour, real_values
 from somascope.process.hessian import FRANGI, MEIJERING, NORM, SATO, kernels, measured
@@ -23,6 +23,9 @@ Scales: TypeAlias = Annotated[
 Ridges: TypeAlias = Annotated[
     Literal["bright", "dark"], Param("Vessels brighter or darker than what is around them")
 ]
+
+LEAST = 16
+"""Rows of a band at least: what lies around it is smoothed again for each."""
 
 _KINDS = {"frangi": FRANGI, "sato": SATO, "meijering": MEIJERING, "norm": NORM}
 
@@ -74,7 +77,10 @@ def tubes(
             values[missing] = 0
     out = np.zeros(volume.shape, np.float32)
     sign = 1.0 if bright else -1.0
-    bands = -(-2 * numba.get_num_threads() // max(volume.shape[0], 1))
+    # What lies around a band is smoothed along z again, where there is a z.
+    bands = -(-(PIECES if flat else 2) * cores() // max(volume.shape[0], 1))
+    bands = min(bands, max(volume.shape[1] // LEAST, 1))
+    most = np.zeros(volume.shape[0] * bands)
     for sigma in progress.over(scales, measure):
         taps: list[Array] = []
         radius: list[int] = []
@@ -92,18 +98,10 @@ def tubes(
         padded -= origin
         limit = gamma
         for kind in ("norm", measure) if measure == "frangi" and gamma is None else (measure,):
-            most = measured(
-                padded,
-                tuple(taps),
-                _KINDS[kind],
-                int(flat),
-                sign,
-                alpha,
-                beta,
-                limit or 1.0,
-                out,
-                bands,
-            )
+            in_chunks(
+                measured, most.size, most, padded, tuple(taps), _KINDS[kind], int(flat), sign,
+                alpha, beta, limit or 1.0, out, bands,
+            )  # fmt: skip
             limit = float(most.max()) / 2 if kind == "norm" else limit
     if measure == "meijering" and out.max() > 0:
         out /= out.max()

@@ -158,14 +158,19 @@ def _api(archive: Archive, settings: Settings) -> FastAPI:
         from somascope.jobs import Jobs
         from somascope.server.api import create_router
         from somascope.server.api.upload import Limits
+        from somascope.server.learning.routes import learning_router
         from somascope.server.live.routes import live_router
+        from somascope.server.monailabel.routes import label_router
         from somascope.server.preview.routes import preview_router
 
         limits = Limits(
             file_bytes=settings.part_bytes, files=settings.parts,
             convert_bytes=settings.convert_bytes, convert_seconds=settings.convert_seconds,
         )  # fmt: skip
-        api.include_router(create_router(archive, Jobs(archive), limits=limits))
+        jobs = Jobs(archive)
+        api.include_router(create_router(archive, jobs, limits=limits))
+        api.include_router(label_router(archive, jobs, limits=limits), prefix="/monailabel")
+        api.include_router(learning_router(archive))
         api.include_router(live_router(archive))
         api.include_router(preview_router(archive))
     return api

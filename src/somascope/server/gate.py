@@ -22,7 +22,10 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-UPLOADS = ("/dicom-web/studies", "/dicomweb/studies", "/api/upload")
+UPLOADS = (
+    *("/dicom-web/studies", "/dicomweb/studies", "/api/upload"),
+    *("/api/monailabel/datastore", "/api/monailabel/session", "/api/monailabel/infer"),
+)
 """Paths that take bodies up to `Settings.upload_bytes`."""
 LOGIN_PATH = "/login"
 LOGOUT_PATH = "/logout"

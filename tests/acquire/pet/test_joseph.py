@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from somascope.acquire import chunks
 from somascope.acquire.pet import tof
 from somascope.acquire.pet.joseph import Lines
 from somascope.acquire.pet.listmode import ListModeScan
@@ -15,6 +14,7 @@ from somascope.acquire.pet.scanner import TINY, Scanner
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core import Grid
 from somascope.phantoms import Ellipsoid, draw
+from somascope.process import chunks
 from somascope.testing import check_operator
 from tests.acquire.pet.cases import FLAT, GRID, exact
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from somascope.acquire import chunks
 from somascope.acquire.spect.camera import (
     COLLIMATORS,
     Camera,
@@ -19,6 +18,7 @@ from somascope.acquire.spect.response import gaussian, taps
 from somascope.core import Grid
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.registry import build_operator
+from somascope.process import chunks
 from somascope.testing import check_operator
 
 RNG = np.random.default_rng(0)

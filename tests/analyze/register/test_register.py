@@ -90,6 +90,51 @@ def test_another_contrast():
     assert np.median(made.error(lambda x: points(warp, x))) < 0.6
 
 
+@pytest.mark.parametrize("shape", [(40, 44, 36), (1, 96, 88)])
+def test_a_similarity_has_one_scale(shape):
+    """A slice seen at another size has the scale of its plane, and none across."""
+    made = pair(shape=shape, spacing=(3.5, 3.0, 3.0))
+    flat = shape[0] == 1
+    grid = made.fixed.grid
+    scale, turn = 1.12, (0, 0, 9) if flat else (5, -4, 9)
+    shift = np.array([6, -5, 0 if flat else 4])
+    back = turned(grid, turn, shift)
+    middle = grid.to_world((np.array(shape) - 1) / 2)
+    size = np.diag([scale, scale, 1.0 if flat else scale])
+    back[:3, :3] = back[:3, :3] @ size
+    back[:3, 3] = middle + shift - back[:3, :3] @ middle
+    from somascope.analyze.register import apply
+
+    moving = apply(made.fixed, Warp(matrix=back), grid, order="cubic")
+    warp = register(made.fixed, moving, "similarity")
+    assert warp.displacement is None
+    gram = warp.matrix[:3, :3].T @ warp.matrix[:3, :3]
+    wanted = np.diag([scale**-2, scale**-2, 1.0 if flat else scale**-2])
+    assert np.abs(gram - wanted).max() < 0.01
+    x = grid.to_world(np.argwhere(made.inside)[::11])
+    truth = (x - back[:3, 3]) @ np.linalg.inv(back[:3, :3]).T
+    assert np.median(np.linalg.norm(points(warp, x) - truth, axis=1)) < 0.4
+
+
+def test_two_contrasts_without_a_name_are_told_from_one_either_way():
+    """T1 and FLAIR of a brain without its skull, and T1 twice with noise and another bias."""
+    from somascope.analyze.register import affine
+    from somascope.analyze.register.levels import scaled
+    from somascope.phantoms import brain_grid, brain_mr
+    from somascope.phantoms.brain import CSF, brain_labels
+
+    grid = brain_grid((36, 44, 36), (4.8, 4.8, 4.8))
+    brain = brain_labels(grid) >= CSF
+
+    def seen(weighting, **more):
+        return scaled(np.where(brain, brain_mr(weighting, grid, **more).data, 0)), grid
+
+    one, again, other = seen("T1"), seen("T1", bias=0.0, noise=0.03, seed=9), seen("FLAIR")
+    for a, b, differ in ((one, other, True), (other, one, True), (one, again, False),
+                         (again, one, False)):  # fmt: skip
+        assert affine.unlike(affine.stage(a, b, 4.8), np.eye(4)) is differ
+
+
 def test_two_slices():
     made = pair(
         angles=(0, 0, 14), shift=(6, -5, 0), bend=3.0, shape=(1, 96, 88), spacing=(5.0, 1.5, 1.5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from somascope.analyze.register import Registered, Verdict, compose, invert
+from somascope.analyze.register import Registered, Verdict, compose, invert, points
 from somascope.analyze.register.evidence import judge
 from somascope.analyze.register.landscape import landscape, shifts
 from somascope.core import Warp
@@ -120,6 +120,27 @@ def test_a_map_whose_way_back_is_wrong(made):
     true_back = np.asarray(invert(bent, grid=grid).displacement)
     fine = judge(made.fixed, made.fixed, replace(bent, backward=true_back))
     assert "there and back" not in fine.words
+
+
+def test_what_the_mask_leaves_out_is_not_held_against_it(made):
+    """Half of the moving image shows something else; the other half is what was asked for."""
+    data = made.moving.data.copy()
+    half = data.shape[1] // 2
+    data[:, half:] = (
+        np.random.default_rng(3).permutation(data[:, half:].ravel()).reshape(data[:, half:].shape)
+    )
+    other = made.moving.with_data(data)
+    x = made.fixed.grid.to_world(np.stack(np.indices(made.fixed.shape), axis=-1))
+    y = points(truth(made), x)
+    inside = made.fixed.grid.to_index(y)[..., 1] < half - 4
+    whole = judge(made.fixed, other, truth(made))
+    asked = judge(made.fixed, other, truth(made), mask=inside.astype(np.float32))
+    assert not whole.trusted
+    assert asked.trusted, asked.words
+    # A wrong map stays wrong where it was looked at.
+    assert not judge(
+        made.fixed, other, wrong(made, shift=(0, 0, 9)), mask=inside.astype(np.float32)
+    ).trusted
 
 
 def textures(seed, shape=(40, 44, 36)):

@@ -3,44 +3,19 @@
 import numpy as np
 import pytest
 
-from somascope.acquire.rigid import centre_of, matrix
-from somascope.acquire.xray.projection import Projection
 from somascope.acquire.xray.simulate import simulate
-from somascope.acquire.xray.views import radiograph_views
-from somascope.analyze.register import points, register_views
-from somascope.core import Acquisition, Grid, Image
+from somascope.analyze.register import register_views
+from somascope.core import Grid, Image
 from somascope.core.errors import GeometryError
 from somascope.phantoms import thorax_ct
 from somascope.testing import check_operation
-
-POSE = np.array([9.0, -7.0, 12.0, 6.0, -5.0, 8.0])
+from tests.analyze.register.rooms import missed, radiographs
 
 
 @pytest.fixture(scope="module")
 def chest() -> Image:
     grid = Grid.from_spacing((48, 60, 72), (6.0, 6.0, 6.0), origin=(-213.0, -177.0, -141.0))
     return thorax_ct(grid)
-
-
-def radiographs(chest: Image, views, pose=POSE) -> Acquisition:
-    """Line integrals with noise, as the room sees the body that ``pose`` takes to the CT."""
-    scan = radiograph_views(chest.grid, views, shape=(96, 96), pitch=5.0)
-    m = matrix(pose, centre_of(chest.grid))
-    turn = m[:3, :3].T
-    there = Projection(
-        grid=chest.grid, sources=scan.sources @ turn + m[:3, 3],
-        origins=scan.origins @ turn + m[:3, 3], rows=scan.rows @ turn, columns=scan.columns @ turn,
-        shape=scan.shape,
-    )  # fmt: skip
-    lines = there.forward(np.maximum(1 + chest.data / 1000, 0).astype(np.float32))
-    noise = np.random.default_rng(1).standard_normal(lines.shape)
-    return Acquisition(samples=lines + 0.01 * lines.max() * noise, operator=scan, modality="DX")
-
-
-def missed(chest: Image, warp, pose=POSE) -> np.ndarray:
-    x = centre_of(chest.grid) + 80 * np.concatenate([np.eye(3), -np.eye(3)])
-    m = matrix(pose, centre_of(chest.grid))
-    return points(warp, x) - (x @ m[:3, :3].T + m[:3, 3])
 
 
 def test_two_views_tell_the_pose(chest):

@@ -1,9 +1,11 @@
 """The learning benchmarks run in their smallest case and both sides answer alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.learn import first, infer3d, train_step
+from benchmarks.learn import files, first, focus, infer3d, train_step
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,11 @@ def test_labels_of_a_volume_against_monai():
     pytest.importorskip("monai")
     line = next(infer3d.run(small=True))
     assert line["quality_ours"] > 0.99  # MONAI blends logits, we probabilities
+
+
+def test_within_what_a_coarse_look_finds_the_labels_are_the_same():
+    line = next(focus.run(small=True))
+    assert line["quality_ours"] > 0.99
 
 
 def test_each_step_of_the_benchmark_draws_another_batch(monkeypatch):
@@ -47,3 +54,17 @@ def test_training_against_monai():
     pytest.importorskip("monai")
     (line,) = train_step.run(small=True)
     assert 0 < line["quality_ours"] < 3
+
+
+def test_scenes_are_the_same_at_every_spacing():
+    case = replace(files.SMALL, spacing=(2.0, 2.0, 2.0))
+    _, coarse = files.scene(case.shape, case.spacing, seed=3)
+    _, fine = files.scene(tuple(2 * n for n in case.shape), (1.0, 1.0, 1.0), seed=3)
+    assert set(np.unique(coarse)) == {0, 1, 2}
+    assert files.dice(fine[::2, ::2, ::2], coarse) > 0.9
+
+
+def test_without_nnunet_its_benchmark_says_so(monkeypatch, capsys):
+    monkeypatch.delenv(files.VARIABLE, raising=False)
+    assert list(files.run(small=True)) == []
+    assert files.VARIABLE in capsys.readouterr().err

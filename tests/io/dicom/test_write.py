@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from somascope.core import Axis, Grid, Image, Provenance, Source, Step
 from somascope.core.errors import WriteError
+from somascope.io import read as read_files
 from somascope.io.dicom import validate, write
 
 SHAPE = (3, 4, 5)
@@ -254,6 +255,18 @@ def test_real_world_values_say_the_unit():
     assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "mm2/s"
     real = first.pixel_array * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
     assert np.abs(real - data[0]).max() < np.ptp(data) / 65535 / 2 * 1.001
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+@pytest.mark.parametrize("unit", ["1", "%", "[hnsf'U]"])
+def test_a_map_of_a_ct_does_not_come_back_in_hounsfield_units(tmp_path, unit, multiframe):
+    image = Image(rng().normal(size=SHAPE).astype(np.float32), GRID, "CT", unit, (), PHANTOM)
+    for k, one in enumerate(write.instances(image, multiframe=multiframe)):
+        validate.demand(one, "a map")
+        (tmp_path / f"{k}.dcm").write_bytes(one)
+    back = read_files(tmp_path)
+    assert back.unit == unit
+    assert np.abs(back.data - image.data).max() <= np.ptp(image.data) / 65535
 
 
 def test_colour_is_interleaved_rgb():

@@ -1,6 +1,7 @@
 /** DICOMweb at /dicom-web: QIDO-RS, WADO-RS, STOW-RS (PS3.18 chapter 10). */
 
 import { type Dataset, number, text, texts } from "../dicom/json";
+import { withRecord } from "../dicom/record";
 import { type Content, RAW_DATA, contentOf } from "../dicom/content";
 import { getJson, request } from "./http";
 
@@ -138,9 +139,16 @@ export async function getSeries(study: string): Promise<SeriesRow[]> {
     .sort((a, b) => (a.number ?? 1e9) - (b.number ?? 1e9) || a.uid.localeCompare(b.uid));
 }
 
-/** All instances of a series without bulk data: one request. */
-export function getMetadata(study: string, series: string): Promise<Dataset[]> {
-  return getJson<Dataset[]>(`${ROOT}/studies/${study}/series/${series}/metadata`);
+/** The study that holds a series, or nothing. */
+export async function studyOf(series: string): Promise<string> {
+  const parameters = new URLSearchParams({ SeriesInstanceUID: series, includefield: "0020000D" });
+  const rows = await getJson<Dataset[]>(`${ROOT}/series?${parameters}`);
+  return text(rows[0], "0020000D");
+}
+
+/** All instances of a series without bulk data: one request, and one more for a long history. */
+export async function getMetadata(study: string, series: string): Promise<Dataset[]> {
+  return withRecord(await getJson<Dataset[]>(`${ROOT}/studies/${study}/series/${series}/metadata`));
 }
 
 export function seriesThumbnail(study: string, series: string): string {

@@ -12,7 +12,19 @@ export interface Finding {
   spread: number | undefined;
   /** from 0 to 1 */
   sure: number | undefined;
+  /** the concept's, or that of a coded finding */
+  code: string;
+  /** what is said beside a coded finding */
+  comment: string;
+  /** of which lesion (PS3.16 TID 1501), and of which examination */
+  tracking: string;
+  tracked: string;
+  time: string;
 }
+
+/** What a measurement group says of all that is in it. */
+type Group = Pick<Finding, "comment" | "tracking" | "tracked" | "time">;
+const NO_GROUP: Group = { comment: "", tracking: "", tracked: "", time: "" };
 
 const CONTENT = "0040A730";
 const NAME = "0040A043";
@@ -22,6 +34,10 @@ const CERTAINTY = "111012";
 const UNCERTAINTY = "371884006";
 const PROBABILITY = "122157";
 const DERIVATION = "121401";
+const COMMENT = "121106";
+const TRACKED = "112039";
+const TRACKING = "112040";
+const TIME = "C2348792";
 const DEEPEST = 32;
 
 function meaning(ds: Dataset, tag: string): string {
@@ -49,9 +65,11 @@ function property(ds: Dataset, wanted: string): number | undefined {
   return value === undefined ? undefined : unit === "%" && wanted === CERTAINTY ? value / 100 : value;
 }
 
-function one(ds: Dataset, name: string): Finding {
+function one(ds: Dataset, name: string, said: string, group: Group): Finding {
   return {
+    ...group,
     name,
+    code: said,
     ...measured(ds),
     lacking: meaning(ds, "0040A301"),
     spread: property(ds, UNCERTAINTY),
@@ -68,14 +86,31 @@ function named(ds: Dataset): string {
   return which ? `${name} of ${text(which, "0040A160")}` : name;
 }
 
+function groupOf(ds: Dataset): Group {
+  const found = { ...NO_GROUP };
+  for (const child of items(ds, CONTENT)) {
+    const value = text(child, "0040A160");
+    const name = code(child);
+    if (name === COMMENT) found.comment = value;
+    else if (name === TRACKED) found.tracked = value;
+    else if (name === TIME) found.time = value;
+    else if (name === TRACKING) found.tracking = text(child, "0040A124");
+  }
+  return found;
+}
+
 function walk(ds: Dataset, found: Finding[], depth: number): void {
   if (depth > DEEPEST) return;
+  const group = depth > 0 ? groupOf(ds) : NO_GROUP;
   for (const child of items(ds, CONTENT)) {
     const relation = text(child, "0040A010");
     if (relation === "HAS ACQ CONTEXT" || relation === "HAS OBS CONTEXT") continue;
     const kind = text(child, "0040A040");
-    if (kind === "NUM") found.push(one(child, named(child)));
-    else if (kind === "CODE" && code(child) === FINDING) found.push(one(child, meaning(child, "0040A168")));
+    if (kind === "NUM") found.push(one(child, named(child), code(child), group));
+    else if (kind === "CODE" && code(child) === FINDING) {
+      const value = text(item(child, "0040A168"), "00080100");
+      found.push(one(child, meaning(child, "0040A168"), value, group));
+    }
     else if (kind === "CONTAINER") walk(child, found, depth + 1);
   }
 }

@@ -49,7 +49,8 @@ export function unitOf(ds: Dataset, modality: string, mapped?: Dataset): string 
   if (pet === "CNTS") return "counts";
   const coded = item(item(ds, "00409096"), "004008EA") ?? item(ds, "004008EA");
   const ucum = text(coded, "00080100");
-  if (ucum && ucum !== "1") return ucum;
+  // A map of a CT (standard deviations, ratios) says that it has none.
+  if (ucum) return ucum === "1" ? "" : ucum;
   if (lut && lut !== "US" && lut !== "UNSPECIFIED") return lut;
   return modality === "CT" ? "HU" : "";
 }

@@ -20,7 +20,20 @@ function clock(iso: string): string {
   return Number.isNaN(time.getTime()) ? "" : time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 }
 
-function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | undefined }) {
+/** A parameter in one line; long lists of marks are cut. */
+function brief(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+}
+
+interface Acts {
+  onShow?: ((job: Job) => void) | undefined;
+  /** ask why a model answered so; undefined: nothing that was asked of a model */
+  onWhy?: ((job: Job) => (() => void) | undefined) | undefined;
+}
+
+function JobItem({ job, onShow, onWhy }: Acts & { job: Job }) {
+  const why = job.state === "done" && job.outputs.length > 0 ? onWhy?.(job) : undefined;
   const [open, setOpen] = useState(false);
   const [problem, setProblem] = useState("");
   const busy = job.state === "running" || job.state === "queued";
@@ -45,6 +58,11 @@ function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | un
         {job.state === "done" && onShow && job.outputs.length > 0 && (
           <button className="primary small" onClick={() => onShow(job)}>
             Show result
+          </button>
+        )}
+        {why && (
+          <button className="small" aria-label={`Why this answer of ${job.operation}?`} onClick={why}>
+            Why?
           </button>
         )}
         {busy && (
@@ -76,7 +94,7 @@ function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | un
             {Object.entries(job.params).map(([name, value]) => (
               <div key={name}>
                 <dt>{name}</dt>
-                <dd>{JSON.stringify(value)}</dd>
+                <dd>{brief(value)}</dd>
               </div>
             ))}
           </dl>
@@ -87,12 +105,12 @@ function JobItem({ job, onShow }: { job: Job; onShow?: ((job: Job) => void) | un
   );
 }
 
-export function JobList(props: { jobs: Job[]; empty: string; onShow?: (job: Job) => void }) {
+export function JobList(props: Acts & { jobs: Job[]; empty: string }) {
   if (props.jobs.length === 0) return <p className="dim pad">{props.empty}</p>;
   return (
     <ul className="jobs">
       {props.jobs.map((job) => (
-        <JobItem key={job.id} job={job} onShow={props.onShow} />
+        <JobItem key={job.id} job={job} onShow={props.onShow} onWhy={props.onWhy} />
       ))}
     </ul>
   );

@@ -6,6 +6,7 @@ import { type Job, type OperationSchema, getOperations, submitJob } from "../api
 import { says } from "../api/http";
 import { JobList } from "../jobs/JobList";
 import { add, useJobs } from "../jobs/store";
+import { modelOf, useModels } from "../learn/answers";
 import type { PanelProps } from "../study/SidePanel";
 import { seriesName } from "../study/series";
 import { Form, defaults } from "./Form";
@@ -90,6 +91,11 @@ export function OperationsPanel(props: PanelProps) {
     }
   };
 
+  const { models } = useModels(true, "");
+  const why = (job: Job) => {
+    if (!models || !modelOf(models, job.operation, job.params)) return undefined;
+    return () => void reload().then(() => dispatch({ do: "set", part: { panel: "learn", why: job.outputs[0] } }));
+  };
   const show = async (job: Job) => setError(await showResult(job, jobs, reload, dispatch));
 
   return (
@@ -165,7 +171,7 @@ export function OperationsPanel(props: PanelProps) {
       </section>
       <section>
         <h3>Jobs on this study</h3>
-        <JobList jobs={mine} empty="None yet." onShow={(job) => void show(job)} />
+        <JobList jobs={mine} empty="None yet." onShow={(job) => void show(job)} onWhy={why} />
       </section>
     </div>
   );

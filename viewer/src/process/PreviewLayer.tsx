@@ -45,6 +45,7 @@ export function PreviewLayer({ id, element }: { id: string; element: HTMLDivElem
       return;
     }
     let [filled, coloured, pending]: [unknown, string, number] = [undefined, "", 0];
+    let drawn: readonly unknown[] = [];
     const draw = () => {
       const { state } = preview;
       const viewport = viewportOf(id);
@@ -85,7 +86,14 @@ export function PreviewLayer({ id, element }: { id: string; element: HTMLDivElem
     };
     // A new picture, ours or the pane's own, at once; what else changes with the display.
     element.addEventListener(Enums.Events.IMAGE_RENDERED, draw);
-    const stop = preview.watch(() => (preview.state.shown?.picture === filled ? soon() : draw()));
+    const stop = preview.watch(() => {
+      const { shown, tone, limits, marked, side, curtain } = preview.state;
+      const seen = [shown, tone, limits, marked, side, curtain];
+      if (seen.every((part, k) => part === drawn[k])) return; // what else is known of it is not in the picture
+      drawn = seen;
+      if (shown?.picture === filled) soon();
+      else draw();
+    });
     draw();
     return () => {
       stop();

@@ -10,6 +10,7 @@ import type { Run } from "./useRegistration";
 const PRESETS: [string, string][] = [
   ["", "by content"],
   ["rigid", "rigid"],
+  ["similarity", "similarity"],
   ["affine", "affine"],
   ["deformable", "deformable"],
   ["brain", "brain"],
@@ -18,13 +19,20 @@ const PRESETS: [string, string][] = [
   ["followup", "follow-up"],
 ];
 
-/** Studies to take the second series from: those of the same patient first. */
+/** What is done by hand; nothing while the images are only looked at. */
+export type Hand = "" | "nudge" | "landmarks";
+const HANDS: [Hand, string, string][] = [
+  ["nudge", "Nudge", "Push the series after into place: drag it, or use the arrow keys"],
+  ["landmarks", "Landmarks", "Register by points that you click in both pictures"],
+];
+
 /** How a verdict looks; of another system's registration there is none. */
 const VERDICTS: Record<string, { look: string; sign: string }> = {
   true: { look: "good", sign: "✓" },
   false: { look: "bad", sign: "✗" },
 };
 
+/** Studies to take the second series from: those of the same patient first. */
 function OtherStudy(props: { study: string; value: string; onChange: (uid: string) => void }) {
   const [studies, setStudies] = useState<StudyRow[]>([]);
   useEffect(() => {
@@ -64,6 +72,8 @@ export function RegisterBar(props: {
   run: Run;
   by: Spatial | undefined;
   onRegister: (preset: string) => void;
+  hand: Hand;
+  onHand: (hand: Hand) => void;
 }) {
   const { run, by } = props;
   const [preset, setPreset] = useState("");
@@ -95,6 +105,19 @@ export function RegisterBar(props: {
             ? "Resampling…"
             : "Register"}
       </button>
+      <div className="segmented" role="group" aria-label="By hand">
+        {HANDS.map(([id, name, title]) => (
+          <button
+            key={id}
+            aria-pressed={props.hand === id}
+            disabled={busy || !props.pair}
+            title={title}
+            onClick={() => props.onHand(props.hand === id ? "" : id)}
+          >
+            {name}
+          </button>
+        ))}
+      </div>
       {run.error && (
         <span className="bad" role="alert">
           {run.error}

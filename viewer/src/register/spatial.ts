@@ -138,6 +138,13 @@ export function inputsOf(ds: Dataset | undefined): string[] {
   return (stepsOf(ds).at(-1)?.inputs ?? []).map((uid) => uid.split("#")[0] ?? "");
 }
 
+/** What a series was made of, where a registration carried it to another grid. */
+export function carriedOf(ds: Dataset | undefined): { moving: string; registration: string } | undefined {
+  if (stepsOf(ds).at(-1)?.operation !== "analyze.transform") return undefined;
+  const [moving, registration] = inputsOf(ds);
+  return moving && registration ? { moving, registration } : undefined;
+}
+
 /** The map that a registration holds. */
 export async function spatialOf(ds: Dataset): Promise<Spatial> {
   const fixed = text(ds, FRAME);

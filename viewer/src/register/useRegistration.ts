@@ -1,4 +1,4 @@
-/** One button: register two series as a job, then carry the moving one to the fixed one's grid. */
+/** Register two series as a job, by content, points or hand; then carry the moving one to the fixed grid. */
 
 import { useCallback, useEffect, useRef, useState } from "react";
 
@@ -24,7 +24,14 @@ function ended(job: Job | undefined): boolean {
   return job?.state === "done" || job?.state === "failed" || job?.state === "cancelled";
 }
 
-/** `start(fixed, moving, preset)`; `done(registered, fixed)` is called with the series that was made. */
+/** How two series are registered: an operation, its inputs after those two, its parameters. */
+export interface How {
+  operation: string;
+  more?: string[];
+  params: Record<string, unknown>;
+}
+
+/** `start(fixed, moving, how)`; `done(registered, fixed)` is called with the series that was made. */
 export function useRegistration(done: (registered: string, fixed: string) => void) {
   const jobs = useJobs();
   const [wanted, setWanted] = useState<Wanted>();
@@ -45,10 +52,9 @@ export function useRegistration(done: (registered: string, fixed: string) => voi
   }, []);
 
   const start = useCallback(
-    (fixed: string, moving: string, preset: string) => {
+    (fixed: string, moving: string, { operation, more = [], params }: How) => {
       setError("");
-      const params = preset ? { preset } : {};
-      void submit("analyze.register", [fixed, moving], params, { fixed, moving });
+      void submit(operation, [fixed, moving, ...more], params, { fixed, moving });
     },
     [submit],
   );

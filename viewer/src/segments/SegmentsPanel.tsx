@@ -3,21 +3,13 @@
 import { useEffect, useMemo, useState } from "react";
 
 import { says } from "../api/http";
+import { DrawSection } from "../draw/DrawSection";
 import { Icon } from "../parts/Icon";
 import type { PanelProps } from "../study/SidePanel";
-import { type Series, loadSeries, seriesName } from "../study/series";
+import { seriesName } from "../study/series";
 import { figure } from "../tools/lines";
-import { type Segmentation, decodeSegmentation } from "./decode";
-import { type Placed, place } from "./place";
+import { type Laid, lay } from "./lay";
 import { type Look, hide, show } from "./show";
-
-interface Shown {
-  uid: string;
-  segmentation: Segmentation;
-  source: Series;
-  placed: Placed;
-  indexOf: Map<number, number>;
-}
 
 const hex = (c: readonly number[]) => `#${c.map((v) => v.toString(16).padStart(2, "0")).join("")}`;
 const rgb = (h: string): [number, number, number] => [
@@ -28,7 +20,7 @@ const rgb = (h: string): [number, number, number] => [
 
 export function SegmentsPanel(props: PanelProps & { panes: number }) {
   const { state, rows, dispatch, panes } = props;
-  const [shown, setShown] = useState<Shown>();
+  const [shown, setShown] = useState<Laid>();
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
   const [opacity, setOpacity] = useState(0.4);
@@ -46,21 +38,13 @@ export function SegmentsPanel(props: PanelProps & { panes: number }) {
     let live = true;
     setBusy(true);
     const open = async () => {
-      const { metadata } = await loadSeries(row);
-      const first = metadata[0];
-      if (!first) throw new Error("The segmentation has no instances.");
-      const segmentation = await decodeSegmentation(row.study, row.uid, first);
-      const sourceRow = rows.find((r) => r.uid === segmentation.referenced);
-      if (!sourceRow) throw new Error("The series this segmentation was made on is not in this study.");
-      const source = await loadSeries(sourceRow);
-      const indexOf = new Map(segmentation.segments.slice(0, 255).map((s, i) => [s.number, i + 1]));
-      const gap = source.volume.ok ? source.volume.spacing : (source.frames[0]?.thickness ?? 1);
-      const placed = place(segmentation, source.frames, gap, indexOf);
+      const laid = await lay(row, rows);
+      const { segmentation, indexOf } = laid;
       if (!live) return;
       setColours(new Map(segmentation.segments.map((s) => [indexOf.get(s.number) ?? 1, s.colour])));
       setHidden(new Set());
-      setShown({ uid: row.uid, segmentation, source, placed, indexOf });
-      dispatch({ do: "source", series: sourceRow.uid });
+      setShown(laid);
+      dispatch({ do: "source", series: laid.source.row.uid });
     };
     open()
       .catch((e: unknown) => live && setError(says(e)))
@@ -110,6 +94,7 @@ export function SegmentsPanel(props: PanelProps & { panes: number }) {
           </p>
         )}
       </section>
+      <DrawSection {...props} shown={shown} />
       {shown && (
         <section data-shown={shown.uid}>
           <h3>Segments on {seriesName(shown.source.row)}</h3>

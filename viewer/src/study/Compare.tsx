@@ -4,9 +4,13 @@ import { type Dispatch, useCallback, useEffect, useMemo, useRef, useState } from
 
 import type { SeriesRow } from "../api/dicomweb";
 import { text } from "../dicom/json";
-import { RegisterBar } from "../register/RegisterBar";
+import type { Vec3 } from "../geometry/vector";
+import { Dots, LandmarkBar, type Pair, added, useClicks } from "../register/Landmarks";
+import { NudgeBar, NudgeLayer, lookOf } from "../register/Nudge";
+import { type Hand, RegisterBar } from "../register/RegisterBar";
 import { type Mark, useCursors } from "../register/cursor";
-import { type Way, inputsOf, wayBetween } from "../register/spatial";
+import { type Push, STILL, depth } from "../register/push";
+import { type Way, carriedOf, inputsOf, wayBetween } from "../register/spatial";
 import { useRegistration } from "../register/useRegistration";
 import { useSpatials } from "../register/useSpatials";
 import { StackPane } from "../viewport/StackPane";
@@ -64,6 +68,8 @@ export function Compare(props: {
   const after = useSeries(props.after);
   const [curtain, setCurtain] = useState(0.5);
   const [ready, setReady] = useState<string[]>([]);
+  // A pane that shows another series begins at its middle: the two are brought together anew.
+  const [loads, setLoads] = useState(0);
   const box = useRef<HTMLDivElement>(null);
   const swipe = compare.mode === "swipe";
   const side = compare.mode === "side";
@@ -80,6 +86,7 @@ export function Compare(props: {
   const onPane = useCallback(
     (id: string) => {
       setReady((list) => [...list.filter((i) => i !== id), id]);
+      setLoads((n) => n + 1);
       onReady(id);
     },
     [onReady],
@@ -91,11 +98,35 @@ export function Compare(props: {
   }, [spatials, before.series, after.series]);
   const made = inputsOf(after.series?.metadata[0]);
   const by = way?.by ?? spatials.find((s) => made.includes(s.series));
-  const linked = ready.length === 2 ? ready.join() : "";
-  useLinked("compare-before", "compare-after", linked, alike, way?.by === undefined);
+  const linked = ready.length === 2 ? `${ready.join()} ${loads}` : "";
+  const [hand, setHand] = useState<Hand>("");
+  const [push, setPush] = useState<Push>(STILL);
+  const [pairs, setPairs] = useState<Pair[]>([]);
+  const look = hand === "nudge" ? lookOf("compare-before") : undefined;
+  const pushed = look ? depth(push, look.axes) : 0;
+  // Points are looked for in each series by itself.
+  const slices = way?.by === undefined && hand !== "landmarks";
+  useLinked("compare-before", "compare-after", linked, alike, slices, pushed);
+  useEffect(() => {
+    setHand("");
+    setPush(STILL);
+    setPairs([]);
+  }, [compare.before, compare.after]);
   const mark = useCursors(
     "compare-before", "compare-after", side && way ? linked : "", way?.there ?? SAME, way?.back ?? SAME,
   );
+  const carried = carriedOf(after.series?.metadata[0]);
+  const home = carried && spatials.find((s) => s.series === carried.registration);
+  const onPlace = useCallback(
+    (side: keyof Pair, place: Vec3) => {
+      // What a registration carried here is told where it came from.
+      const told = side === "after" && home ? home.forward(place) : place;
+      setPairs((list) => added(list, side, told));
+    },
+    [home],
+  );
+  useClicks({ before: "compare-before", after: "compare-after" }, hand === "landmarks" ? linked : "", onPlace);
+  const shown = home ? pairs.map((p) => (p.after ? { ...p, after: home.backward(p.after) } : p)) : pairs;
   const { run, start } = useRegistration((registered, fixed) => {
     void reload().then(() => dispatch({ do: "compare", before: fixed, after: registered, mode: "swipe" }));
   });
@@ -162,8 +193,39 @@ export function Compare(props: {
         pair={before.series !== undefined && after.series !== undefined && compare.before !== compare.after}
         run={run}
         by={by}
-        onRegister={(preset) => start(compare.before, compare.after, preset)}
+        onRegister={(preset) =>
+          start(compare.before, compare.after, { operation: "analyze.register", params: preset ? { preset } : {} })
+        }
+        hand={hand}
+        onHand={(next) => {
+          setHand(next);
+          if (next === "nudge" && side) change({ mode: "checker" });
+          if (next === "landmarks" && !side) change({ mode: "side" });
+        }}
       />
+      {hand === "nudge" && (
+        <NudgeBar
+          first="compare-before"
+          push={push}
+          busy={run.doing !== "idle"}
+          onPush={setPush}
+          onKeep={(params) =>
+            start(compare.before, carried?.moving ?? compare.after, {
+              operation: "analyze.nudge", more: carried ? [carried.registration] : [], params,
+            })
+          }
+        />
+      )}
+      {hand === "landmarks" && (
+        <LandmarkBar
+          pairs={pairs}
+          busy={run.doing !== "idle"}
+          onPairs={setPairs}
+          onRegister={(params) =>
+            start(compare.before, carried?.moving ?? compare.after, { operation: "analyze.register_landmarks", params })
+          }
+        />
+      )}
       {problem && <div className="banner" role="alert">{problem}</div>}
       <div className={`compare-box mode-${compare.mode}`} data-turn={turn} ref={box}>
         {before.series && (
@@ -181,6 +243,7 @@ export function Compare(props: {
               onReady={onPane}
             />
             <Cross mark={mark} pane="compare-before" />
+            {hand === "landmarks" && <Dots pane="compare-before" side="before" pairs={shown} />}
           </div>
         )}
         {after.series && (
@@ -198,7 +261,11 @@ export function Compare(props: {
               onReady={onPane}
             />
             <Cross mark={mark} pane="compare-after" />
+            {hand === "landmarks" && <Dots pane="compare-after" side="after" pairs={shown} />}
           </div>
+        )}
+        {hand === "nudge" && linked && (
+          <NudgeLayer first="compare-before" second="compare-after" push={push} onPush={setPush} />
         )}
         {swipe && (
           <div

@@ -26,9 +26,13 @@ export function stepsOf(ds: Dataset | undefined): Step[] {
   return [];
 }
 
+/** Longer lists (marks, matrices) are only counted. */
+const LISTED = 16;
+
 function said(value: unknown): string {
   if (value === null) return "automatic";
   if (typeof value === "number") return String(Number(value.toPrecision(5)));
+  if (Array.isArray(value) && value.length > LISTED) return `${value.length} numbers`;
   return Array.isArray(value) ? value.map(said).join(" × ") : String(value);
 }
 

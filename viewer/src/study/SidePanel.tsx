@@ -1,8 +1,9 @@
-/** The right-hand panel: display, processing, measurements, operations and results, segments. */
+/** The right-hand panel: display, processing, measurements, operations and results, segments, learning. */
 
 import type { Dispatch } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
+import { LearnPanel } from "../learn/LearnPanel";
 import { OperationsPanel } from "../operations/OperationsPanel";
 import { ProcessPanel } from "../process/ProcessPanel";
 import { SegmentsPanel } from "../segments/SegmentsPanel";
@@ -17,6 +18,7 @@ const PANELS: { id: Panel; label: string }[] = [
   { id: "measure", label: "Measure" },
   { id: "operations", label: "Operations" },
   { id: "segments", label: "Segments" },
+  { id: "learn", label: "Learn" },
 ];
 
 export interface PanelProps {
@@ -61,6 +63,9 @@ export function SidePanel(props: PanelProps & { error: string; panes: number }) 
         {state.panel === "operations" && <OperationsPanel {...props} />}
         <div hidden={state.panel !== "segments"}>
           <SegmentsPanel {...props} />
+        </div>
+        <div hidden={state.panel !== "learn"}>
+          <LearnPanel {...props} />
         </div>
       </div>
     </aside>

@@ -3,6 +3,8 @@
 import { type Dispatch, useCallback } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
+import { FollowUp } from "../followup/FollowUp";
+import { PALETTE, rangeOf, sourceOf, toldOf } from "../learn/maps";
 import { type Fusion, PlanePane } from "../viewport/PlanePane";
 import { StackPane } from "../viewport/StackPane";
 import { VolumePane } from "../viewport/VolumePane";
@@ -34,6 +36,7 @@ export function Stage(props: StageProps) {
       />
     );
   }
+  if (state.layout === "followup") return <FollowUp {...props} />;
   return (
     <div className={`cells ${state.layout}`}>
       {Array.from({ length: cellCount(state.layout) }, (_, index) => (
@@ -58,6 +61,12 @@ function Cell(props: StageProps & { index: number }) {
   const { state, rows, index, dispatch } = props;
   const row = rows.find((r) => r.uid === state.cells[index]);
   const { series, error } = useSeries(row);
+  const { map } = state;
+  const over = useSeries(rows.find((r) => r.uid === map?.series)).series;
+  const mapped = useMemo(
+    () => (over && map && sourceOf(over.metadata[0]) === row?.uid ? { series: over, opacity: map.opacity } : undefined),
+    [over, map, row?.uid],
+  );
   const activate = useCallback(() => dispatch({ do: "set", part: { active: index } }), [dispatch, index]);
   const drop = (event: React.DragEvent) => {
     const uid = event.dataTransfer.getData("text/series");
@@ -84,6 +93,8 @@ function Cell(props: StageProps & { index: number }) {
           phase={state.active === index ? state.phase : undefined}
           active={state.active === index}
           overlay={state.overlay}
+          map={mapped}
+          draws={state.tool === "draw" && state.active === index}
           onActivate={activate}
           onReady={props.onReady}
         />
@@ -96,7 +107,8 @@ function VolumeStage(props: StageProps) {
   const { state, rows } = props;
   const row = rows.find((r) => r.uid === state.cells[0]);
   const { series, error } = useSeries(row);
-  const over = useSeries(rows.find((r) => r.uid === state.fusion?.series)).series;
+  const second = state.fusion?.series ?? state.map?.series;
+  const over = useSeries(rows.find((r) => r.uid === second)).series;
   if (!series) return <Wait error={error} text="" />;
   const volume = series.volumes[state.phase ?? 0] ?? series.volume;
   if (!volume.ok) return <Wait error="" text={`Shown as a stack only. ${volume.reason}`} />;
@@ -105,13 +117,16 @@ function VolumeStage(props: StageProps) {
 
 function Planes(props: StageProps & { series: Series; over: Series | undefined }) {
   const { state, series, over, dispatch, onReady } = props;
-  const choice = state.fusion;
+  const { fusion: choice, map } = state;
   const fusion = useMemo<Fusion | undefined>(
-    () =>
-      over && over.volume.ok && choice
-        ? { series: over, opacity: choice.opacity, colormap: choice.colormap, threshold: choice.threshold }
-        : undefined,
-    [over, choice],
+    () => {
+      if (!over?.volume.ok) return undefined;
+      if (choice) return { series: over, opacity: choice.opacity, colormap: choice.colormap, threshold: choice.threshold };
+      if (!map || sourceOf(over.metadata[0]) !== series.row.uid) return undefined;
+      const shown = { colormap: PALETTE, threshold: undefined, range: rangeOf(over), unit: toldOf(over)?.unit };
+      return { series: over, opacity: map.opacity, ...shown };
+    },
+    [over, choice, map, series.row.uid],
   );
   if (state.layout === "volume") {
     return (

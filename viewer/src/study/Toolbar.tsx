@@ -4,6 +4,7 @@ import type { Dispatch } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
 import { Icon } from "../parts/Icon";
+import { useDrawing } from "../draw/store";
 import { TOOLS } from "../tools/names";
 import { flip, invert, reset, rotate } from "../viewport/commands";
 import type { Action, Layout, State } from "./state";
@@ -15,6 +16,7 @@ const LAYOUTS: { id: Layout; label: string; key: string }[] = [
   { id: "mpr", label: "Three planes", key: "m" },
   { id: "volume", label: "Volume rendering", key: "d" },
   { id: "compare", label: "Compare", key: "c" },
+  { id: "followup", label: "Follow-up", key: "f" },
 ];
 
 export function Toolbar(props: {
@@ -28,10 +30,11 @@ export function Toolbar(props: {
   const { state, pane, dispatch, cine } = props;
   const set = (part: Partial<State>) => dispatch({ do: "set", part });
   const flat = state.layout !== "volume";
+  const drawing = useDrawing().drawing !== undefined;
   return (
     <div className="toolbar" role="toolbar" aria-label="Viewing tools">
       <div className="group">
-        {TOOLS.filter((t) => t.only === undefined || state.layout === "mpr").map((t) => (
+        {TOOLS.filter((t) => t.only === undefined || (t.only === "mpr" ? state.layout === "mpr" : drawing)).map((t) => (
           <button
             key={t.id}
             className="tool"

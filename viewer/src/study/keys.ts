@@ -51,6 +51,8 @@ export const KEYS: Section[] = [
       ["e", "ellipse: mean, SD, area"],
       ["b", "rectangle: mean, SD, area"],
       ["n", "probe: the value at a point"],
+      ["t", "draw (while an outline or scribbles are drawn)"],
+      ["u", "take the last stroke back"],
       ["Del", "remove the selected measurement"],
     ],
   },
@@ -61,6 +63,7 @@ export const KEYS: Section[] = [
       ["m", "three planes"],
       ["d", "volume rendering"],
       ["c", "compare two series"],
+      ["f", "follow-up: prior and current, lesion by lesion"],
     ],
   },
   {

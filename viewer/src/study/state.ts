@@ -3,9 +3,9 @@
 import type { SeriesRow } from "../api/dicomweb";
 import type { Plane, Slab } from "../viewport/PlanePane";
 
-export type Layout = "one" | "two" | "four" | "mpr" | "volume" | "compare";
+export type Layout = "one" | "two" | "four" | "mpr" | "volume" | "compare" | "followup";
 export type CompareMode = "swipe" | "side" | "checker" | "flicker";
-export type Panel = "display" | "process" | "measure" | "operations" | "segments";
+export type Panel = "display" | "process" | "measure" | "operations" | "segments" | "learn";
 
 export interface State {
   layout: Layout;
@@ -25,6 +25,10 @@ export interface State {
   phase: number | undefined;
   /** SEG series shown over its source */
   segmentation: string | undefined;
+  /** a map of what a model looked at or doubts, over the series it was made of */
+  map: { series: string; opacity: number } | undefined;
+  /** report or segmentation of a model whose answer is to be explained */
+  why: string | undefined;
   compare: { before: string; after: string; mode: CompareMode } | undefined;
   /** a second study whose series may be compared with this one's, or nothing */
   other: string;
@@ -44,6 +48,8 @@ export const INITIAL: State = {
   preset: "",
   phase: undefined,
   segmentation: undefined,
+  map: undefined,
+  why: undefined,
   compare: undefined,
   other: "",
 };
@@ -58,6 +64,9 @@ export type Action =
   | { do: "source"; series: string }
   | { do: "layout"; layout: Layout; rows: SeriesRow[] }
   | { do: "compare"; before: string; after: string; mode?: CompareMode };
+
+/** Whether the panes of a layout are stacks of images. */
+export const isStack = (layout: Layout): boolean => layout === "one" || layout === "two" || layout === "four";
 
 export function cellCount(layout: Layout): number {
   return layout === "two" ? 2 : layout === "four" ? 4 : 1;
@@ -81,6 +90,8 @@ export function paneId(state: State): string {
       return "volume-main";
     case "compare":
       return state.active === 0 ? "compare-before" : "compare-after";
+    case "followup":
+      return state.active === 0 ? "follow-prior" : "follow-current";
     default:
       return `stack-${state.active}`;
   }
@@ -95,7 +106,7 @@ export function reduce(state: State, action: Action): State {
       const index = stack ? state.active : 0;
       const cells = state.cells.map((c, i) => (i === index ? action.series : c));
       const fusion = state.fusion?.series === action.series ? undefined : state.fusion;
-      if (state.layout === "compare") return { ...state, layout: "one", active: 0, cells: [action.series, ...state.cells.slice(1)], fusion, phase: undefined };
+      if (state.layout === "compare" || state.layout === "followup") return { ...state, layout: "one", active: 0, cells: [action.series, ...state.cells.slice(1)], fusion, phase: undefined };
       const same = state.cells[index] === action.series;
       return { ...state, cells, fusion, preset: same ? state.preset : "", phase: same ? state.phase : undefined };
     }

@@ -4,6 +4,7 @@ import { annotation } from "@cornerstonejs/tools";
 import { type Dispatch, useEffect, useRef } from "react";
 
 import type { SeriesRow } from "../api/dicomweb";
+import { canUndo, drawn, undo } from "../draw/store";
 import { go } from "../router";
 import { TOOLS } from "../tools/names";
 import { flip, invert, reset, rotate, scrollBy, setWindow, zoomBy } from "../viewport/commands";
@@ -44,11 +45,12 @@ function press(key: string, c: KeyContext): boolean {
   }
   const tool = TOOLS.find((t) => t.key === key);
   if (tool) {
-    if (tool.only && state.layout !== tool.only) return false;
+    if (tool.only === "mpr" && state.layout !== "mpr") return false;
+    if (tool.only === "drawing" && !drawn().drawing) return false;
     dispatch({ do: "set", part: { tool: tool.id } });
     return true;
   }
-  const layout = { s: "one", m: "mpr", d: "volume", c: "compare" }[key] as State["layout"] | undefined;
+  const layout = { s: "one", m: "mpr", d: "volume", c: "compare", f: "followup" }[key] as State["layout"] | undefined;
   if (layout) {
     if ((layout === "mpr" || layout === "volume") && c.reason) return false;
     dispatch({ do: "layout", layout, rows: c.rows });
@@ -76,6 +78,10 @@ function press(key: string, c: KeyContext): boolean {
       return true;
     case "Home":
       reset(pane);
+      return true;
+    case "u":
+      if (!canUndo()) return false;
+      undo();
       return true;
     case "o":
       dispatch({ do: "set", part: { overlay: !state.overlay } });

@@ -19,7 +19,7 @@ export interface ToolChoice {
   key: string;
   tool: string;
   measures?: boolean;
-  only?: "mpr";
+  only?: "mpr" | "drawing";
 }
 
 export const TOOLS: ToolChoice[] = [
@@ -28,6 +28,8 @@ export const TOOLS: ToolChoice[] = [
   { id: "zoom", label: "Zoom", key: "z", tool: ZoomTool.toolName },
   { id: "scroll", label: "Scroll", key: "q", tool: StackScrollTool.toolName },
   { id: "crosshair", label: "Crosshair", key: "x", tool: CrosshairsTool.toolName, only: "mpr" },
+  // No tool of Cornerstone: the pane draws itself while the left button is free.
+  { id: "draw", label: "Draw", key: "t", tool: "", only: "drawing" },
   { id: "length", label: "Length", key: "l", tool: LengthTool.toolName, measures: true },
   { id: "angle", label: "Angle", key: "a", tool: AngleTool.toolName, measures: true },
   { id: "ellipse", label: "Ellipse", key: "e", tool: EllipticalROITool.toolName, measures: true },

@@ -22,6 +22,10 @@ export interface Fusion {
   colormap: string;
   /** values whose size is below are clear; undefined: the lowest of the window */
   threshold: number | undefined;
+  /** values at the ends of the colours; undefined: the window of the header */
+  range?: Types.VOIRange | undefined;
+  /** what the colours mean; undefined: the unit of the series */
+  unit?: string | undefined;
 }
 
 const ORIENTATION: Record<Plane, Enums.OrientationAxis> = {
@@ -117,6 +121,7 @@ export function PlanePane(props: {
   const [error, setError] = useState("");
   const [shown, setShown] = useState(false);
   const over = fusion?.series;
+  const lies = fusion?.range;
   const before = useRef<Series | undefined>(undefined);
   // How often the volumes were put in place: each time slab and overlay are to be set anew.
   const [placed, setPlaced] = useState(0);
@@ -145,7 +150,7 @@ export function PlanePane(props: {
       if (!live) return;
       const range = look?.voiRange ?? startWindow(series);
       if (range) viewport.setProperties({ voiRange: range }, base);
-      const overRange = over ? startWindow(over) : undefined;
+      const overRange = lies ?? (over ? startWindow(over) : undefined);
       if (second && overRange) viewport.setProperties({ voiRange: overRange }, second);
       if (camera) viewport.setCamera(camera);
       if (look?.colormap?.name) viewport.setProperties({ colormap: { name: look.colormap.name } }, base);
@@ -160,7 +165,7 @@ export function PlanePane(props: {
     return () => {
       live = false;
     };
-  }, [ready, series, phase, over, id, onReady]);
+  }, [ready, series, phase, over, lies?.lower, lies?.upper, id, onReady]);
 
   useEffect(() => {
     const viewport = shown ? (currentEngine()?.getViewport(id) as Types.IVolumeViewport) : undefined;
@@ -180,7 +185,7 @@ export function PlanePane(props: {
       : undefined;
   const legend =
     fusion && overRange
-      ? { colormap: fusion.colormap, ...overRange, unit: fusion.series.unit }
+      ? { colormap: fusion.colormap, ...overRange, unit: fusion.unit ?? fusion.series.unit }
       : undefined;
   const slabText = slab === "none" ? "" : ` · ${slab.toUpperCase()} ${thickness} mm`;
   return (

@@ -3,10 +3,13 @@
 import { Enums, type Types } from "@cornerstonejs/core";
 import { useCallback, useEffect, useRef, useState } from "react";
 
+import { DrawLayer } from "../draw/DrawLayer";
+import { PALETTE, rangeOf, toldOf } from "../learn/maps";
 import { PreviewLayer } from "../process/PreviewLayer";
 import type { Series } from "../study/series";
 import { text } from "../dicom/json";
 import { currentEngine } from "./engine";
+import { MapLayer, type Mapped } from "./MapLayer";
 import { reasonOf } from "./guard";
 import { Overlay } from "./Overlay";
 import { PaneFrame } from "./PaneFrame";
@@ -24,6 +27,10 @@ export interface StackPaneProps {
   /** show only this time point, echo or b-value of the series */
   phase?: number | undefined;
   note?: string;
+  /** colours that lie over the pictures */
+  map?: Mapped | undefined;
+  /** the left button draws here */
+  draws?: boolean;
   onActivate?: () => void;
   onReady?: (id: string) => void;
 }
@@ -49,8 +56,13 @@ export function StackPane(props: StackPaneProps) {
   const [error, setError] = useState("");
   const [failures, setFailures] = useState<string[]>([]);
   const [shown, setShown] = useState(false);
+  const [unmapped, setUnmapped] = useState("");
   const fetching = useRef<Prefetch | undefined>(undefined);
   const only = props.phase === undefined ? undefined : series.phases[props.phase];
+
+  const map = props.map?.series;
+  useEffect(() => setUnmapped(""), [map]);
+  const legend = map && { colormap: PALETTE, ...rangeOf(map), unit: toldOf(map)?.unit ?? map.unit };
 
   const failed = useCallback((imageId: string, reason: string) => {
     setFailures((list) => [...list.filter((l) => !l.startsWith(nameOf(imageId))), `${nameOf(imageId)}: ${reason}`]);
@@ -117,12 +129,16 @@ export function StackPane(props: StackPaneProps) {
       kind="stack"
     >
       <PreviewLayer id={id} element={ready ? element : null} />
+      <MapLayer id={id} element={shown ? element : null} series={series} map={props.map} onProblem={setUnmapped} />
+      <DrawLayer id={id} element={shown ? element : null} series={series} active={props.draws === true} />
+      {unmapped && <span className="preview-note bad">The map could not be shown: {unmapped}</span>}
       <Overlay
         series={series}
         readout={shown ? readout : undefined}
         shown={props.overlay}
         phase={phaseName(series, readout?.imageId)}
         {...(props.note ? { note: props.note } : {})}
+        legend={legend}
       />
     </PaneFrame>
   );

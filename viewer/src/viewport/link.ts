@@ -8,13 +8,16 @@ import { normal } from "../geometry/frames";
 import { currentEngine } from "./engine";
 import { frameOf } from "./provider";
 
-/** The image of `target` at the place of the one `source` shows; by index where places are unknown. */
-function matching(source: Types.IStackViewport, target: Types.IStackViewport): number {
+/**
+ * The image of `target` at the place of the one `source` shows, `away` mm further along its normal; by
+ * index where places are unknown.
+ */
+function matching(source: Types.IStackViewport, target: Types.IStackViewport, away: number): number {
   const here = frameOf(source.getCurrentImageId());
   const n = here && normal(here);
   const ids = target.getImageIds();
   if (!here?.position || !n) return Math.min(source.getCurrentImageIdIndex(), ids.length - 1);
-  const place = dot(here.position, n);
+  const place = dot(here.position, n) + away;
   let best = { index: Math.min(source.getCurrentImageIdIndex(), ids.length - 1), distance: Infinity };
   ids.forEach((id, index) => {
     const position = frameOf(id)?.position;
@@ -27,16 +30,19 @@ function matching(source: Types.IStackViewport, target: Types.IStackViewport): n
 
 /**
  * Link while `key` is not empty; windows only where both series mean the same by their values,
- * slices only where they lie in one frame of reference.
+ * slices only where they lie in one frame of reference. `pushed`: mm by which the second is shown
+ * further along the normal than it lies.
  */
-export function useLinked(first: string, second: string, key: string, windows: boolean, slices = true): void {
+export function useLinked(
+  first: string, second: string, key: string, windows: boolean, slices = true, pushed = 0,
+): void {
   useEffect(() => {
     const engine = currentEngine();
     const a = engine?.getViewport(first) as Types.IStackViewport | undefined;
     const b = engine?.getViewport(second) as Types.IStackViewport | undefined;
     if (!key || !a || !b) return;
     let busy = false;
-    const follow = (from: Types.IStackViewport, to: Types.IStackViewport) => {
+    const follow = (from: Types.IStackViewport, to: Types.IStackViewport, away: number) => {
       const guarded = (act: () => void) => () => {
         if (busy) return;
         busy = true;
@@ -51,7 +57,7 @@ export function useLinked(first: string, second: string, key: string, windows: b
         to.render();
       });
       const image = guarded(() => {
-        const index = matching(from, to);
+        const index = matching(from, to, away);
         if (index !== to.getTargetImageIdIndex()) void to.setImageIdIndex(index).then(() => to.render());
       });
       const voi = guarded(() => {
@@ -69,13 +75,13 @@ export function useLinked(first: string, second: string, key: string, windows: b
         from.element.removeEventListener(VOI_MODIFIED, voi);
       };
     };
-    const index = slices ? matching(a, b) : b.getTargetImageIdIndex();
+    const index = slices ? matching(a, b, -pushed) : b.getTargetImageIdIndex();
     void b.setImageIdIndex(index).then(() => {
       const range = a.getProperties().voiRange;
       if (range && windows) b.setProperties({ voiRange: range });
       b.render();
     });
-    const stops = [follow(a, b), follow(b, a)];
+    const stops = [follow(a, b, -pushed), follow(b, a, pushed)];
     return () => stops.forEach((stop) => stop());
-  }, [first, second, key, windows, slices]);
+  }, [first, second, key, windows, slices, pushed]);
 }

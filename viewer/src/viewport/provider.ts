@@ -61,15 +61,17 @@ function palette(frame: Frame, descriptor: string, data: string) {
 
 function pixel(frame: Frame) {
   const ds = frame.instance;
+  const bits = number(ds, "00280100") ?? 16;
   const common = {
     samplesPerPixel: number(ds, "00280002") ?? 1,
     photometricInterpretation: text(ds, "00280004") || "MONOCHROME2",
     rows: frame.rows,
     columns: frame.columns,
-    bitsAllocated: number(ds, "00280100") ?? 16,
+    bitsAllocated: bits,
     bitsStored: number(ds, "00280101") ?? number(ds, "00280100") ?? 16,
     highBit: number(ds, "00280102") ?? (number(ds, "00280101") ?? 16) - 1,
-    pixelRepresentation: number(ds, "00280103") ?? 0,
+    // Float Pixel Data has none (PS3.3 C.7.6.24), and the loader takes 32 bits without one for floats.
+    pixelRepresentation: number(ds, "00280103") ?? (bits === 32 ? undefined : 0),
     planarConfiguration: number(ds, "00280006") ?? 0,
     pixelAspectRatio: text(ds, "00280034"),
   };

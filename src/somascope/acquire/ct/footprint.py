@@ -12,9 +12,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.ct import geometry
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 
 class Footprint:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from somascope.acquire.ct.filters import good_length, irfft
-from somascope.acquire.nufft import Spreading, cores
+from somascope.acquire.nufft import Spreading
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import cores
 
 TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
 """Of the non-uniform FFT, by the precision of the samples."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from somascope.acquire.ct import geometry
 from somascope.acquire.ct.parallel import ParallelScan
-from somascope.acquire.nufft import cores
 from somascope.core.grid import Array
+from somascope.process.chunks import cores
 
 
 class SliceNormal:

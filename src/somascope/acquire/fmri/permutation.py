@@ -5,16 +5,17 @@ Nichols and Holmes, Hum. Brain Mapp. 15 (2002) 1-25; Smith and Nichols, NeuroIma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.core import QUIET, Progress
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 E, H = 0.5, 2.0
 """Exponents of extent and height that Smith and Nichols recommend in three dimensions."""
@@ -188,6 +189,25 @@ def permute(
         return np.divide(ones / a - zeros / b, np.sqrt(np.maximum(spread, 0)),
                          out=np.zeros_like(ones), where=spread > 1e-12 * square)  # fmt: skip
 
+    return judged(
+        statistic, arrangements, near, exact=exact, sides=sides, enhance=enhance, progress=progress
+    )
+
+
+def judged(
+    statistic: Callable[[Float], Float],
+    arrangements: Float,
+    near: Array,
+    *,
+    exact: bool,
+    sides: Literal["positive", "both"],
+    enhance: bool,
+    progress: Progress = QUIET,
+) -> Permuted:
+    """Maximum statistics over ``arrangements``, the first of them the given one.
+
+    ``statistic`` makes ``(k, v)`` of ``k`` of them.
+    """
     own = statistic(arrangements[:1])[0]
     lifted = tfce(own, near) if enhance else own
     highest = np.empty((len(arrangements), 2))

@@ -7,11 +7,11 @@ from typing import Annotated
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.fmri.runs import like_run
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks, sealed
 from somascope.process.separable import convolve_into, gaussians, prepared
 
 SIGMA = float(1 / np.sqrt(8 * np.log(2)))
@@ -46,7 +46,7 @@ def gaussian(
     out = np.empty_like(data)
     for first in progress.over(range(0, len(data), _PIECE), "smoothing"):
         part = slice(first, min(first + _PIECE, len(data)))
-        in_chunks(_volumes, part.stop - first, data[part], *kernels, out[part])
+        in_chunks(_volumes, part.stop - first, sealed(data[part]), *kernels, out[part])
     # A value that is not finite spreads, so the result tells cheaply whether there was one.
     if np.isfinite(out).all():
         return out
@@ -62,8 +62,8 @@ def _weighted(data: Array, weight: Array, kernels: tuple[Array, ...]) -> Array:
     """Weighted averages; 0 where no weight is near."""
     values, weights = np.empty_like(data), np.empty_like(weight)
     given = np.where(weight > 0, data, np.float32(0)) * weight
-    in_chunks(_volumes, len(data), given, *kernels, values)
-    in_chunks(_volumes, len(weight), weight, *kernels, weights)
+    in_chunks(_volumes, len(data), sealed(given), *kernels, values)
+    in_chunks(_volumes, len(weight), sealed(weight), *kernels, weights)
     return np.divide(values, weights, out=np.zeros_like(values), where=weights > 1e-6)
 
 

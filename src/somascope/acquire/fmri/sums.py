@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks, one_thread
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks, one_thread, sealed
 
 BLOCK = 256
 """Voxels per block: that of a run of 200 scans is 200 kB and stays in the second cache."""
@@ -92,8 +92,8 @@ def sums(y: Array, q: Float, *, mask: Array, neighbours: bool) -> Sums:
     found = np.zeros((basis.shape[1], voxels), np.float32)
     with one_thread():
         in_chunks(
-            _pass, -(-voxels // BLOCK), np.ascontiguousarray(y, np.float32),
-            np.ascontiguousarray(basis.T, np.float32), np.ascontiguousarray(mask), neighbours,
-            level, found, square, lagged, last,
+            _pass, -(-voxels // BLOCK), sealed(np.ascontiguousarray(y, np.float32)),
+            np.ascontiguousarray(basis.T, np.float32), sealed(np.ascontiguousarray(mask)),
+            neighbours, level, found, square, lagged, last,
         )  # fmt: skip
     return Sums(level, found[:p], square, found[p:], lagged, last)

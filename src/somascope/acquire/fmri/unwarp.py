@@ -13,11 +13,11 @@ import numba
 import numpy as np
 
 from somascope.acquire import splines
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.fmri.runs import like_run, volumes
 from somascope.core import QUIET, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError, UnitError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 NAME = "acquire.fmri.unwarp"
 HERTZ = {"Hz": 1.0, "rad/s": 1 / (2 * np.pi), "1/s": 1.0}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.fmri.sums import Sums
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 _RUN = 512
 """Voxels per call of a kernel's inner part."""

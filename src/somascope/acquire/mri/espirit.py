@@ -13,7 +13,6 @@ from typing import Annotated
 
 import numpy as np
 
-from somascope.acquire.chunks import one_thread
 from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.espirit_kernels import dominant
 from somascope.acquire.mri.fourier import to_kspace
@@ -21,6 +20,7 @@ from somascope.acquire.mri.results import MriScan, Part, image_of, scan_of
 from somascope.core import QUIET, Acquisition, Axis, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import one_thread
 
 Width = Annotated[
     int, Param("Width of the k-space centre used for calibration", minimum=4, maximum=128)

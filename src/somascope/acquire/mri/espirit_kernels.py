@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from somascope.acquire.chunks import in_chunks
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 LANES = 16
 ITERATIONS = 60

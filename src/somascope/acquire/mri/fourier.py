@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from somascope.acquire.nufft import cores
 from somascope.core.grid import Array
+from somascope.process.chunks import cores
 
 
 def to_kspace(x: Array, *, axes: Sequence[int]) -> Array:

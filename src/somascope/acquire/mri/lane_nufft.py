@@ -12,7 +12,6 @@ import threading
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.mri import lanes
 from somascope.acquire.mri.lane_kernels import (
     columns_in,
@@ -26,6 +25,7 @@ from somascope.acquire.mri.lane_kernels import (
 from somascope.acquire.mri.lanes import LANES
 from somascope.acquire.mri.normal_kernels import in_lanes
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 
 def width_for(tolerance: float) -> int:

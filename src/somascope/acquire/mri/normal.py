@@ -18,9 +18,9 @@ from somascope.acquire.mri.cartesian import CartesianScan
 from somascope.acquire.mri.lanes import factors
 from somascope.acquire.mri.normal_kernels import LineKernel, PlaneKernel
 from somascope.acquire.mri.results import MriScan
-from somascope.acquire.nufft import cores
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import cores
 
 
 class SenseNormal:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.mri import lanes
 from somascope.acquire.mri.lanes import filtered, forward, inverse
 from somascope.acquire.mri.vectors import LANES, gather, move, spread
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 BESIDE = 4
 """Columns taken out of the plane at once: a row of the plane is a page or more apart."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet.scanner import Scanner
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 _AROUND_MM, _ALONG_MM = 45.0, 30.0
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet.sinogram import SinogramScan
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 PIECES = 16
 

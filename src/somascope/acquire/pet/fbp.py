@@ -8,7 +8,6 @@ import numba
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet.choices import FieldOfView, PostFilter, Size
 from somascope.acquire.pet.model import sinogram_of
 from somascope.acquire.pet.psf import Blur
@@ -19,6 +18,7 @@ from somascope.acquire.pet.system import target_grid
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 Window: TypeAlias = Annotated[
     Literal["ramp", "hann", "hamming", "cosine"],

@@ -15,10 +15,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet import tof
 from somascope.acquire.pet.scanner import Scanner
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 PAD = 2
 _BLOCK = 8

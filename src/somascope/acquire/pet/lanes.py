@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet import tof
 from somascope.acquire.pet.lane_kernels import BLOCK, PAD, gather, pack, scatter
 from somascope.acquire.pet.scanner import Scanner
 from somascope.acquire.pet.vectors import LANES
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 _MEMORY = 48 * 1024 * 1024
 """Bytes of packed samples at a time."""

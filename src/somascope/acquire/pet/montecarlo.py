@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet import compton, tof
 from somascope.acquire.pet.coarse import Nodes
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Grid
+from somascope.process.chunks import in_chunks
 
 PIECES = 32
 """Independent streams of random numbers: the same counts however many threads there are."""

@@ -7,7 +7,6 @@ from typing import Annotated
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.pet.choices import FieldOfView, PostFilter, Size
 from somascope.acquire.pet.fbp import Cutoff, Window, direct_planes, ramp, taper, uniform, upright
 from somascope.acquire.pet.lanes import Lanes, suits
@@ -20,6 +19,7 @@ from somascope.acquire.pet.system import target_grid
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 NAME = "acquire.pet.rp3d"
 

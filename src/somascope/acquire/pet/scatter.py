@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.likelihood import osem
 from somascope.acquire.mumap import resample_to
 from somascope.acquire.pet import compton, montecarlo, scatter_kernels, tof
@@ -30,6 +29,7 @@ from somascope.acquire.pet.system import prepare
 from somascope.core import QUIET, Acquisition, Grid, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 POINTS_MM = 26.0
 """Distance of scatter points."""

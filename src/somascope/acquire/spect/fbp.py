@@ -7,7 +7,6 @@ from typing import Annotated
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.spect.choices import Attenuation, DecayTo, Scatter, Smooth
 from somascope.acquire.spect.filters import Cutoff, Kernel, Order, filtered
 from somascope.acquire.spect.orbit import toward
@@ -16,6 +15,7 @@ from somascope.acquire.spect.system import prepare
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.spect.camera import Camera, Collimator, camera_of
 from somascope.acquire.spect.orbit import effective_seconds, per_view, plane, toward
@@ -22,6 +21,7 @@ from somascope.acquire.spect.response import Walk, walk
 from somascope.acquire.tensors import is_tensor
 from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 Point = tuple[float, float, float]
 _CHUNKS = 16

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.imagespace import OnGrid
 from somascope.acquire.spect.camera import FWHM, Camera, Pinhole, camera_of
 from somascope.acquire.spect.orbit import effective_seconds, per_view, toward
 from somascope.acquire.spect.parallel import attenuation_on, floating
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float, Grid
+from somascope.process.chunks import in_chunks
 
 Point = tuple[float, float, float]
 _CHUNKS = 8

@@ -13,7 +13,6 @@ from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.ultrasound import adaptive_kernel as kernel
 from somascope.acquire.ultrasound.beamform import columns_of, image_of, seen
 from somascope.acquire.ultrasound.choices import FNumber, Part, SpeedOfSound, Window
@@ -22,6 +21,7 @@ from somascope.acquire.ultrasound.samples import scan_of
 from somascope.core import QUIET, Acquisition, Image, Param, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 Method: TypeAlias = Literal["dmas", "coherence", "generalised coherence", "capon"]
 METHODS = {

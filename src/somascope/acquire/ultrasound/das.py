@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.ultrasound import das_kernel as kernel
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.iq import band_of, carrier_of, demodulated
 from somascope.core import QUIET, Acquisition, Progress
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 WINDOWS = {
     "boxcar": kernel.BOXCAR, "hann": kernel.HANN, "hamming": kernel.HAMMING, "tukey": kernel.TUKEY,

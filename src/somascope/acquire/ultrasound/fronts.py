@@ -13,12 +13,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.iq import fast_length
 from somascope.acquire.ultrasound.scatterers import frames_of, pulse_spectrum
 from somascope.core import QUIET, Progress
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks
 
 _FINER = 4
 """Grid steps per sample on which delays are kept, with linear interpolation between them."""

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from somascope.acquire.nufft import cores
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.samples import scan_of
 from somascope.core import Acquisition, Param, operation
 from somascope.core.errors import ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import cores
 
 
 def demodulated(

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks, one_thread
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.iq import fast_length
 from somascope.acquire.ultrasound.probe import Probe
 from somascope.core import QUIET, Progress
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import in_chunks, one_thread
 
 _CHUNK = 2048
 _BLOCK = 48

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.acquire.ultrasound.beamform import image_of, seen
 from somascope.acquire.ultrasound.channels import ChannelScan
 from somascope.acquire.ultrasound.choices import Compound, FNumber, Part, SpeedOfSound
@@ -28,6 +27,7 @@ from somascope.acquire.ultrasound.samples import scan_of
 from somascope.core import QUIET, Acquisition, Image, Progress, operation
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array
+from somascope.process.chunks import in_chunks
 
 _NAME = "acquire.ultrasound.stolt"
 

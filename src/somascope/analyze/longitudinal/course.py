@@ -155,7 +155,9 @@ def followed(
     progress(0.85, "what is new")
     z, fresh = None, []
     if scaled:
-        z, one, two = _map(current, prior, warp, tolerance=tolerance, polarity=polarity)
+        z, one, two = _map(
+            current, prior, warp, tolerance=tolerance, threshold=threshold, polarity=polarity
+        )
         known = _known(z.grid, current.grid, carried, after)
         fresh = [
             c
@@ -327,9 +329,19 @@ def _named(after: Sequence[Lesion], before: Sequence[Lesion], matched: Match) ->
 
 
 def _map(
-    current: Image, prior: Image, warp: Registered, *, tolerance: float, polarity: Polarity
+    current: Image,
+    prior: Image,
+    warp: Registered,
+    *,
+    tolerance: float,
+    threshold: float,
+    polarity: Polarity,
 ) -> tuple[Image, Array, Array]:
-    """The map of what is new, on the current grid or a coarser one of it; both images there."""
+    """The map of what is new, on the current grid or a coarser one of it; both images there.
+
+    It is shown from twice ``threshold`` below zero to twice above: what is told as new lies in the
+    outer halves of the colours, whatever the largest value is.
+    """
     spacing = current.grid.spacing
     wide = [n > 1 for n in current.grid.shape]
     wanted = [max(s, FINEST) if w else s for s, w in zip(spacing, wide, strict=True)]
@@ -344,7 +356,10 @@ def _map(
     values, carried = (np.asarray(i.data.reshape(grid.shape), np.float32) for i in (one, two))
     z = newness(values, carried, grid, tolerance=tolerance, polarity=polarity)
     attributes = {k: v for k, v in current.attributes.items() if not k.startswith("Window")}
-    attributes["SeriesDescription"] = "New-lesion map (z)"
+    attributes |= {
+        "SeriesDescription": "New-lesion map (z)", "WindowCenter": 0.0,
+        "WindowWidth": 4.0 * threshold,
+    }  # fmt: skip
     made = Image(z, grid, current.modality, "1", (), current.provenance, attributes)
     return made, values, carried
 

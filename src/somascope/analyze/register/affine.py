@@ -8,22 +8,24 @@ Comput. Vis. 24 (1997) 137-154; Dowson and Bowden, PAMI 30 (2008) 180-185).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from somascope.acquire.chunks import in_chunks
 from somascope.analyze.register import affine_kernels as kernels
+from somascope.analyze.register import descent
 from somascope.analyze.register.levels import centre, pyramid
+from somascope.analyze.register.starts import ROUGH, starts
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.progress import QUIET, Progress
+from somascope.core.tensors import is_tensor
+from somascope.process.chunks import in_chunks
 
 Kind: TypeAlias = Literal["rigid", "similarity", "affine"]
 PARTS = 16
-ROUGH, COARSE = 18, 26
-"""Voxels along the longest axis at which every start, and those ahead, are followed."""
+COARSE = 26
+"""Voxels along the longest axis at which the starts that are ahead are followed."""
 AHEAD = 12
 """Starts that are followed on after the first few steps."""
 ALIKE = 0.6
@@ -32,6 +34,8 @@ BENT = 0.6
 """Share of a line's residual variance under which a curve is taken to be needed."""
 DARK = 4
 """Bins that are background where both images are as dark."""
+FEW = 60_000
+"""Points that one processor is through with before others have begun."""
 MOST_POINTS = 300_000
 LEAST = 0.25
 """Share of the points that must lie in the moving image for a map to be considered."""
@@ -76,19 +80,6 @@ def basis(kind: Kind, grid: Grid) -> Float:
     return np.ascontiguousarray(np.stack(columns, axis=1))
 
 
-def gravity(volume: Array, grid: Grid) -> Float:
-    """Centre of the brightness above the background, LPS mm."""
-    weight = np.maximum(np.asarray(volume, np.float64) - np.median(volume), 0)
-    total = weight.sum()
-    if total <= 0:
-        return centre(grid)
-    index = [
-        (weight.sum(axis=tuple(b for b in range(3) if b != a)) * np.arange(n)).sum() / total
-        for a, n in enumerate(volume.shape)
-    ]
-    return grid.to_world(index)
-
-
 @dataclass(eq=False)
 class _Stage:
     """Sampled points of one resolution."""
@@ -99,6 +90,15 @@ class _Stage:
     moving_grid: Grid
     middle: Float
     radius: float
+
+    def on(self, device: str | None) -> _Stage:
+        """The same on a device of torch's; None stays."""
+        if device is None:
+            return self
+        from somascope.analyze.register.sampled.gpu import placed
+
+        some: Any = [placed(v, device) for v in (self.f, self.points, self.volume)]
+        return replace(self, f=some[0], points=some[1], volume=some[2])
 
     def into(self, matrix: Float) -> Float:
         """Points to voxels of the moving volume under a world matrix."""
@@ -147,25 +147,6 @@ def stages(
     return out
 
 
-def rotations(grid: Grid, reach: float) -> list[Float]:
-    """Starting turns ``(3, 3)`` within ``reach`` degrees; in the plane for one slice."""
-    from scipy.spatial.transform import Rotation
-
-    if reach <= 0:
-        return [np.eye(3)]
-    flat = [a for a in range(3) if grid.shape[a] == 1]
-    if flat:
-        axis = grid.direction[:, flat[0]]
-        count = max(int(np.ceil(2 * reach / 30)), 1)
-        angles = [0.0, *[-reach + 2 * reach * k / count for k in range(count + 1)]]
-        return [Rotation.from_rotvec(axis * a, degrees=True).as_matrix() for a in angles]
-    steps = (-reach, 0.0, reach)
-    every = [
-        Rotation.from_euler("xyz", e, degrees=True).as_matrix() for e in product(steps, repeat=3)
-    ]
-    return sorted(every, key=lambda r: -float(np.trace(r)))
-
-
 def linear(
     fixed: tuple[Array, Grid],
     moving: tuple[Array, Grid],
@@ -176,6 +157,7 @@ def linear(
     start: Float | None = None,
     weight: Array | None = None,
     fine: float = 2.0,
+    device: str | None = None,
     progress: Progress = QUIET,
 ) -> Linear:
     """The best linear map from points of ``fixed`` to points of ``moving``.
@@ -183,14 +165,14 @@ def linear(
     Volumes are scaled to about 0..1 (`levels.scaled`). ``reach``: starting turns in degrees; with
     ``start`` (4x4) the search begins there alone. ``fine``: the smallest voxel edge used, mm.
     ``mutual``: compare by information instead of correlation; ``None``: as the values tell.
+    ``device``: torch's for the steps after the search among the starts, whose volumes of 26 voxels
+    a GPU would wait for.
     """
     extent = float(np.max(np.asarray(fixed[1].shape) * fixed[1].spacing))
     rough, coarse = max(extent / ROUGH, fine), max(extent / COARSE, fine)
     edges = [e for e in (coarse / 2, coarse / 4, coarse / 8) if e > fine * 1.3]
     every = stages(fixed, moving, (rough, coarse, *edges, fine), weight=weight)
-    candidates = (
-        _candidates(fixed, moving, reach) if start is None else [np.asarray(start, np.float64)]
-    )
+    candidates = starts(fixed, moving, reach) if start is None else [np.asarray(start, np.float64)]
     # A slice in a volume moves in all directions of the volume.
     room = fixed[1] if 1 in moving[1].shape else moving[1]
     best, score = _searched(every, candidates, kind, room, mutual=bool(mutual))
@@ -204,35 +186,10 @@ def linear(
     for k, here in enumerate(every[2:]):
         progress(0.5 + 0.5 * k / len(edges or "."), f"level {k + 1}")
         best, score = _refine(
-            here, best, basis(kind, room), mutual=mutual, rigid=kind != "affine",
+            here.on(device), best, basis(kind, room), mutual=mutual, rigid=kind != "affine",
             steps=8 if k < len(edges) else 12,
         )  # fmt: skip
     return Linear(best, score, mutual)
-
-
-def _candidates(fixed: tuple[Array, Grid], moving: tuple[Array, Grid], reach: float) -> list[Float]:
-    """Starts: every turn about the centres of gravity, about the middles, and where it lies.
-
-    For a slice in a volume every turn where it lies, at several places along its normal.
-    """
-    out: list[Float] = []
-    flat = [k for k, n in enumerate(fixed[1].shape) if n == 1]
-    if flat and 1 not in moving[1].shape:
-        normal, middle = fixed[1].direction[:, flat[0]], centre(fixed[1])
-        for turn, far in product(rotations(moving[1], reach), np.arange(-40.0, 41.0, 10.0)):
-            m = np.eye(4)
-            m[:3, :3] = turn
-            m[:3, 3] = middle - turn @ middle + far * normal
-            out.append(m)
-        return out
-    a, b = gravity(*fixed), gravity(*moving)
-    for turn in rotations(fixed[1], reach):
-        for from_, to in ((a, b), (centre(fixed[1]), centre(moving[1])), (a, a)):
-            m = np.eye(4)
-            m[:3, :3] = turn
-            m[:3, 3] = to - turn @ from_
-            out.append(m)
-    return out
 
 
 def _searched(
@@ -255,7 +212,8 @@ def _searched(
 def unlike(here: _Stage, matrix: Float) -> bool:
     """Whether a curve explains the one image by the other much better than a line does.
 
-    Correlation ratio (Roche et al., MICCAI 1998) against the square of the correlation.
+    Correlation ratio (Roche et al., MICCAI 1998) against the square of the correlation, either way
+    round: brightness of T1 tells that of FLAIR by a curve, that of FLAIR leaves two tissues open.
     """
     table = np.zeros((kernels.BINS, kernels.BINS))
     kernels.joint(here.f, here.points, here.volume, here.into(matrix), 0, len(here.f), table)
@@ -268,8 +226,9 @@ def unlike(here: _Stage, matrix: Float) -> bool:
     pf, pm = p.sum(axis=1), p.sum(axis=0)
     f, m = at_ - pf @ at_, at_ - pm @ at_
     line = float(f @ p @ m) ** 2 / max(float((pf @ f**2) * (pm @ m**2)), 1e-12)
-    curve = float(((p @ m) ** 2 / np.maximum(pf, 1e-12)).sum()) / max(float(pm @ m**2), 1e-12)
-    return 1 - curve < BENT * (1 - line)
+    there = float(((p @ m) ** 2 / np.maximum(pf, 1e-12)).sum()) / max(float(pm @ m**2), 1e-12)
+    back = float(((f @ p) ** 2 / np.maximum(pm, 1e-12)).sum()) / max(float(pf @ f**2), 1e-12)
+    return 1 - max(there, back) < BENT * (1 - line)
 
 
 def _many(
@@ -286,10 +245,13 @@ def _many(
 
     def some(start: int, stop: int) -> None:
         for k in range(start, stop):
-            b, score = _descend(
-                here, here.into(starts[k]), directions, mutual=mutual, rigid=rigid, steps=steps,
-                parts=1, still=0.05,
-            )  # fmt: skip
+            b = here.into(starts[k])
+            if mutual:
+                b, score = _descend(
+                    here, b, directions, mutual=True, rigid=rigid, steps=steps, parts=1, still=0.05
+                )
+            else:
+                b, score = _compiled(here, b, directions, rigid=rigid, steps=steps, still=0.05)
             found[k] = score, here.back(b)
 
     in_chunks(some, len(starts))
@@ -299,11 +261,26 @@ def _many(
 def _refine(
     here: _Stage, matrix: Float, directions: Float, *, mutual: bool, rigid: bool, steps: int
 ) -> tuple[Float, float]:
-    b, score = _descend(
-        here, here.into(matrix), directions, mutual=mutual, rigid=rigid, steps=steps, parts=PARTS,
-        still=1e-3,
-    )  # fmt: skip
+    b = here.into(matrix)
+    if mutual or len(here.f) > FEW or is_tensor(here.f):
+        b, score = _descend(
+            here, b, directions, mutual=mutual, rigid=rigid, steps=steps, parts=PARTS, still=1e-3
+        )
+    else:
+        b, score = _compiled(here, b, directions, rigid=rigid, steps=steps, still=1e-3)
     return here.back(b), score
+
+
+def _compiled(
+    here: _Stage, b: Float, directions: Float, *, rigid: bool, steps: int, still: float
+) -> tuple[Float, float]:
+    """`_descend` by correlation on one processor, without a way back to Python."""
+    best = np.empty((3, 4))
+    score = descent.descend(
+        here.f, here.points, here.volume, b, here.radius, directions, rigid, steps, still,
+        LEAST * len(here.f), best,
+    )  # fmt: skip
+    return best, float(score)
 
 
 def _descend(
@@ -341,8 +318,18 @@ def _descend(
     return best, best_score
 
 
+def _tensors(here: _Stage) -> tuple[Any, Any, Any]:
+    """What of a stage lies on a device."""
+    return here.f, here.points, here.volume
+
+
 def _equations(here: _Stage, b: Float, scores: Float, mutual: bool, parts: int) -> Float:  # noqa: FBT001
     """The normal equations, summed in a fixed order."""
+    if is_tensor(here.f):
+        from somascope.analyze.register.sampled import gpu
+
+        f, points, volume = _tensors(here)
+        return gpu.equations(f, points, volume, b, here.radius, scores, mutual=mutual)
     sums = np.zeros((parts, 15, 15))
     n = len(here.f)
 
@@ -370,7 +357,13 @@ def measured(here: _Stage, b: Float, *, parts: int = PARTS) -> tuple[float, Floa
                 tables[k],
             )  # fmt: skip
 
-    some(0, 1) if parts == 1 else in_chunks(some, parts)
+    if is_tensor(here.f):
+        from somascope.analyze.register.sampled import gpu
+
+        f, points, values = _tensors(here)
+        tables[0], inside[0] = gpu.joint(f, points, values, b)
+    else:
+        some(0, 1) if parts == 1 else in_chunks(some, parts)
     if inside.sum() < LEAST * n:
         return -np.inf, _NONE
     p = kernels.density(tables.sum(axis=0))

@@ -225,8 +225,13 @@ def advanced(b: Float, step: Float, radius: float, *, rigid: bool, scale: float 
         k = np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
         s = np.sin(angle) / angle if angle > 1e-12 else 1.0
         c = (1 - np.cos(angle)) / angle**2 if angle > 1e-12 else 0.5
-        grow = np.trace(linear) / max(int((np.abs(np.diag(linear)) > 0).sum()), 1)
-        m[:3, :3] = (np.eye(3) + s * k + c * (k @ k)) * np.exp(grow)
+        # What is no turn is a scale of all directions, or of those in the plane of a slice: a
+        # multiple of a projector, whose exponential is the projector's too.
+        plain = 0.5 * (linear + linear.T)
+        total = float(np.trace(plain))
+        grow = float((plain * plain).sum()) / total if abs(total) > 1e-12 else 0.0
+        scaled = np.eye(3) + plain * (np.expm1(grow) / grow if grow else 1.0)
+        m[:3, :3] = (np.eye(3) + s * k + c * (k @ k)) @ scaled
     else:
         m[:3, :3] += linear
     m[:3, 3] = step[:3] * scale

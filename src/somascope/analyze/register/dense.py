@@ -11,16 +11,18 @@ together with the prior (Gauss-Newton; no step length to choose).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from somascope.analyze.register import field_kernels as kernels
-from somascope.analyze.register.features import mind
 from somascope.analyze.register.field import Smoothness, exponential, nodes, solve
 from somascope.analyze.register.marks import Marks
+from somascope.analyze.register.patches import Patches, described, onto
 from somascope.analyze.register.sharing import shared
 from somascope.core.grid import Array, Float, Grid
 from somascope.core.progress import QUIET, Progress
+from somascope.core.tensors import is_tensor
 from somascope.process.resample import taps
 from somascope.process.separable import convolve_into, gaussians, prepared
 
@@ -61,77 +63,69 @@ class Level:
     weight: Array
 
 
+class Values:
+    """The two volumes of a level, compared by a linear fit in each window."""
+
+    def __init__(self, level: Level, matrix: Float, window: float, floor: float) -> None:
+        self.level, self.window, self.floor = level, window, floor
+        into = np.linalg.inv(level.moving_grid.affine) @ matrix @ level.fixed_grid.affine
+        self.into = np.ascontiguousarray(into[:3], np.float32)
+        self.own = np.eye(4, dtype=np.float32)[:3]
+
+    def equations(
+        self, there: Array, back: Array, close: Array, cell: Array
+    ) -> tuple[Array, Array]:
+        """`patches.Patches.equations` of the values."""
+        level = self.level
+        per_mm = (1.0 / np.asarray(level.fixed_grid.spacing)).astype(np.float32)
+        shape = nodes(level.fixed.shape, cell)
+        f, m = np.empty_like(level.fixed), np.empty_like(level.fixed)
+        kernels.warp(level.moving, there, close, per_mm, self.into, m)
+        kernels.warp(level.fixed, back, close, per_mm, self.own, f)
+        sums = np.empty((6, *shape), np.float32)
+        kernels.moments(f, m, level.weight, cell, sums)
+        sigma = [self.window / c if n > 1 else 0.0 for c, n in zip(cell, shape, strict=True)]
+        fit = _fit(sums, sigma, self.floor)
+        blocks, right = np.empty((6, *shape), np.float32), np.empty((3, *shape), np.float32)
+        cost = np.empty(shape[:2])
+        kernels.normal_equations(f, m, level.weight, cell, per_mm, fit, blocks, right, cost)
+        return blocks, right
+
+
 def descend(
-    level: Level, v: Array, cell: Array, matrix: Float, how: Dense, *, iterations: int,
+    compared: Values | Patches, grid: Grid, v: Array, cell: Array, how: Dense, *, iterations: int,
     marks: Marks | None = None,
 ) -> Array:  # fmt: skip
-    """Improve the velocity ``v`` ``(3, lz, ly, lx)`` (mm, new array) at one level.
-
-    ``matrix`` is the 4x4 affine part from the fixed to the moving frame.
-    """
-    spacing = np.asarray(level.fixed_grid.spacing)
+    """Improve the velocity ``v`` ``(3, lz, ly, lx)`` (mm, new array) at one level, of ``grid``."""
+    spacing = np.asarray(grid.spacing)
     distance = spacing * cell
-    per_mm = (1.0 / spacing).astype(np.float32)
-    volume = float(np.prod([c for c, n in zip(cell, level.fixed.shape, strict=True) if n > 1]))
+    volume = float(np.prod([c for c, n in zip(cell, grid.shape, strict=True) if n > 1]))
     prior = Smoothness(v.shape[1:], distance, how.membrane * volume, how.bending * volume)
-    into = (np.linalg.inv(level.moving_grid.affine) @ matrix @ level.fixed_grid.affine)[:3]
-    into = np.ascontiguousarray(into, np.float32)
-    own = np.eye(4, dtype=np.float32)[:3]
     shape = v.shape[1:]
-    f, m = np.empty_like(level.fixed), np.empty_like(level.fixed)
-    ones, twos = [level.fixed], [level.moving]
-    if how.patches:
-        # On the fixed grid, so that "the next voxel to the left" is the same in both.
-        nowhere = np.zeros((*nodes(level.fixed.shape, cell), 3), np.float32)
-        kernels.warp(level.moving, nowhere, cell, per_mm, into, m)
-        ones, twos, into = list(mind(level.fixed)), list(mind(m)), own
-    sums = np.empty((6, *shape), np.float32)
-    blocks, right = np.empty((6, *shape), np.float32), np.empty((3, *shape), np.float32)
-    cost = np.empty(shape[:2])
-    sigma = [how.window / c if n > 1 else 0.0 for c, n in zip(cell, shape, strict=True)]
     limit = 0.5 * float(distance[np.array(shape) > 1].min()) if max(shape) > 1 else 0.0
     last = np.inf
     close = between(cell)
     for _ in range(iterations):
-        smoother = finer(v, cell, level.fixed_grid, level.fixed_grid, close)
+        smoother = finer(v, cell, grid, grid, close)
         there = exponential(smoother, spacing * close, factor=0.5)
         back = exponential(smoother, spacing * close, factor=-0.5)
-        total, whole_right = np.zeros_like(blocks), np.zeros_like(right)
-        for one, two in zip(ones, twos, strict=True):
-            kernels.warp(two, there, close, per_mm, into, m)
-            kernels.warp(one, back, close, per_mm, own, f)
-            kernels.moments(f, m, level.weight, cell, sums)
-            fit = _plain(sums, len(ones)) if how.patches else _fit(sums, sigma, how.floor)
-            kernels.normal_equations(f, m, level.weight, cell, per_mm, fit, blocks, right, cost)
-            total += blocks
-            whole_right += right
-        blocks, right = total, whole_right
+        blocks, right = compared.equations(there, back, close, cell)
         if marks is not None:
             whole = exponential(smoother, spacing * close)
-            grid = level.fixed_grid
-            marks.pull(blocks, right, grid, cell, (whole, close), prior.diagonal)
+            blocks, right = marks.pulled(blocks, right, grid, cell, (whole, close), prior.diagonal)
         right -= prior.gradient(v)
         step = solve(blocks, right, prior, iterations=how.solver)
-        size = np.abs(step).max(initial=0.0)
+        size = float(abs(step).max())
         if not np.isfinite(size):
             break
         if size > limit > 0:
-            step *= np.float32(limit / size)
+            step *= float(limit / size)
         v = v + step
-        moved = float(np.sqrt((step**2).sum(axis=0).mean()))
+        moved = float((step**2).sum(0).mean()) ** 0.5
         if moved < 0.01 * float(spacing.min()) or moved > 2.0 * last:
             break
         last = min(last, moved)
     return v
-
-
-def _plain(sums: Array, channels: int) -> Array:
-    """The same for descriptors, compared as they are: one weight for all, 1 / mean square."""
-    square = float((sums[3] + sums[4] - 2 * sums[5]).sum()) / max(float(sums[0].sum()), 1e-6)
-    out = np.zeros((3, *sums.shape[1:]), np.float32)
-    out[0] = 1
-    out[2] = 1 / (channels * max(square, 1e-6))
-    return out
 
 
 def between(cell: Array) -> Array:
@@ -172,6 +166,10 @@ def finer(v: Array, cell: Array, old: Grid, grid: Grid, new_cell: Array) -> Arra
         i, w = taps(place, v.shape[1 + a], order="cubic")
         index.append(i.astype(np.int32))
         weight.append(w.astype(np.float32))
+    if is_tensor(v):
+        from somascope.analyze.register import gpu
+
+        return gpu.refine(v, index, weight)  # pyright: ignore
     out = np.empty((3, *shape), np.float32)
     kernels.refine(v, index, weight, out)
     return out
@@ -179,21 +177,52 @@ def finer(v: Array, cell: Array, old: Grid, grid: Grid, new_cell: Array) -> Arra
 
 def dense(
     levels: list[Level], matrix: Float, how: Dense, *, marks: Marks | None = None,
-    progress: Progress = QUIET,
+    device: str | None = None, progress: Progress = QUIET,
 ) -> tuple[Array, Array, Grid]:  # fmt: skip
-    """Velocity ``(3, lz, ly, lx)`` in mm, the cell of its lattice, the finest level's grid."""
+    """Velocity ``(3, lz, ly, lx)`` in mm, the cell of its lattice, the finest level's grid.
+
+    ``matrix`` is the 4x4 affine part from the fixed to the moving frame; ``device``: torch's, or
+    None for the processor and arrays.
+    """
     v: Array | None = None
     cell = np.ones(3, np.int64)
     grid = levels[0].fixed_grid
-    for k, level in enumerate(levels):
+    for k, compared in enumerate(_compared(levels, matrix, how, device)):
         progress(k / len(levels), f"level {k + 1} of {len(levels)}")
-        new = np.array([min(how.cells[k], n) for n in level.fixed.shape], np.int64)
+        here = levels[k].fixed_grid
+        new = np.array([min(how.cells[k], n) for n in here.shape], np.int64)
         v = (
-            np.zeros((3, *nodes(level.fixed.shape, new)), np.float32)
+            _still((3, *nodes(here.shape, new)), device)
             if v is None
-            else finer(v, cell, grid, level.fixed_grid, new)
+            else finer(v, cell, grid, here, new)
         )
-        cell, grid = new, level.fixed_grid
-        v = descend(level, v, cell, matrix, how, iterations=how.iterations[k], marks=marks)
+        cell, grid = new, here
+        v = descend(compared, grid, v, cell, how, iterations=how.iterations[k], marks=marks)
     assert v is not None
-    return finer(v, cell, grid, grid, between(cell)), between(cell), grid
+    smoother = finer(v, cell, grid, grid, between(cell))
+    if is_tensor(smoother):
+        smoother = smoother.cpu().numpy()  # pyright: ignore
+    return smoother, between(cell), grid
+
+
+def _still(shape: tuple[int, ...], device: str | None) -> Array:
+    """Zeros where the work is done."""
+    still = np.zeros(shape, np.float32)
+    if device is None:
+        return still
+    from somascope.analyze.register import gpu
+
+    return gpu.placed(still, device)  # pyright: ignore[reportReturnType]
+
+
+def _compared(levels: list[Level], matrix: Float, how: Dense, device: str | None) -> list[Any]:
+    """How the images are compared at each level."""
+    if device is None:
+        if how.patches:
+            return described(levels, matrix)
+        return [Values(level, matrix, how.window, how.floor) for level in levels]
+    from somascope.analyze.register import gpu
+
+    if how.patches:
+        return gpu.described(levels[-1].fixed, onto(levels[-1], matrix), levels, device)
+    return [gpu.Values(level, matrix, how.window, how.floor, device) for level in levels]

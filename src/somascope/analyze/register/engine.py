@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, get_args
+from importlib.util import find_spec
+from typing import Annotated, Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from somascope.analyze.register import field_kernels, presets
 from somascope.analyze.register.affine import Linear, linear
+from somascope.analyze.register.bodies import apart
 from somascope.analyze.register.dense import dense
-from somascope.analyze.register.evidence import ACROSS, judge, similarity
+from somascope.analyze.register.evidence import edge_of, informed, judge
 from somascope.analyze.register.field import exponential
 from somascope.analyze.register.landmarks import fit, pairs
 from somascope.analyze.register.levels import at, displacement_world, levels, scaled
 from somascope.analyze.register.marks import Marks
 from somascope.analyze.register.presets import PRESETS, Name, Preset
-from somascope.analyze.register.verdict import Registered
+from somascope.analyze.register.verdict import Registered, Verdict
 from somascope.core import QUIET, Grid, Image, Mask, Param, Progress, Warp, operation
-from somascope.core.errors import GeometryError, ParameterError
+from somascope.core.errors import GeometryError, ParameterError, Refused
 from somascope.core.grid import Array, Float
 
 FEWEST = 8
@@ -37,6 +39,8 @@ def register(
     mask: Mask | None = None,
     landmarks: tuple[ArrayLike, ArrayLike] | None = None,
     start: Warp | None = None,
+    accept: bool = False,
+    device: str | None = None,
     progress: Progress = QUIET,
 ) -> Registered:
     """The map from points of ``fixed`` to points of ``moving``, with its verdict.
@@ -54,6 +58,11 @@ def register(
         the search begins at their least-squares fit, and the verdict tells what is left.
     start
         An affine warp to begin at, instead of a search.
+    accept
+        Go on although the images name different parts of the body.
+    device
+        Where PyTorch does the work (``"cuda"``, ``"cuda:1"``); by default this processor does it,
+        without PyTorch.
 
     Raises
     ------
@@ -61,7 +70,10 @@ def register(
         The images cannot be registered: a slice with a volume, several volumes, too few voxels,
         nothing to see, a mask off the grid.
     ParameterError
-        No such preset; a complex image; landmarks that do not pair.
+        No such preset; a complex image; landmarks that do not pair; no such device.
+    Refused
+        Body Part Examined of the one is far from that of the other, and neither ``accept`` nor
+        landmarks nor a start say that this is meant.
     """
     name = preset or presets.choose(fixed, moving)
     if name not in PRESETS:
@@ -75,21 +87,25 @@ def register(
             f"{'x'.join(map(str, m.shape))}; two volumes or two slices are registered, or a fixed "
             "slice and a moving volume with the preset 'slice'"
         )
+    if apart(fixed, moving) and not accept and start is None and landmarks is None:
+        parts = " and ".join(str(i.attributes["BodyPartExamined"]) for i in (fixed, moving))
+        raise Refused(
+            f"register: by Body Part Examined the images show {parts}; one part of the body is "
+            "registered. Where the attribute is wrong, go on with accept=True"
+        )
+    if device is not None:
+        _demand_torch(device)
     weight = _weight(mask, fixed)
     begin = _begin(start, landmarks)
     chosen = PRESETS[name]
     one, two = (f, fixed.grid), (m, moving.grid)
     found = _linear(
-        one, two, chosen, begin, weight, mutual=_mutual(chosen, fixed, moving),
+        one, two, chosen, begin, weight, mutual=_mutual(chosen, fixed, moving), device=device,
         progress=Progress(lambda p, t: progress(0.35 * p, t)),
     )  # fmt: skip
-    made = Registered(
-        matrix=found.matrix, fixed_frame=fixed.grid.frame_of_reference,
-        moving_frame=moving.grid.frame_of_reference, provenance=fixed.provenance,
-        attributes=dict(fixed.attributes), preset=name,
-        on=tuple(u for s in fixed.provenance.sources for u in s.uids),
-    )  # fmt: skip
+    made = Registered(matrix=found.matrix, preset=name, **about(fixed, moving))
     small = _small(f, fixed), _small(m, moving)
+    counted = None if weight is None else at(weight, fixed.grid, edge_of(fixed.grid))[0]
     notes: tuple[str, ...] = ()
     if chosen.dense:
         # Contrasts that turn out to differ are compared by what they have in common.
@@ -98,24 +114,37 @@ def register(
         pyramid = levels(one, two, how.levels, blur=bending.blur, weight=weight)
         rest = Progress(lambda p, t: progress(0.35 + 0.5 * p, t))
         marks = _marks(landmarks, found.matrix)
-        v, cell, grid = dense(pyramid, found.matrix, how, marks=marks, progress=rest)
+        v, cell, grid = dense(
+            pyramid, found.matrix, how, marks=marks, device=device, progress=rest
+        )  # fmt: skip
         forward, backward, lattice = _fields(v, cell, grid, found.matrix)
         bent = replace(made, grid=lattice, displacement=forward, backward=backward)
         # A dense map has freedom to lose what the linear one had: the evidence decides.
-        had, got = (similarity(*small, w)[0]["information"] for w in (made, bent))
+        had, got = (informed(*small, w, mask=counted) for w in (made, bent))
         if got >= 0.98 * had or marks is not None:
             made = bent
         else:
             notes = (f"the dense part made it worse ({got:.3f} under {had:.3f}) and was left out",)
     progress(0.9, "judging")
-    verdict = replace(judge(*small, made, landmarks=landmarks), notes=notes)
+    verdict = replace(judge(*small, made, landmarks=landmarks, mask=counted), notes=notes)
     progress(1.0, "trusted" if verdict.trusted else "do not trust")
     return replace(made, verdict=verdict, confidence=verdict.confidence)
 
 
+def _demand_torch(device: str) -> None:
+    if find_spec("torch") is None:
+        raise ParameterError(
+            f"register: device {device!r} is PyTorch's, which is not installed: "
+            "pip install 'somascope[gpu]', or leave the device out"
+        )
+    from somascope.analyze.register.gpu import placed
+
+    placed(np.zeros(1), device)
+
+
 def _linear(
     one: tuple[Array, Grid], two: tuple[Array, Grid], chosen: Preset, begin: Float | None,
-    weight: Array | None, *, mutual: bool | None, progress: Progress,
+    weight: Array | None, *, mutual: bool | None, device: str | None, progress: Progress,
 ) -> Linear:  # fmt: skip
     shape, spacing = np.asarray(one[1].shape), np.asarray(one[1].spacing)
     edge = float(spacing[shape > 1].min())
@@ -125,7 +154,7 @@ def _linear(
     fine = max(fine, float((shape * spacing).max()) / 160)
     return linear(
         one, two, kind=chosen.kind, mutual=mutual, reach=chosen.reach, start=begin,
-        weight=weight, fine=fine, progress=progress,
+        weight=weight, fine=fine, device=device, progress=progress,
     )  # fmt: skip
 
 
@@ -138,9 +167,28 @@ def _mutual(chosen: Preset, fixed: Image, moving: Image) -> bool | None:
 
 def _small(volume: Array, image: Image) -> Image:
     """The scaled volume at the resolution at which evidence is taken, once for all of it."""
-    spacing, shape = np.asarray(image.grid.spacing), np.asarray(image.grid.shape)
-    edge = max(float((spacing * shape).max()) / ACROSS, float(spacing[shape > 1].min()))
-    return Image(*at(volume, image.grid, edge), modality=image.modality)
+    return Image(*at(volume, image.grid, edge_of(image.grid)), modality=image.modality)
+
+
+def judged(
+    fixed: Image, moving: Image, warp: Registered, *,
+    landmarks: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Registered:  # fmt: skip
+    """A map from elsewhere (landmarks, a hand) with the verdict that its images give it."""
+    f, m = _volume(fixed, "fixed"), _volume(moving, "moving")
+    verdict: Verdict = judge(_small(f, fixed), _small(m, moving), warp, landmarks=landmarks)
+    return replace(warp, verdict=verdict, confidence=verdict.confidence)
+
+
+def about(fixed: Image, moving: Image) -> dict[str, Any]:
+    """What a map between two images says of itself: frames, patient, where it was seen."""
+    return {
+        "fixed_frame": fixed.grid.frame_of_reference,
+        "moving_frame": moving.grid.frame_of_reference,
+        "provenance": fixed.provenance,
+        "attributes": dict(fixed.attributes),
+        "on": tuple(u for s in fixed.provenance.sources for u in s.uids),
+    }
 
 
 def _marks(landmarks: tuple[ArrayLike, ArrayLike] | None, matrix: Float) -> Marks | None:
@@ -225,14 +273,18 @@ def register_(
         Name | None,
         Param("What may move, and what the images are; chosen by their content when not given"),
     ] = None,
+    accept: Annotated[
+        bool, Param("Go on when the images name different parts of the body")
+    ] = False,
     progress: Progress = QUIET,
 ) -> Warp:
     """Register the second image to the first; the map is kept with its quality verdict.
 
     Two volumes ``(nz, ny, nx)``, or two slices, of any grids and contrasts: a linear map from many
-    starts, then (but with ``rigid`` and ``affine``) a smooth map that can be turned round.
+    starts, then (not with ``rigid``, ``similarity`` and ``affine``) a smooth one that can be
+    turned round.
     """
-    return register(fixed, moving, preset, progress=progress)
+    return register(fixed, moving, preset, accept=accept, progress=progress)
 
 
 assert set(get_args(Name)) == set(PRESETS), "each preset has its name in the form"

@@ -47,13 +47,16 @@ LEAST_OVERLAP = 0.35
 MOST_FOLDED = 1e-3
 
 
-def information(a: Array, b: Array) -> float:
+def information(a: Array, b: Array, counted: Array | None = None) -> float:
     """Normalised mutual information less 1, of values between 0 and 1."""
     valid = np.isfinite(a) & np.isfinite(b)
+    valid = valid if counted is None else valid & counted
     if valid.sum() < 50:
         return 0.0
     n = affine_kernels.BINS
-    table, _, _ = np.histogram2d(a[valid], b[valid], bins=n, range=((0, 1), (0, 1)))
+    valid &= (a >= 0) & (a <= 1) & (b >= 0) & (b <= 1)
+    one, two = (np.minimum((v[valid] * n).astype(np.int64), n - 1) for v in (a, b))
+    table = np.bincount(one * n + two, minlength=n * n).reshape(n, n).astype(np.float64)
     return float(affine_kernels.information(affine_kernels.density(table))[1])
 
 
@@ -62,8 +65,7 @@ def compared(fixed: Image, moving: Image, warp: Warp) -> tuple[Array, Array, flo
 
     And the distance of its voxels, mm.
     """
-    spacing, shape = np.asarray(fixed.grid.spacing), np.asarray(fixed.grid.shape)
-    edge = max(float((spacing * shape).max()) / ACROSS, float(spacing[shape > 1].min()))
+    shape, edge = np.asarray(fixed.grid.shape), edge_of(fixed.grid)
     one, grid = at(scaled(fixed.data.reshape(fixed.grid.shape)), fixed.grid, edge, blur=0.5)
     two, there = at(scaled(moving.data.reshape(moving.grid.shape)), moving.grid, edge, blur=0.5)
     plain = Warp(matrix=warp.matrix, grid=warp.grid, displacement=warp.displacement)
@@ -71,26 +73,57 @@ def compared(fixed: Image, moving: Image, warp: Warp) -> tuple[Array, Array, flo
     return one, np.asarray(moved), float(np.mean(np.asarray(grid.spacing)[shape > 1]))
 
 
-def _seen(one: Array, moved: Array) -> float:
+def edge_of(grid: Grid) -> float:
+    """Edge in mm of the voxels at which images are compared."""
+    spacing, shape = np.asarray(grid.spacing), np.asarray(grid.shape)
+    return max(float((spacing * shape).max()) / ACROSS, float(spacing[shape > 1].min()))
+
+
+def _counted(fixed: Image, mask: Array | None) -> Array | None:
+    """The mask (weights on the fixed grid) on the coarse grid of `compared`."""
+    if mask is None:
+        return None
+    inside = at(np.asarray(mask, np.float32), fixed.grid, edge_of(fixed.grid))[0] > 0.5
+    return inside if inside.any() else None
+
+
+def _seen(one: Array, moved: Array, counted: Array | None) -> float:
     """Share of the fixed foreground that has a value."""
     inside = np.isfinite(moved)
     foreground = one > np.percentile(one, 10) + 0.1
+    if counted is not None:
+        foreground &= counted
     return float(inside[foreground].mean()) if foreground.any() else float(inside.mean())
 
 
-def similarity(fixed: Image, moving: Image, warp: Warp) -> tuple[dict[str, float], float]:
-    """Local correlation and mutual information under ``warp``; share of the foreground seen."""
+def similarity(
+    fixed: Image, moving: Image, warp: Warp, *, mask: Array | None = None
+) -> tuple[dict[str, float], float]:
+    """Local correlation and mutual information under ``warp``; share of the foreground seen.
+
+    ``mask``: weights on the fixed grid; what is 0.5 or less does not count.
+    """
     one, moved, _ = compared(fixed, moving, warp)
-    told = {"local_correlation": agreement(one, moved), "information": information(one, moved)}
-    return told, _seen(one, moved)
+    counted = _counted(fixed, mask)
+    told = {
+        "local_correlation": agreement(one, moved, counted),
+        "information": information(one, moved, counted),
+    }
+    return told, _seen(one, moved, counted)
 
 
-def _other_contrast(one: Array, moved: Array, seen: Landscape) -> bool:
+def informed(fixed: Image, moving: Image, warp: Warp, *, mask: Array | None = None) -> float:
+    """The mutual information of `similarity` alone."""
+    one, moved, _ = compared(fixed, moving, warp)
+    return information(one, moved, _counted(fixed, mask))
+
+
+def _other_contrast(one: Array, moved: Array, seen: Landscape, counted: Array | None) -> bool:
     """Whether contrasts differ too much for neighbourhoods, and information is best here."""
     if seen.here - seen.plain < DIFFERENT:
         return False
-    beside = max(information(one, shifted(moved, s, np.nan)) for s in shifts(one.shape))
-    return information(one, moved) > LEAST_RISE * beside
+    beside = max(information(one, shifted(moved, s, np.nan), counted) for s in shifts(one.shape))
+    return information(one, moved, counted) > LEAST_RISE * beside
 
 
 def jacobian(warp: Warp) -> Array:
@@ -131,16 +164,19 @@ def judge(
     warp: Registered,
     *,
     landmarks: tuple[ArrayLike, ArrayLike] | None = None,
+    mask: Array | None = None,
 ) -> Verdict:
     """The verdict on a registration.
 
-    ``landmarks``: the same points ``(n, 3)`` in the fixed and the moving frame, LPS mm.
+    ``landmarks``: the same points ``(n, 3)`` in the fixed and the moving frame, LPS mm; ``mask``:
+    weights on the fixed grid: what the registration did not look at is not held against it.
     """
-    before, _ = similarity(fixed, moving, Warp(matrix=np.eye(4)))
+    before, _ = similarity(fixed, moving, Warp(matrix=np.eye(4)), mask=mask)
     one, moved, edge = compared(fixed, moving, warp)
-    seen = landscape(one, moved)
-    after = {"local_correlation": seen.here, "information": information(one, moved)}
-    overlap = _seen(one, moved)
+    counted = _counted(fixed, mask)
+    seen = landscape(one, moved, counted)
+    after = {"local_correlation": seen.here, "information": information(one, moved, counted)}
+    overlap = _seen(one, moved, counted)
     spread = jacobian(warp)
     folded = float((spread <= 0).mean())
     low, high = (float(p) for p in np.percentile(spread, (1, 99)))
@@ -153,7 +189,7 @@ def judge(
     reasons: list[str] = []
     if overlap < LEAST_OVERLAP:
         reasons.append(f"only {overlap:.0%} of the fixed image's structure has a counterpart")
-    if seen.peak < LEAST_PEAK and not _other_contrast(one, moved, seen):
+    if seen.peak < LEAST_PEAK and not _other_contrast(one, moved, seen, counted):
         reasons.append(
             f"{1 - seen.peak:.0%} of the structure agrees better when shifted by "
             f"{STEP * edge:.1f} mm"

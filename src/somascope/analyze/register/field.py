@@ -6,17 +6,26 @@ NeuroImage 38 (2007) 95-113): scaling and squaring; the inverse is ``exp(-v)``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from somascope.analyze.register import field_kernels, solver_kernels
+from somascope.analyze.register.sharing import SMALL
 from somascope.core.grid import Array, Float
+from somascope.core.tensors import is_tensor
 
 
 def exponential(v: Array, distance: Float, *, factor: float = 1.0) -> Array:
     """Displacement (mm) of ``exp(factor v)`` on ``v``'s lattice, ``(lz, ly, lx, 3)``.
 
-    ``v`` is ``(3, lz, ly, lx)`` float32 in mm, ``distance`` ``(3,)`` the mm between nodes.
+    ``v`` is ``(3, lz, ly, lx)`` float32 in mm, ``distance`` ``(3,)`` the mm between nodes. A tensor
+    comes back as planes ``(3, lz, ly, lx)``.
     """
+    if is_tensor(v):
+        from somascope.analyze.register import gpu
+
+        return gpu.exponential(v, distance, factor)  # pyright: ignore
     per_mm = (1.0 / distance).astype(np.float32)
     u = np.moveaxis(v, 0, -1) * np.float32(factor)
     u = np.ascontiguousarray(u)
@@ -69,6 +78,10 @@ class Smoothness:
 
     def gradient(self, v: Array) -> Array:
         """Half the derivative of the prior."""
+        if is_tensor(v):
+            from somascope.analyze.register import gpu
+
+            return gpu.gradient(v, self)  # pyright: ignore
         once, twice = self.of(v)
         return np.float32(self.membrane) * once + np.float32(self.bending) * twice
 
@@ -80,7 +93,21 @@ def solve(
 
     ``blocks`` ``(6, lz, ly, lx)``, ``right`` and the result ``(3, lz, ly, lx)``.
     """
+    if is_tensor(right):
+        from somascope.analyze.register import gpu
+
+        b: Any = blocks
+        r: Any = right
+        found: Any = gpu.solve(b, r, prior, iterations=iterations, tolerance=tolerance)
+        return found
     kernels = solver_kernels
+    if right.size // 3 <= SMALL:
+        x = np.zeros_like(right)
+        kernels.conjugate(
+            blocks, right, prior.scale, np.float32(prior.membrane), np.float32(prior.bending),
+            np.float32(prior.diagonal + 1e-6), iterations, tolerance**2, x,
+        )  # fmt: skip
+        return x
     inverse = np.empty_like(blocks)
     kernels.invert_blocks(blocks, np.float32(prior.diagonal + 1e-6), inverse)
     x, r = np.zeros_like(right), right.copy()

@@ -9,6 +9,7 @@ noise (compare block matching without false alarms, Sabater et al., PAMI 34 (201
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -50,7 +51,7 @@ class _Local:
     def __init__(self, fixed: Array, moved: Array) -> None:
         self.size = tuple(WIDTH if n > 1 else 1 for n in fixed.shape)
         self.f = np.ascontiguousarray(fixed, np.float32)
-        self.n0 = self._mean(np.ones_like(self.f))
+        self.whole0 = self._mean(np.ones_like(self.f)) > WHOLE
         self.mean, self.var = self._moments(self.f)
         self.turn(moved)
 
@@ -68,16 +69,31 @@ class _Local:
         """Take another moving image, NaN where it has no value."""
         valid = np.isfinite(moved)
         self.m = np.where(valid, moved, 0).astype(np.float32)
-        self.n = self._mean(valid.astype(np.float32))
+        self.whole = self._mean(valid.astype(np.float32)) > WHOLE
         self.mmean, self.mvar = self._moments(self.m)
 
     def at(self, shift: tuple[int, ...]) -> tuple[Array, Array]:
         """The map under a shift, and where it means something: in whole neighbourhoods."""
-        m, n, mean, var = (shifted(a, shift) for a in (self.m, self.n, self.mmean, self.mvar))
-        cross = self._mean(self.f * m) - self.mean * mean
-        spread = self.var * var
-        square = np.where(spread > 1e-9, cross * cross / np.maximum(spread, 1e-9), 0)
-        return np.minimum(square, 1).astype(np.float32), (n > WHOLE) & (self.n0 > WHOLE)
+        to, of = slices(shift, self.f.shape)
+        # Beyond the image there is nothing: sums are of the part that both have.
+        both = np.zeros_like(self.f)
+        np.multiply(self.f[to], self.m[of], out=both[to])
+        cross = self._mean(both)[to] - self.mean[to] * self.mmean[of]
+        spread = self.var[to] * self.mvar[of]
+        square = np.zeros_like(self.f)
+        np.divide(cross * cross, spread, out=square[to], where=spread > 1e-9)
+        valid = np.zeros(self.f.shape, bool)
+        np.logical_and(self.whole0[to], self.whole[of], out=valid[to])
+        return np.minimum(square, 1, out=square), valid
+
+
+def slices(
+    shift: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where ``out[to] = a[of]`` takes an array that is shifted: ``out[i] = a[i + shift]``."""
+    to = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(shift, shape, strict=True))
+    of = tuple(slice(max(s, 0), n - max(-s, 0)) for s, n in zip(shift, shape, strict=True))
+    return to, of
 
 
 def shifted(a: Array, shift: tuple[int, ...], fill: float = 0.0) -> Array:
@@ -85,8 +101,7 @@ def shifted(a: Array, shift: tuple[int, ...], fill: float = 0.0) -> Array:
     if not any(shift):
         return a
     out = np.full_like(a, fill)
-    to = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(shift, a.shape, strict=True))
-    of = tuple(slice(max(s, 0), n - max(-s, 0)) for s, n in zip(shift, a.shape, strict=True))
+    to, of = slices(shift, a.shape)
     out[to] = a[of]
     return out
 
@@ -119,19 +134,19 @@ def shifts(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return steps
 
 
-def agreement(fixed: Array, moved: Array) -> float:
+def agreement(fixed: Array, moved: Array, counted: Array | None = None) -> float:
     """Mean squared local correlation where ``fixed`` has structure, as in `landscape`."""
-    return _here(_Local(expected(fixed, moved), moved))[0]
+    return _here(_Local(_alike(fixed, moved, counted), moved), counted)[0]
 
 
-def landscape(fixed: Array, moved: Array) -> Landscape:
+def landscape(fixed: Array, moved: Array, counted: Array | None = None) -> Landscape:
     """How the pair agrees here, beside and mirrored.
 
     ``fixed`` and ``moved`` are ``(nz, ny, nx)``, about 0 to 1, on one coarse grid; NaN in ``moved``
-    where it has no value.
+    where it has no value. ``counted``: the voxels that matter, bool; all by default.
     """
-    local = _Local(expected(fixed, moved), moved)
-    here, now, weight = _here(local)
+    local = _Local(_alike(fixed, moved, counted), moved)
+    here, now, weight = _here(local, counted)
     total = float(weight.sum())
     if total <= 0:
         return Landscape(0.0, 0.0, 0.0, 0.0)
@@ -140,13 +155,52 @@ def landscape(fixed: Array, moved: Array) -> Landscape:
         there, valid = local.at(step)
         np.maximum(best, np.where(valid, there, 0), out=best)
     peak = float((weight * (now > best)).sum()) / total
-    plain = _here(_Local(fixed, moved))[0]
+    plain = _here(_Local(fixed, moved), counted)[0]
     return Landscape(here, plain, peak, _mirrored(local, moved, weight))
 
 
-def _here(local: _Local) -> tuple[float, Array, Array]:
+def residual(
+    fixed: Array, moved: Array, *, reach: Sequence[int]
+) -> tuple[tuple[float, ...], float]:
+    """By how many voxels (z, y, x) ``moved`` agrees better when shifted, and how well it agrees.
+
+    ``moved[i + shift]`` is held against ``fixed[i]`` along each axis by itself; the best of
+    ``-reach .. reach`` (of that axis) is told to a fraction of a voxel by the parabola through its
+    neighbours. At the end of the reach it is at least that.
+    """
+    local = _Local(expected(fixed, moved), moved)
+    here, _, weight = _here(local, None)
+    found: list[float] = []
+    for axis, n in enumerate(fixed.shape):
+        if n == 1 or not weight.any():
+            found.append(0.0)
+            continue
+        values: list[float] = []
+        far = reach[axis]
+        for s in range(-far, far + 1):
+            there, valid = local.at(tuple(s if a == axis else 0 for a in range(3)))
+            counted = weight * valid
+            total = float(counted.sum())
+            values.append(float((counted * there).sum()) / total if total > 0 else 0.0)
+        k = int(np.argmax(values))
+        step = 0.0
+        if 0 < k < len(values) - 1:
+            low, top, high = values[k - 1 : k + 2]
+            bend = low - 2 * top + high
+            step = 0.5 * (low - high) / bend if bend < 0 else 0.0
+        found.append(k - far + step)
+    return tuple(found), here
+
+
+def _alike(fixed: Array, moved: Array, counted: Array | None) -> Array:
+    """`expected` by the voxels that matter."""
+    return expected(fixed, moved if counted is None else np.where(counted, moved, np.nan))
+
+
+def _here(local: _Local, counted: Array | None) -> tuple[float, Array, Array]:
     """The mean without a shift, its map, and the weight of each voxel: its contrast, if seen."""
     now, seen = local.at((0, 0, 0))
+    seen = seen if counted is None else seen & counted
     if not seen.any():
         return 0.0, now, np.zeros_like(now)
     # What the quietest tenth shows too is noise; a bright rim counts no more than what it encloses.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from somascope.core.grid import Array, Float, Grid
+from somascope.core.tensors import is_tensor
 
 LOYAL = 10.0
 """How much a mark weighs in its node, beside what the images say there (95 % of the nodes)."""
@@ -20,6 +22,22 @@ class Marks:
 
     at: Float
     to: Float
+
+    def pulled(
+        self, blocks: Array, right: Array, grid: Grid, cell: Array, field: tuple[Array, Array],
+        floor: float,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """`pull`, and what it has made of ``blocks`` and ``right``; they may be tensors."""
+        if not is_tensor(blocks):
+            self.pull(blocks, right, grid, cell, field, floor)
+            return blocks, right
+        from somascope.analyze.register.gpu import placed
+
+        some: Any = (blocks, right, field[0])
+        one, two, planes = (t.cpu().numpy().copy() for t in some)
+        self.pull(one, two, grid, cell, (np.moveaxis(planes, 0, -1), field[1]), floor)
+        made: Any = tuple(placed(v, str(some[0].device)) for v in (one, two))
+        return made
 
     def pull(
         self, blocks: Array, right: Array, grid: Grid, cell: Array, field: tuple[Array, Array],

@@ -13,7 +13,15 @@ from somascope.core.grid import Grid
 from somascope.core.image import Image
 
 Name: TypeAlias = Literal[
-    "rigid", "affine", "deformable", "brain", "multimodal", "lung", "followup", "slice"
+    "rigid",
+    "similarity",
+    "affine",
+    "deformable",
+    "brain",
+    "multimodal",
+    "lung",
+    "followup",
+    "slice",
 ]
 
 SMALL_REGION = 100.0
@@ -28,7 +36,8 @@ class Preset:
     """``kind`` of the linear part, ``mutual`` information there (``None``: by contrast), degrees
     of starting turns, whether a ``dense``
     part follows, and its prior: see `dense.Dense`; ``bending`` here in squared voxels; ``patches``:
-    descriptors of the contrasts' common structure are compared in it.
+    descriptors of the contrasts' common structure are compared in it; ``flat``: times ``bending``
+    for slices, whose pixels have fewer neighbours that hold them.
     """
 
     kind: Kind
@@ -41,13 +50,15 @@ class Preset:
     floor: float = 0.1
     blur: float = 0.0
     patches: bool = False
+    flat: float = 1.0
 
 
 PRESETS: dict[str, Preset] = {
     "rigid": Preset("rigid", dense=False),
+    "similarity": Preset("similarity", dense=False),
     "affine": Preset("affine", dense=False),
     "deformable": Preset("affine", bending=10.0, membrane=0.05, window=4.0),
-    "brain": Preset("affine", bending=1.0, membrane=0.1, window=2.5, floor=0.3),
+    "brain": Preset("affine", bending=1.0, membrane=0.1, window=2.5, floor=0.3, flat=0.3),
     "multimodal": Preset("affine", mutual=True, bending=8.0, membrane=0.05, patches=True),
     "lung": Preset("affine", bending=2.0, membrane=0.02, window=2.5, reach=15.0),
     "followup": Preset("rigid", bending=5.0, membrane=0.1, window=4.0),
@@ -84,8 +95,9 @@ def choose(fixed: Image, moving: Image) -> str:
     if same and all(days) and days[0] != days[1]:
         return "followup"
     across = max(n * d for n, d in zip(fixed.grid.shape, fixed.grid.spacing, strict=True))
-    # A cut-out of one organ of two people: little room, much to bend.
-    if fixed.modality in ("MR", "OT") and not same and across < SMALL_REGION:
+    # A cut-out of one organ, or slices, of two people: little room, much to bend.
+    small = across < SMALL_REGION or 1 in fixed.grid.shape
+    if fixed.modality in ("MR", "OT") and not same and small:
         return "brain"
     return "deformable"
 
@@ -112,10 +124,11 @@ def schedule(preset: Preset, grid: Grid) -> Dense:
     cells = (*(2 if large else 1 for _ in levels[:-1]), 4 if large else 2)
     rounds = (*(10 for _ in levels[:-1]), 4 if large else 10)
     if preset.patches:
-        # What is alike to its neighbours changes with their distance: the finest levels tell.
-        levels, cells, rounds = levels[-2:], (2, cells[-1])[-len(levels) :], (8, 8)[-len(levels) :]
+        # Descriptors are the finest level's at every level: coarser ones find what is far.
+        levels, k = levels[-3:], len(levels[-3:])
+        cells, rounds = (2, 2, cells[-1])[-k:], (10, 8, 5)[-k:]
+    bending = preset.bending * finest**2 * (preset.flat if dimensions == 2 else 1.0)
     return Dense(
         levels=levels, cells=cells, iterations=rounds, membrane=preset.membrane,
-        bending=preset.bending * finest**2, window=preset.window, floor=preset.floor,
-        patches=preset.patches,
+        bending=bending, window=preset.window, floor=preset.floor, patches=preset.patches,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from somascope.acquire.chunks import in_chunks
+from somascope.process.chunks import in_chunks
 
 SMALL = 60_000
 """Voxels up to which one processor is done before another has begun."""

@@ -161,3 +161,39 @@ def advance(
 def direction(p: Array, z: Array, factor: Any) -> None:
     """``p = z + factor p``, both flat."""
     shared(_direction, len(p), p.size // 3, p, z, factor)
+
+
+@numba.njit(nogil=True, cache=True)
+def conjugate(
+    blocks: Array, right: Array, scale: Array, membrane: Any, bending: Any, extra: Any,
+    iterations: int, least: float, x: Array,
+) -> None:  # fmt: skip
+    """`field.solve` on one processor, without a way back to Python between its kernels.
+
+    ``extra``: on the diagonal of the preconditioner's blocks; ``least``: share of the first
+    preconditioned residual's square at which it ends; the result is added to ``x`` (zeros).
+    """
+    lz, size = right.shape[1], right.size
+    inverse = np.empty_like(blocks)
+    _invert_blocks(0, lz, blocks, extra, inverse)
+    r = right.copy()
+    z, q, p = np.empty_like(r), np.zeros_like(r), np.zeros_like(r)
+    once, twice = np.zeros_like(r), np.zeros_like(r)
+    dots = np.empty(lz)
+    _advance(0, lz, inverse, r, q, p, x, np.float32(0), z, dots)
+    rz = first = dots.sum()
+    p[:] = z
+    for _ in range(iterations):
+        if rz <= first * least or rz <= 0:
+            break
+        _laplacian(0, 3 * lz, p, scale, once)
+        if bending != 0:
+            _laplacian(0, 3 * lz, once, scale, twice)
+        _product(0, lz, blocks, p, once, twice, membrane, bending, q, dots)
+        curvature = dots.sum()
+        if curvature <= 0:
+            break
+        _advance(0, lz, inverse, r, q, p, x, np.float32(rz / curvature), z, dots)
+        new = dots.sum()
+        _direction(0, size, p.reshape(-1), z.reshape(-1), np.float32(new / rz))
+        rz = new

@@ -7,6 +7,7 @@ import numpy as np
 
 from somascope.analyze.register.sharing import shared
 from somascope.core.grid import Array, Float
+from somascope.process.chunks import sealed
 
 
 @numba.njit(inline="always")
@@ -156,4 +157,5 @@ def places(
 
 def looked_up(volume: Array, at: Array, order: int, fill: float, out: Array) -> None:
     """``volume`` at places ``(nz, ny, nx, 3)``: 0 nearest, 1 linear, 3 cubic (Keys)."""
+    volume = sealed(volume)
     shared(_looked_up, out.shape[0] * out.shape[1], out.size, volume, at, order, fill, out)

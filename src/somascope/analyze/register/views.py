@@ -65,6 +65,24 @@ def register_views(
 ) -> Registered:
     """The rigid map from points of the X-ray room (LPS mm) to points of ``volume``.
 
+    See `located`, which also gives its covariance.
+    """
+    return located(acquisition, volume, turn=turn, start=start, progress=progress)[0]
+
+
+def located(
+    acquisition: Acquisition,
+    volume: Image,
+    *,
+    turn: float = 12.0,
+    start: Warp | None = None,
+    progress: Progress = QUIET,
+) -> tuple[Registered, Float]:
+    """The map of `register_views`, and the covariance ``(6, 6)`` of its pose.
+
+    The pose is that of `acquire.rigid` about the middle of the volume: mm and degrees about L, P,
+    S; the covariance is what the residual of the views tells.
+
     Parameters
     ----------
     acquisition
@@ -129,7 +147,7 @@ def register_views(
         moving_frame=volume.grid.frame_of_reference, provenance=volume.provenance,
         attributes=dict(volume.attributes), preset="views", verdict=verdict,
     )  # fmt: skip
-    return replace(made, confidence=verdict.confidence)
+    return replace(made, confidence=verdict.confidence), spread
 
 
 @dataclass(frozen=True, eq=False)

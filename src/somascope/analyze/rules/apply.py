@@ -19,7 +19,8 @@ def apply_rules(
         Param(
             "Names of shipped rules or paths of rule files, with commas between: recist-1.1, "
             "percist-1.0, fleischner-2017, fleischner-2017-volume, lung-rads-2022, "
-            "lv-ejection-fraction, evans-index, deauville-suv"
+            "lv-ejection-fraction, evans-index, deauville-suv",
+            opens="rules",
         ),
     ],
     progress: Progress = QUIET,

@@ -47,10 +47,11 @@ _DERIVED = ("ratio", "drop", "change")
 
 def shipped() -> dict[str, str]:
     """Names of the rule sets that come with Somascope, and what each of them is."""
-    return {n: load(n).title for n in _names()}
+    return {n: load(n).title for n in names()}
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """Of the rule sets that come with Somascope."""
     folder = files("somascope.analyze.rules") / "shipped"
     return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
 
@@ -67,13 +68,12 @@ def load(name: str | Path) -> RuleSet:
     ParameterError
         What it says is not a rule set; the place and the remedy are named.
     """
-    if isinstance(name, str) and name in (names := _names()):
+    if isinstance(name, str) and name in names():
         text = (files("somascope.analyze.rules") / "shipped" / f"{name}.toml").read_bytes()
         return parse(text, f"{name}.toml")
     path = Path(name)
     if not path.is_file():
-        names = _names()
-        raise NotFound(f"no rules {str(name)!r}; give a file, or one of {', '.join(names)}")
+        raise NotFound(f"no rules {str(name)!r}; give a file, or one of {', '.join(names())}")
     with path.open("rb") as file:
         return parse(file.read(LARGEST + 1), path.name)
 

@@ -116,7 +116,8 @@ def _value_groups(image: Image, stored: Stored) -> dict[str, Any]:
         ],
         "FrameVOILUTSequence": [shown],
     }
-    if image.unit != "1":
+    # Where a CT says nothing, or "unspecified", Hounsfield units are understood.
+    if image.unit != "1" or image.modality == "CT":
         result["RealWorldValueMappingSequence"] = [
             real_world(
                 image.unit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 from somascope.core.errors import CorruptFile
@@ -67,7 +68,8 @@ def enhanced(instance: Instance) -> list[Slice]:
         )
     modality, pointers = e.text("Modality", "OT"), _dimensions(e)
     top = pixel_spacing(e)
-    common = (mapped(shared) if shared is not None else None) or mapped(e)
+    scaled = partial(mapped, modality=modality if modality == "CT" else "")
+    common = (scaled(shared) if shared is not None else None) or scaled(e)
     frame_of_reference = e.text("FrameOfReferenceUID")
     result: list[Slice] = []
     for n in range(form.frames):
@@ -83,7 +85,7 @@ def enhanced(instance: Instance) -> list[Slice]:
         thickness = distance(measures) if measures is not None else 0.0
         content = groups.macro("FrameContentSequence")
         transform = groups.macro("PixelValueTransformationSequence")
-        real = (mapped(own[n]) if own else None) or common
+        real = (scaled(own[n]) if own else None) or common
         values = transform if transform is not None else e
         if real is None:
             real = rescale(values, modality=modality, top=e, signed=form.signed)

@@ -21,6 +21,8 @@ from somascope.io.dicom.plane import planes, thickness
 from somascope.io.dicom.units import real_world
 from somascope.io.dicom.window import window
 
+_SAID = "Parametric map. Not for clinical use."
+
 
 def instances(
     image: Image,
@@ -34,7 +36,8 @@ def instances(
     Values are kept exactly: float32 (and all that fits it) as Float Pixel Data, float64 and wider
     integers as Double Float Pixel Data; NaN and infinity are allowed. The unit is in the Real
     World Value Mapping. Leading axes as in `write.instances`, without colour. Attributes that hold
-    a palette and its range (`lut.stated`) become Pixel Presentation COLOR_RANGE.
+    a palette and its range (`lut.stated`) become Pixel Presentation COLOR_RANGE; a Content
+    Description among them is kept.
 
     Raises
     ------
@@ -43,6 +46,7 @@ def instances(
         angles, or a result that breaks a rule of `validate.check`.
     """
     colours = lut.range_facts(image.attributes)
+    said = str(image.attributes.get("ContentDescription") or _SAID)
     image = replace(image, attributes=carry.tidy(image.attributes))
     lead = axes.leading(image)
     if image.data.dtype.kind == "c" or any(a.name == "channel" for a in image.axes):
@@ -75,7 +79,7 @@ def instances(
             "ContentTime": time,
             "ContentQualification": "RESEARCH",
             "ContentLabel": "PARAMETRIC_MAP",
-            "ContentDescription": "Parametric map. Not for clinical use.",
+            "ContentDescription": said[:64],
             "ContentCreatorName": "Somascope",
             "Manufacturer": "Somascope",
             "ManufacturerModelName": "Somascope",

@@ -109,10 +109,11 @@ def _ucum(unit: str) -> str:
     return {"mm^2/s": "mm2/s", "um^2/s": "um2/s"}.get(unit, suv.unit_of_code(unit))
 
 
-def mapped(item: Elements, *, unitless: bool = False) -> Rescale | None:
+def mapped(item: Elements, *, modality: str = "") -> Rescale | None:
     """A Real World Value Mapping (C.7.6.16.2.11) with a UCUM unit, ``None`` without one.
 
-    ``unitless``: one without a unit counts too (a radiograph has no other place for its scale).
+    One without a unit counts too in a radiograph, which has no other place for its scale, and one
+    that says "no units" in a CT, whose values are Hounsfield units unless something says otherwise.
     """
     for mapping in item.items("RealWorldValueMappingSequence"):
         code = mapping.first("MeasurementUnitsCodeSequence")
@@ -122,7 +123,7 @@ def mapped(item: Elements, *, unitless: bool = False) -> Rescale | None:
         if slope is None or slope == 0:
             continue
         if unit in _NO_UNIT:
-            if not unitless:
+            if modality != "DX" and not (modality == "CT" and unit == "1"):
                 continue
             unit = "1"
         return Rescale(slope, mapping.number("RealWorldValueIntercept") or 0.0, _ucum(unit))

@@ -196,7 +196,7 @@ def classic(instance: Instance) -> Slice:
     return Slice(
         instance, 1, position, orientation, spacing,  # type: ignore[arg-type]
         distance(e),
-        mapped(e, unitless=modality == "DX")
+        mapped(e, modality=modality)
         or rescale(e, modality=modality, top=e, signed=form.signed),
         (image_kind(e.strings("ImageType")), e.text("FrameOfReferenceUID")), labels, times(e),
     )  # fmt: skip

@@ -261,7 +261,8 @@ def _values(shared: Dataset, image: Image, stored: Stored, kind: Kind) -> None:
         put(shared, {"WindowCenter": centre, "WindowWidth": width})
         if width < 1 or not stored.exact:
             put(shared, {"VOILUTFunction": "LINEAR_EXACT"})
-    if image.unit != "1" or not (plain or kind.rescale):
+    # Where a CT says nothing, or "unspecified", Hounsfield units are understood.
+    if image.unit != "1" or kind is iods.CT or not (plain or kind.rescale):
         item = real_world(
             suv.code_of(image.unit) if image.modality == "PT" else image.unit,
             slope=stored.slope,

@@ -16,10 +16,13 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
     """The cases behind a path, for one of ``classify detect segment register``.
 
     ========== =================================================================================
-    classify   MedMNIST npz; one folder per class
+    classify   MedMNIST npz; one folder per class; CSV with ``label,files`` (pictures in order);
+               an archive with reports that name a class
     segment    ``dataset.json`` of the Decathlon or nnU-Net; BIDS with ``derivatives``; folders
                ``images`` and ``labels``; an archive with Segmentations
-    detect     Pascal VOC (``Annotations``, ``JPEGImages``); COCO JSON
+    detect     Pascal VOC (``Annotations``, ``JPEGImages``); COCO JSON, with six numbers for boxes
+               in volumes; a CSV of points with ``diameter_mm`` (LUNA16); reports in an archive;
+               what ``segment`` reads, each component of a label map an object
     register   CSV with ``fixed,moving``; what ``segment`` reads, each case with the next
     ========== =================================================================================
 
@@ -33,26 +36,47 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
         raise ParameterError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
     if not path.exists():
         raise NotFound(f"there is no data set {str(path)!r}")
-    from somascope.learn.datasets import boxes, npz, pairs
+    from somascope.learn.datasets import npz, pairs
 
     if task == "classify":
         if path.suffix == ".npz":
             return npz.read(path)
-        from somascope.learn.datasets import folders
+        if path.suffix == ".csv":
+            from somascope.learn.datasets import sequences
 
-        return folders.per_class(_folder(path, task))
+            return sequences.listed(path)
+        from somascope.learn.datasets import folders, stored
+
+        if stored.is_archive(_folder(path, task)):
+            return stored.labelled(path)
+        return folders.per_class(path)
     if task == "segment":
         return _outlined(_folder(path, task))
     if task == "register":
         return pairs.listed(path) if path.suffix == ".csv" else pairs.neighbours(
             _outlined(_folder(path, task))
         )  # fmt: skip
+    return _objects(path)
+
+
+def _objects(path: Path) -> Dataset:
+    """Boxes in pictures or volumes: listed, reported, or around what is outlined."""
+    from somascope.learn.datasets import boxes, objects, stored
+
     if path.suffix == ".json":
         return boxes.coco(path)
-    found = sorted(_folder(path, task).glob("*.json"))
-    if found and not list(path.rglob("Annotations")):
-        return boxes.coco(found[0])
-    return boxes.voc(path)
+    if path.suffix == ".csv":
+        return objects.points(path)
+    root = _folder(path, "detect")
+    if any(root.rglob("Annotations")):
+        return boxes.voc(root)
+    lists = [p for p in sorted(root.glob("*.json")) if boxes.is_coco(p)]
+    if lists:
+        return boxes.coco(lists[0])
+    if (root / "annotations.csv").is_file():
+        return objects.points(root / "annotations.csv")
+    found = objects.reported(root) if stored.is_archive(root) else None
+    return found or objects.outlined(_outlined(root))
 
 
 def _outlined(path: Path) -> Dataset:

@@ -1,4 +1,4 @@
-"""Boxes of objects: Pascal VOC folders and COCO's JSON."""
+"""Boxes of objects in pictures: Pascal VOC folders and COCO's JSON."""
 
 from __future__ import annotations
 
@@ -68,9 +68,20 @@ def _boxes(objects: list[tuple[str, tuple[float, ...]]], names: list[str]) -> An
 
 
 def coco(path: Path) -> Dataset:
-    """A COCO annotation file; pictures lie beside it, below it, or in ``images`` beside it."""
+    """A COCO annotation file; images lie beside it, below it, or in ``images`` beside it.
+
+    Boxes of volumes have six numbers: see `somascope.learn.datasets.objects.listed`.
+    """
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        solid = any("center_mm" in a or len(a["bbox"]) == 6 for a in record["annotations"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFile(f"{path.name} is no COCO annotation file ({error!r})") from error
+    if solid:
+        from somascope.learn.datasets import objects
+
+        return objects.listed(path, record)
+    try:
         categories = sorted(record["categories"], key=lambda c: c["id"])
         number = {c["id"]: k for k, c in enumerate(categories)}
         rows: dict[int, list[tuple[float, ...]]] = {}
@@ -86,13 +97,28 @@ def coco(path: Path) -> Dataset:
     whose = patients([Path(n).stem for _, n in images])
     cases: list[Case] = []
     for (key, name), patient in zip(images, whose, strict=True):
-        base = Path(name).name
-        places = [path.parent / base, path.parent / "images" / base,
-                  path.parent.parent / "images" / base, path.parent / split / base]  # fmt: skip
-        place = next((p for p in places if p.is_file()), None)
+        place = found_at(path, name)
         if place is not None:
             boxes = np.asarray(rows.get(key, []), np.float64).reshape(-1, 5)
-            cases.append(Case(Path(base).stem, patient, partial(load, place), split, boxes=boxes))
+            cases.append(Case(place.stem, patient, partial(load, place), split, boxes=boxes))
     if not cases:
         raise NotFound(f"{path.name}: none of its {len(images)} pictures is beside it")
     return Dataset(path.stem, "detect", tuple(str(c["name"]) for c in categories), tuple(cases))
+
+
+def found_at(path: Path, name: str) -> Path | None:
+    """Where an image lies that a list names: beside the list, below it, or in ``images``."""
+    base = Path(name).name
+    split = next((s for s in ("train", "val", "test") if s in path.stem), "")
+    places = [path.parent / base, path.parent / "images" / base,
+              path.parent.parent / "images" / base, path.parent / split / base]  # fmt: skip
+    return next((p for p in places if p.is_file()), None)
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a JSON file lists annotations of images."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return isinstance(record, dict) and {"images", "annotations"} <= set(record)

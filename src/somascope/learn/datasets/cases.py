@@ -35,7 +35,8 @@ class Case:
     region
         Loads ``(z, y, x)`` bool: where the truth counts (a field of view).
     boxes
-        ``(n, 5)``: y0, x0, y1, x1 (pixel edges) and class number (detect).
+        ``(n, 5)``: y0, x0, y1, x1 (pixel edges) and class number; of volumes ``(n, 7)``: z0, y0,
+        x0, z1, y1, x1 and class number (detect).
     moving
         Loads the moving image (register).
     moving_mask

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from somascope.core import Image
-from somascope.core.errors import CorruptFile, NotFound
+from somascope.core.errors import CorruptFile, NotFound, UnsupportedFormat
 from somascope.core.grid import Array
 from somascope.learn.datasets.cases import Case, Dataset, patients
 from somascope.models.inputs import one as load
@@ -29,6 +29,8 @@ LABELS = (
     "mask",
 )
 REGIONS = ("mask", "masks", "fov", "region")
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",
+          "validation": "val", "test": "test", "testing": "test"}  # fmt: skip
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
             ".gif", ".bmp", ".dcm")  # fmt: skip
 
@@ -69,19 +71,23 @@ def flat(image: Image) -> Array:
 
 
 def per_class(root: Path) -> Dataset:
-    """One folder per class; ``train``, ``val``, ``test`` above them are splits."""
-    splits = {s: root / s for s in ("train", "val", "test") if (root / s).is_dir()}
-    tops = splits or {"": root}
-    names = sorted(
-        {d.name for top in tops.values() for d in top.iterdir() if d.is_dir() and files(d)}
-    )
+    """One folder per class; ``train``, ``val``, ``test`` above them (or ``training``,
+    ``validation``...) are splits.
+    """
+    below = sorted(d for d in root.iterdir() if d.is_dir())
+    tops = [(SPLITS[d.name.lower()], d) for d in below if d.name.lower() in SPLITS]
+    tops = tops or [("", root)]
+    names = sorted({d.name for _, top in tops for d in top.iterdir() if d.is_dir() and files(d)})
     found: list[tuple[Path, str, int]] = []
-    for split, top in tops.items():
+    for split, top in tops:
         for k, name in enumerate(names):
             here = [p for p in files(top / name) if not re.search(r"_mask(_\d+)?$", stem(p))]
             found += [(p, split, k) for p in here]
     if len(names) < 2 or not found:
-        raise NotFound(f"{root} has no two folders of images; a class is a folder")
+        raise NotFound(
+            f"{root} has {len(names)} folders of images ({', '.join(names) or 'none'}); a class is "
+            "a folder, and there must be two or more, perhaps below train, val and test"
+        )
     ids = [str(p.relative_to(root)) for p, _, _ in found]
     whose = patients([stem(p) for p, _, _ in found])
     # "benign (1)" and "malignant (1)" are two patients.
@@ -96,7 +102,13 @@ def pairs(root: Path) -> Dataset:
     """Images beside label maps: by ``dataset.json`` (Decathlon, nnU-Net raw), or by names."""
     described = root / "dataset.json"
     if described.is_file():
-        return _described(root, json.loads(described.read_text(encoding="utf-8")))
+        try:
+            record = json.loads(described.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CorruptFile(f"{described} is not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise CorruptFile(f"{described} holds no JSON object")
+        return _described(root, record)
     found: list[tuple[Path, Path, Path | None, str]] = []
     for images in sorted(p for p in root.rglob("*") if p.is_dir() and p.name.lower() in IMAGES):
         found += _beside(images, root)
@@ -111,8 +123,7 @@ def _beside(images: Path, root: Path) -> list[tuple[Path, Path, Path | None, str
     if labels is None:
         return []
     regions = next((others[n] for n in REGIONS if n in others and others[n] != labels), None)
-    split = {"train": "train", "training": "train", "val": "val", "validation": "val",
-             "test": "test"}.get(images.parent.name.lower(), "")  # fmt: skip
+    split = SPLITS.get(images.parent.name.lower(), "")
     if images.parent == root:
         split = ""
     truth = _index(labels)
@@ -142,29 +153,61 @@ def _match(path: Path, there: dict[str, Path]) -> str | None:
 
 
 def _described(root: Path, record: dict[str, Any]) -> Dataset:
-    labels = {str(k): v for k, v in record.get("labels", {}).items()}
+    labels: dict[str, Any] = {str(k): v for k, v in (record.get("labels") or {}).items()}
+    overlapping = [k for k, v in labels.items() if isinstance(v, list)]
+    if overlapping:
+        raise UnsupportedFormat(
+            f"{root / 'dataset.json'}: {', '.join(overlapping[:3])} are regions that overlap; "
+            "models with one class for each voxel are trained here: name each label by one number"
+        )
     if labels and all(k.isdigit() for k in labels):  # the Decathlon: number to name
         names = {int(k): str(v) for k, v in labels.items()}
     else:  # nnU-Net: name to number
         names = {int(v): k for k, v in labels.items() if isinstance(v, int)}
-    kinds = record.get("modality") or record.get("channel_names") or {}
-    modality = {"MRI": "MR", "CT": "CT", "PET": "PT"}.get(str(next(iter(kinds.values()), "")), "OT")
+    ignored = next((v for v, k in names.items() if k.lower() == "ignore"), None)
+    names = {v: k for v, k in names.items() if v != ignored}
+    kinds = {str(k): str(v) for k, v in (record.get("modality") or record.get("channel_names")
+                                         or {}).items()}  # fmt: skip
+    if len(kinds) > 1:
+        raise UnsupportedFormat(
+            f"{root / 'dataset.json'} has {len(kinds)} channels ({', '.join(kinds.values())}); "
+            "models read one image (or one colour picture) here: make a data set of one of them"
+        )
     found: list[tuple[Path, Path, Path | None, str]] = []
     found += [
-        (root / e["image"], root / e["label"], None, "")
-        for e in record.get("training", [])
-        if isinstance(e, dict)
+        (root / str(e["image"]), root / str(e["label"]), None, "")
+        for e in record.get("training") or []
+        if isinstance(e, dict) and {"image", "label"} <= set(e)
     ]
-    if not found:
+    if not found and (root / "labelsTr").is_dir():
         truth = _index(root / "labelsTr")
         for path in files(root / "imagesTr"):
+            if re.sub(r"_000[1-9]$", "", stem(path)) in truth and stem(path) not in truth:
+                raise UnsupportedFormat(
+                    f"{path.name} is a second channel of its case; models read one image here: "
+                    "make a data set of one channel"
+                )
             key = _match(path, truth)
-            if key is not None and not re.search(r"_000[1-9]$", stem(path)):
+            if key is not None:
                 found.append((path, truth[key], None, ""))
-    found = [f for f in found if f[0].is_file() and f[1].is_file()]
-    if not found:
-        raise NotFound(f"{root / 'dataset.json'} names no training case that is there")
-    return _dataset(record.get("name") or root.name, found, names, modality)
+    there = [f for f in found if f[0].is_file() and f[1].is_file()]
+    if not there:
+        raise NotFound(
+            f"{root / 'dataset.json'} names {len(found)} training cases, none of which is there "
+            "with its label map (imagesTr, labelsTr)"
+        )
+    modality = _modality(next(iter(kinds.values()), ""))
+    return _dataset(record.get("name") or root.name, there, names, modality, ignored=ignored)
+
+
+def _modality(channel: str) -> str:
+    """DICOM's code of what the Decathlon and nnU-Net call a channel."""
+    words = set(re.findall(r"[A-Z0-9]+", channel.upper()))
+    for code, said in (("CT", {"CT"}), ("PT", {"PET", "PT"}), ("US", {"US", "ULTRASOUND"})):
+        if words & said:
+            return code
+    mr = {"MR", "MRI", "T1", "T1W", "T1CE", "T1GD", "T2", "T2W", "FLAIR", "ADC", "DWI", "BOLD"}
+    return "MR" if words & mr else "OT"
 
 
 def _dataset(
@@ -172,6 +215,8 @@ def _dataset(
     found: list[tuple[Path, Path, Path | None, str]],
     names: dict[int, str],
     modality: str,
+    *,
+    ignored: int | None = None,
 ) -> Dataset:
     levels = sorted(names) if names else levels_of([f[1] for f in found])
     if len(levels) < 2:
@@ -185,7 +230,8 @@ def _dataset(
         Case(
             i, w, partial(load, image), split,
             mask=partial(load_mask, label, levels=tuple(levels)),
-            region=partial(_inside, region) if region else None,
+            region=partial(_inside, region) if region
+            else partial(_counted, label, ignored) if ignored is not None else None,
         )
         for i, w, (image, label, region, split) in zip(ids, whose, found, strict=True)
     )  # fmt: skip
@@ -194,6 +240,10 @@ def _dataset(
 
 def _inside(path: Path) -> Array:
     return flat(load(path)) > 0
+
+
+def _counted(path: Path, ignored: int) -> Array:
+    return flat(load(path)) != ignored
 
 
 def levels_of(paths: list[Path]) -> list[int]:

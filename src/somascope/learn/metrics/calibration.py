@@ -1,4 +1,4 @@
-"""Whether probabilities are frequencies: temperature, calibration error, conformal sets."""
+"""Whether probabilities are frequencies: what makes them so, how far off, conformal sets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from somascope.core.grid import Array, Float
 from somascope.learn.metrics.ranking import roc
 
 MISCOVERAGE = 0.05
+KNOWN = 0.5
+"""How well it is known beforehand what the offsets of a network trained on balanced classes are:
+the standard deviation from the logarithms of how frequent the classes are."""
+BINS = 15
 
 
 def temperature(logits: Float, truth: Array, *, weights: Array | None = None) -> float:
@@ -31,9 +35,44 @@ def temperature(logits: Float, truth: Array, *, weights: Array | None = None) ->
     return float(np.exp(found.x))
 
 
-def ece(p: Float, truth: Array, *, bins: int = 15, weights: Array | None = None) -> float:
+def affine(logits: Float, truth: Array) -> tuple[float, Float]:
+    """Temperature ``t`` and offsets ``b`` so that ``softmax(logits / t + b)`` are frequencies.
+
+    Of two classes it is Platt's scaling. Few cases say little of offsets, so they are drawn to what
+    they are for a network that learned every class as if it were as frequent as the others: the
+    logarithms of the frequencies, with a normal prior of deviation `KNOWN`. They add up to 0.
+
+    Source: Platt 1999; Guo et al., ICML 2017, section 4.2 (vector scaling); Saerens et al., Neural
+    Computation 14, 2002 (frequencies that differ from those in training).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    n, k = logits.shape
+    one = np.eye(k)[truth]
+    usual = np.log((one.sum(axis=0) + 1) / (n + k))
+    usual = usual - usual.mean()
+
+    def cost(x: Float) -> tuple[float, Float]:
+        z = logits / np.exp(x[0])
+        u = z + x[1:]
+        off = softmax(u, axis=1) - one
+        nll = float((logsumexp(u, axis=1) - (u * one).sum(axis=1)).sum())
+        far = (x[1:] - usual) / KNOWN
+        slope = np.concatenate([[-(off * z).sum()], off.sum(axis=0) + far / KNOWN])
+        return nll + 0.5 * float(far @ far), slope
+
+    start = np.concatenate([[np.log(temperature(logits + usual, truth))], usual])
+    bounds = [(np.log(0.1), np.log(10.0)), *[(None, None)] * k]
+    found: Any = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    offsets = found.x[1:] - found.x[1:].mean()
+    return float(np.exp(found.x[0])), offsets
+
+
+def ece(p: Float, truth: Array, *, bins: int = BINS, weights: Array | None = None) -> float:
     """Expected calibration error: how far confidence is from accuracy, in ``bins`` of equal width.
 
+    Of few cases it is well above 0 whatever made the probabilities: see `ece_if_calibrated`.
     Source: Naeini et al., AAAI 2015.
     """
     confidence, said = p.max(axis=1), p.argmax(axis=1)
@@ -46,6 +85,41 @@ def ece(p: Float, truth: Array, *, bins: int = 15, weights: Array | None = None)
         if here.any():
             total += abs(float((w[here] * (right[here] - confidence[here])).sum()))
     return total / float(w.sum())
+
+
+def ece_if_calibrated(
+    p: Float, *, bins: int = BINS, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """What `ece` would say of these cases if every probability were right: mean, and 95 % range.
+
+    The truth is drawn from the probabilities themselves. An error within the range is no sign that
+    they are wrong. Source: Broecker and Smith, Weather and Forecasting 22, 2007 (consistency
+    resampling).
+    """
+    confidence = p.max(axis=1)
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    rng = np.random.default_rng(seed)
+    right = rng.random((draws, len(p))) < confidence
+    gaps = np.abs((right - confidence) @ np.eye(bins)[which]).sum(axis=1) / len(p)
+    low, high = np.percentile(gaps, (2.5, 97.5))
+    return float(gaps.mean()), float(low), float(high)
+
+
+def rms_debiased(p: Float, truth: Array, *, bins: int = BINS) -> float:
+    """Root of the mean squared distance of confidence to accuracy, freed of what chance adds.
+
+    In ``bins`` of equally many cases (ten or more). The square has no bias, but where chance was
+    kind it falls below 0 and 0 is said. Source: Kumar, Liang and Ma, Verified Uncertainty
+    Calibration, NeurIPS 2019, section 5.
+    """
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
+    order = np.argsort(confidence, kind="stable")
+    total = 0.0
+    for part in np.array_split(order, max(min(bins, len(p) // 10), 1)):
+        n, accuracy = len(part), float(right[part].mean())
+        gap = accuracy - float(confidence[part].mean())
+        total += n * (gap**2 - accuracy * (1 - accuracy) / max(n - 1, 1))
+    return float(np.sqrt(max(total / len(p), 0.0)))
 
 
 def brier(p: Float, truth: Array) -> float:

@@ -1,4 +1,4 @@
-"""How well scores rank and decide: AUC, ROC, sensitivity, specificity, F1."""
+"""How well scores rank and decide: AUC, ROC, precision and recall, sensitivity, F1."""
 
 from __future__ import annotations
 
@@ -48,6 +48,30 @@ def roc(score: Array, positive: Array) -> tuple[Float, Float, Float]:
     tpr = np.append(0.0, true / max(int(yes.sum()), 1))
     fpr = np.append(0.0, false / max(int((~yes).sum()), 1))
     return fpr, tpr, np.append(np.inf, ranked[last])
+
+
+def precision_recall(score: Array, positive: Array) -> tuple[Float, Float, Float]:
+    """Recall, precision and threshold at every distinct score, the highest first."""
+    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
+    ranked, yes = np.asarray(score, np.float64)[order], np.asarray(positive, bool)[order]
+    last = np.append(np.nonzero(np.diff(ranked))[0], len(ranked) - 1)
+    true = np.cumsum(yes)[last]
+    return true / max(int(yes.sum()), 1), true / (last + 1), ranked[last]
+
+
+def average_precision(score: Array, positive: Array) -> float:
+    """Precision at each step of recall, weighed by the step; NaN without positives."""
+    if not np.asarray(positive, bool).any():
+        return float("nan")
+    recall, precision, _ = precision_recall(score, positive)
+    return float((np.diff(np.append(0.0, recall)) * precision).sum())
+
+
+def average_precision_of(p: Float, truth: Array) -> float:
+    """Mean over classes of each against the rest; with two classes that of the second."""
+    if p.shape[1] == 2:
+        return average_precision(p[:, 1], truth == 1)
+    return float(np.nanmean([average_precision(p[:, k], truth == k) for k in range(p.shape[1])]))
 
 
 def decisions(said: Array, truth: Array, classes: int) -> Array:

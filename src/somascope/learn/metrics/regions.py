@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from somascope.core.grid import Array, Float
+from somascope.process.components import label
 
 
 def dice(a: Array, b: Array) -> float:
@@ -64,3 +65,17 @@ def volume_error(found: Array, truth: Array) -> float:
     if not true:
         return 0.0 if not found.any() else math.inf
     return (int(np.count_nonzero(found)) - true) / true
+
+
+def lesion_f1(found: Array, truth: Array) -> float:
+    """F1 of whole lesions (components by faces, edges and corners); 1 where both are empty.
+
+    A true one counts as found where any voxel of it was; a found one without any true voxel is
+    false.
+    """
+    there, counts = label(np.asarray(truth, bool))
+    said, others = label(np.asarray(found, bool))
+    hits = len(np.unique(there[(there > 0) & (said > 0)]))
+    right = len(np.unique(said[(there > 0) & (said > 0)]))
+    total = 2 * hits + (len(others) - right) + (len(counts) - hits)
+    return 2 * hits / total if total else 1.0

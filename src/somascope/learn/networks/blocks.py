@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -22,10 +23,16 @@ def pooling(dimensions: int) -> nn.Module:
     return nn.MaxPool2d(2) if dimensions == 2 else nn.MaxPool3d(2)
 
 
-def upwards(inputs: int, outputs: int, *, dimensions: int) -> nn.Module:
-    """Twice the size by a learned 2 x 2 (x 2) kernel."""
+def upwards(inputs: int, outputs: int, *, dimensions: int, edge: int = 2) -> nn.Module:
+    """``edge`` times the size by a learned kernel of that edge."""
     kind = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
-    return kind(inputs, outputs, 2, stride=2)
+    return kind(inputs, outputs, edge, stride=edge)
+
+
+def block_of(inputs: int, outputs: int, *, dimensions: int, edge: int) -> nn.Module:
+    """Every block of ``edge`` voxels a side becomes one cell: none is seen twice, none is lost."""
+    kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    return kind(inputs, outputs, edge, stride=edge)
 
 
 def normalisation(channels: int, *, dimensions: int, norm: Norm) -> nn.Module:
@@ -99,7 +106,7 @@ def multiplications(network: nn.Module, *inputs: tuple[int, ...]) -> int:
         if isinstance(module, nn.Linear):
             total += weight.numel() * out.shape[0]
         elif isinstance(module, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            strides = 2 ** (out.ndim - 2)
+            strides = math.prod(module.stride)
             total += weight.numel() * out[:, :1].numel() // strides
         else:
             total += weight.numel() // module.groups * out[:, :1].numel()

@@ -18,10 +18,11 @@ class VoxelMorph(nn.Module):
     z, y, x: the voxel of ``moving`` that belongs to ``i`` of ``fixed`` is ``i + output(i)``.
     """
 
-    def __init__(self, *, dimensions: int = 3, widths: Sequence[int] = (16, 32, 32, 32)) -> None:
+    def __init__(self, *, dimensions: int = 3, widths: Sequence[int] = (16, 32, 32, 32),
+                 stem: int = 1) -> None:  # fmt: skip
         super().__init__()
         self.net = UNet(
-            inputs=2, outputs=dimensions, dimensions=dimensions, widths=widths, finest=0
+            inputs=2, outputs=dimensions, dimensions=dimensions, widths=widths, stem=stem
         )
         # It starts where it should: with the identity.
         nn.init.normal_(self.net.head.weight, std=1e-4)  # pyright: ignore

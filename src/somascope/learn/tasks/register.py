@@ -11,7 +11,10 @@ from torch.nn import functional
 from somascope.learn.augment import draw, lattice, recoloured, sampled
 from somascope.learn.networks.voxelmorph import warped
 from somascope.learn.plan import Plan
-from somascope.learn.tasks.sample import Sample, middle, shuffled, stacked
+from somascope.learn.tasks.sample import Sample, middle, shuffled, spread, stacked
+
+CHECKED = 24
+"""Pairs that are registered at each validation."""
 
 
 class Register:
@@ -79,7 +82,7 @@ class Register:
         alike: list[float] = []
         folded: list[float] = []
         network.eval()
-        for s in samples[:24]:
+        for s in spread(samples, CHECKED):
             one = draw(none, rng, dimensions=len(self.plan.patch))
             assert s.moving is not None
             part = self._cut("fixed", s.image, s.mask, one)
@@ -111,10 +114,15 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def correlation(a: torch.Tensor, b: torch.Tensor, *, window: int = 7) -> torch.Tensor:
     """Mean local correlation in windows of ``window`` voxels, 1 where equal up to gain."""
+    axes = range(a.ndim - 2)
     pool = functional.avg_pool2d if a.ndim == 4 else functional.avg_pool3d
 
     def mean(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, window, stride=1, padding=window // 2, count_include_pad=False)
+        for axis in axes:  # one after the other: a cube's mean is the mean of means
+            edge = tuple(window if i == axis else 1 for i in axes)
+            pad = tuple(n // 2 for n in edge)
+            x = pool(x, edge, stride=1, padding=pad, count_include_pad=False)  # pyright: ignore
+        return x
 
     ma, mb = mean(a), mean(b)
     cross = mean(a * b) - ma * mb

@@ -14,6 +14,7 @@ from somascope.core.errors import GeometryError
 from somascope.core.grid import Array, Float
 from somascope.learn.datasets import Case
 from somascope.learn.plan import Plan
+from somascope.models.detect import carried
 from somascope.models.prepare import placed, prepared
 
 
@@ -22,7 +23,7 @@ class Sample:
     """Arrays of one case, prepared: ``image`` float32 ``(c, y, x)`` or ``(c, z, y, x)``.
 
     ``mask`` holds class numbers of the same space, 255 where the truth does not count; ``boxes``
-    are in pixels of the prepared picture.
+    are in pixels of the prepared picture or volume.
     """
 
     id: str
@@ -81,12 +82,8 @@ def sample(case: Case, plan: Plan) -> Sample:
             values = np.where(case.region(), values, np.uint8(255))
         mask = _tensor(_on(image, values, plan)[None].astype(np.int64), plan)
     if case.boxes is not None:
-        matrix = np.linalg.inv(ready.grid.affine) @ image.grid.affine
-        ends: list[Float] = []
-        for pair in (case.boxes[:, :2], case.boxes[:, 2:4]):
-            index = np.column_stack([np.zeros(len(pair)), pair - 0.5, np.ones(len(pair))])
-            ends.append((index @ matrix.T)[:, 1:3] + 0.5)
-        boxes = np.column_stack([*ends, case.boxes[:, 4]])
+        there = carried(case.boxes[:, :-1], image.grid, ready.grid)
+        boxes = np.column_stack([there, case.boxes[:, -1]])
     moving = moving_mask = None
     if case.moving is not None:
         other = case.moving()
@@ -104,6 +101,13 @@ def sample(case: Case, plan: Plan) -> Sample:
 def samples(cases: Sequence[Case], plan: Plan, *, progress: Progress = QUIET) -> list[Sample]:
     """Every case, opened and prepared once."""
     return [sample(c, plan) for c in progress.over(list(cases), "preparing")]
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """``most`` of them, from the first to the last: neighbours are often of one patient."""
+    if len(samples) <= most:
+        return list(samples)
+    return [samples[i] for i in np.linspace(0, len(samples) - 1, most).round().astype(int)]
 
 
 def shuffled(count: int, batch: int, rng: np.random.Generator) -> list[int]:

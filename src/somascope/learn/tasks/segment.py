@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from somascope.core.grid import Array
-from somascope.learn.augment import draw, lattice, recoloured, sampled
+from somascope.learn.augment import Thing, draw, lattice, recoloured, sampled
 from somascope.learn.plan import Plan
-from somascope.learn.tasks.sample import Sample, middle, shuffled, stacked
+from somascope.learn.tasks.sample import Sample, middle, shuffled, spread, stacked
 from somascope.models.tiles import bands
 
 IGNORED = 255
@@ -25,12 +25,15 @@ class Segment:
     def __init__(self, plan: Plan, samples: Sequence[Sample]) -> None:
         self.plan = plan
         self._inside: dict[str, list[Array]] = {}
+        self._things: dict[str, Thing | None] = {}
         for s in samples:
             assert s.mask is not None
             values = s.mask[0].numpy()
             places = [np.argwhere(values == k + 1) for k in range(len(plan.classes))]
             # A few thousand places are as good as all of them.
             self._inside[s.id] = [p[:: max(len(p) // 4000, 1)].astype(np.int16) for p in places]
+            if plan.augment.get("swell"):
+                self._things[s.id] = Thing.of((values > 0) & (values != IGNORED))
 
     def chosen(self, samples: Sequence[Sample], rng: np.random.Generator) -> list[int]:
         """Any, none twice."""
@@ -57,7 +60,10 @@ class Segment:
         for s in samples:
             assert s.mask is not None
             one = draw(self.plan.augment, rng, dimensions=len(patch))
-            grid = lattice(one, centre=self._centre(s, rng), shape=s.image.shape[1:], patch=patch)
+            grid = lattice(
+                one, centre=self._centre(s, rng), shape=s.image.shape[1:], patch=patch,
+                thing=self._things.get(s.id),
+            )  # fmt: skip
             mask = sampled(s.mask.float(), grid, nearest=True)[0].long()
             parts.append({"image": recoloured(sampled(s.image, grid), one), "mask": mask})
         return stacked(parts)
@@ -68,7 +74,7 @@ class Segment:
 
     def score(self, network: torch.nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
         """Mean Dice over classes and cases on the network's own lattice."""
-        some = samples[:: max(len(samples) // CHECKED, 1)][:CHECKED]
+        some = spread(samples, CHECKED)
         every: list[list[float]] = []
         for s in some:
             assert s.mask is not None

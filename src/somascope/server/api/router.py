@@ -15,6 +15,7 @@ from somascope.core.registry import get_operation, operation_names
 from somascope.jobs import Jobs
 from somascope.server.api.errors import Route
 from somascope.server.api.events import POLL, Feed, Position
+from somascope.server.api.places import permitted
 from somascope.server.api.upload import Limits, Uploads
 from somascope.server.api.views import NOTICE, JobRequest, job_view
 
@@ -76,7 +77,8 @@ def create_router(
 
     @router.post("/jobs", tags=["jobs"], status_code=201)
     def submit(body: JobRequest, response: Response) -> dict[str, Any]:
-        """Queue a run."""
+        """Queue a run; what it opens on this machine is given by a name that is known here."""
+        permitted(body.operation, body.params)
         job = jobs.submit(body.operation, body.inputs, body.params, reuse=body.reuse)
         response.headers["location"] = f"/api/jobs/{job.id}"
         return job_view(job)

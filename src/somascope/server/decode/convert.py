@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,6 @@ def convert(
     Raises `UnsupportedFormat` where that process crashed, or needed more than ``memory`` bytes or
     ``seconds``.
     """
-    from somascope.server.decode.pool import environment
-
     folder.mkdir(parents=True, exist_ok=True)
     request = {
         "files": [str(f) for f in files],
@@ -58,6 +56,22 @@ def convert(
         "memory": memory,
         "seconds": seconds,
     }
+    ended(module, request, seconds=seconds)
+    try:
+        if (folder / REPORT).stat().st_size > MOST_REPORT:
+            raise UnsupportedFormat("conversion wrote a report that is too long")
+        return _read(json.loads((folder / REPORT).read_bytes()), folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnsupportedFormat(f"conversion wrote no good report: {error}") from error
+
+
+def ended(module: str, request: Mapping[str, Any], *, seconds: float) -> None:
+    """Run ``module`` in a process of its own, which reads ``request`` and confines itself.
+
+    Raises `UnsupportedFormat` where it crashed or took longer than ``seconds``.
+    """
+    from somascope.server.decode.pool import environment
+
     with subprocess.Popen(  # noqa: S603 (our own interpreter, a list)
         [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
@@ -72,12 +86,6 @@ def convert(
     if child.returncode != 0:
         why = f"signal {-child.returncode}" if child.returncode < 0 else "an error"
         raise UnsupportedFormat(f"conversion ended with {why}; the file may be damaged")
-    try:
-        if (folder / REPORT).stat().st_size > MOST_REPORT:
-            raise UnsupportedFormat("conversion wrote a report that is too long")
-        return _read(json.loads((folder / REPORT).read_bytes()), folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnsupportedFormat(f"conversion wrote no good report: {error}") from error
 
 
 def _read(found: dict[str, Any], folder: Path) -> Report:

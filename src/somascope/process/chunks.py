@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
-from somascope.acquire.nufft import cores
+import numba
+
+from somascope.core.grid import Array
 
 PIECES = 8
 """Pieces per processor: small enough to share evenly, large enough to be worth a call."""
+
+
+SMALL = 1 << 19
+"""Voxels up to which simple work on each is done before another processor has begun."""
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache
@@ -46,6 +59,33 @@ def in_chunks(kernel: Callable[..., Any], count: int, *args: Any) -> None:
     for future in futures:
         if not future.cancel():
             future.result()
+
+
+def sealed(given: Array) -> Array:
+    """A view that cannot be written, of what a kernel only reads.
+
+    To the compiler it is another type: where images come sealed and intermediate results do not,
+    each kernel would be compiled twice.
+    """
+    view = given.view()
+    view.flags.writeable = False
+    return view
+
+
+@contextmanager
+def alone_if_small(size: int) -> Iterator[None]:
+    """Parallel loops inside (``numba.prange``) by the caller alone where ``size`` is `SMALL`.
+
+    Their threads wait for each other at the end of every loop: on a busy machine much longer than
+    the work takes.
+    """
+    threads = numba.get_num_threads()
+    if size <= SMALL:
+        numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(threads)
 
 
 @cache

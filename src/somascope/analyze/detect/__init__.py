@@ -1,0 +1,1 @@
+"""Detection without learning: blobs, tubes, asymmetry, and candidates judged by rules."""

@@ -1,0 +1,1 @@
+"""Sums over sampled points: those of the linear part, on tensors."""

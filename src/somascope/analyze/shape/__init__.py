@@ -1,0 +1,1 @@
+"""Shape: statistical models of it learnt from masks, search with them, cleaning and checking."""
