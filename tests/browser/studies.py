@@ -335,7 +335,7 @@ def to_learn_from() -> list[bytes]:
     from somascope import phantoms
     from somascope.io.dicom import write
 
-    chest = patient(phantoms.thorax_dx((128, 128)), "explained")
+    chest = patient(phantoms.thorax_dx((128, 128)), "reasoned")
     chest = replace(chest, data=chest.data.max() - chest.data)
     head = patient(phantoms.brain_mr("T1", phantoms.brain_grid((9, 32, 26), (17, 6, 6))), "doubted")
     return [f for image in (chest, ball(), head) for f in write.instances(image, series_number=1)]

@@ -36,7 +36,7 @@ def run(screen: Any, name: str) -> None:
 
 def test_what_cannot_be_done_is_said(screen: Any) -> None:
     """First of its file: the archive is filled in its time."""
-    screen.open("explained")
+    screen.open("reasoned")
     page = screen.page
     screen.panel("learn")
     page.wait_for_selector("[aria-label='Model that learns'] option", state="attached")
@@ -56,7 +56,7 @@ def test_why_a_model_says_so(screen: Any, server: str) -> None:
     """The map's colours lie where its values are large, and its test stands beside it."""
     import pydicom
 
-    screen.open("explained")
+    screen.open("reasoned")
     page = screen.page
     run(screen, "classify.pneumonia")
     page.wait_for_selector(".job[data-state=done] button:has-text('Why?')", timeout=SLOW)
@@ -162,7 +162,7 @@ def test_scribbles_become_an_outline_that_is_corrected_and_kept(screen: Any, ser
 
 
 def test_the_next_case_is_corrected_and_trained_on(screen: Any) -> None:
-    screen.open("explained")
+    screen.open("reasoned")
     page = screen.page
     screen.panel("learn")
     page.select_option("[aria-label='Model that learns']", "segment.bright")

@@ -202,10 +202,13 @@ def test_palette_rgb_and_compressed_images(screen: Any, study: str, colour: bool
     screen.open(study)
     screen.loaded("stack-0")
     assert screen.page.locator(".pane-state[role=alert]").count() == 0
-    picture = screen.picture("stack-0").astype(int)
-    assert picture.max() - picture.min() > 80
-    saturation = (picture.max(axis=2) - picture.min(axis=2))[60:-60, 60:-60]
-    assert (saturation.max() > 60) == colour
+
+    def drawn(picture: np.ndarray) -> bool:
+        inner = picture.astype(int)[60:-60, 60:-60]  # without the texts of the corners
+        saturation = inner.max(axis=2) - inner.min(axis=2)
+        return inner.max() - inner.min() > 80 and (saturation.max() > 60) == colour
+
+    screen.until_picture("stack-0", drawn)
     screen.shot("kind-" + re.sub(r"\W+", "-", study.lower()))
 
 

@@ -56,7 +56,8 @@ def test_a_volume_to_points_and_back(solid, a, b, c, shift, power):
     mask = quadric((a, b, c), power, shift=(shift, -shift, 1.0))
     points = points_of(solid, mask, (1,))
     back = meshes.filled(solid.mesh(points), Frame.of(mask.grid), mask.grid.shape)
-    assert dice(back > 0, mask.data > 0) > 0.97
+    # The least body has half axes of 4, 4.5 and 7.5 voxels: an eighth of a voxel all around it.
+    assert dice(back > 0, mask.data > 0) > 0.96
 
 
 def test_a_mesh_is_filled_exactly():
