@@ -116,7 +116,10 @@ def _child(package: str) -> tuple[IO[str], IO[str], str]:
     atexit.register(process.kill)
     assert process.stdin is not None
     assert process.stdout is not None
-    return process.stdin, process.stdout, json.loads(process.stdout.readline())["version"]
+    first = process.stdout.readline()
+    if not first:
+        raise ChildEnded(f"{package} cannot be imported by {python} (SciPy is needed beside it)")
+    return process.stdin, process.stdout, json.loads(first)["version"]
 
 
 def version_apart(package: str) -> str:
