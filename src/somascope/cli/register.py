@@ -192,29 +192,6 @@ def _gridded(warp: Warp, grid: Grid, path: Path) -> Warp:
     return replace(warp, grid=grid, displacement=np.zeros((3, *grid.shape), np.float32))
 
 
-def _meets(warp: Warp, fixed: Grid, moving: Grid, names: tuple[str, str, str]) -> None:
-    """Refuse a map that was made for other images: of slices, or that leads past the image."""
-    import numpy as np
-
-    from somascope.analyze.register.transform import points
-    from somascope.core.errors import GeometryError
-
-    path, like, image = names
-    if warp.grid is not None and warp.grid.shape[0] == 1 and moving.shape[0] > 1:
-        raise GeometryError(
-            f"{path} maps slices and {image} is a volume of {moving.shape[0]}; give the slice it "
-            "was made for"
-        )
-    steps = [np.unique(np.linspace(0, n - 1, min(n, 48)).round()) for n in fixed.shape]
-    index = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    at = moving.to_index(points(warp, fixed.to_world(index)))
-    if not ((at > -1) & (at < np.array(moving.shape))).all(axis=1).any():
-        raise GeometryError(
-            f"through {path} no part of {like} lies in {image}: they do not overlap. Was the map "
-            "made for these images, in this order?"
-        )
-
-
 def _warp_of(path: Path, fixed: Grid, moving: Grid) -> Warp:
     """A map in a file; FLIRT's four rows count in the voxels of both images."""
     import numpy as np
@@ -242,6 +219,7 @@ def transform(
     json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Carry an image or a mask through a registration onto the fixed image's grid."""
+    from somascope.analyze.register.transform import meeting
     from somascope.io import write
 
     store = opened(archive)
@@ -252,7 +230,7 @@ def transform(
         if store is not None:
             store.close()
     map_ = _warp_of(warp, grid.grid, image.grid)
-    _meets(map_, grid.grid, image.grid, (warp.name, like, moving))
+    meeting(map_, grid.grid, image.grid, (warp.name, like, moving))
     if not label and _labels(image):
         typer.echo(f"somascope: {moving} looks like labels; --label invents none between", err=True)
     result = map_.apply(image, like=grid, label=label)

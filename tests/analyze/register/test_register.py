@@ -6,6 +6,7 @@ import pytest
 from somascope.analyze.register import compose, invert, points, register
 from somascope.analyze.register.evidence import home, jacobian
 from somascope.analyze.register.landmarks import fit
+from somascope.analyze.register.transform import transform
 from somascope.core import Grid, Image, Mask, Segment, Warp
 from somascope.core.errors import GeometryError, ParameterError
 from somascope.testing import check_operation
@@ -210,3 +211,19 @@ def test_five_doors():
     check_operation(
         "analyze.register", inputs=(made.fixed, made.moving), params={"preset": "rigid"}
     )
+
+
+def test_a_map_of_other_images_is_refused_by_the_operation():
+    """What a request asks for is checked as what the command line asks for."""
+    grid = Grid.from_spacing((4, 8, 8), (2.0, 1.0, 1.0))
+    image = Image(np.ones(grid.shape, np.float32), grid, "MR", "1")
+    far = np.eye(4)
+    far[0, 3] = 500.0
+    with pytest.raises(GeometryError, match="do not overlap"):
+        transform(image, Warp(matrix=far), image)
+    slices = Grid.from_spacing((1, 8, 8), (2.0, 1.0, 1.0))
+    flat = Warp(matrix=np.eye(4), grid=slices, displacement=np.zeros((3, 1, 8, 8), np.float32))
+    with pytest.raises(GeometryError, match="volume of 4"):
+        transform(image, flat, image)
+    moved = transform(image, Warp(matrix=np.eye(4)), image)
+    assert np.array_equal(moved.data, image.data)

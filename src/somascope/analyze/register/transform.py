@@ -100,6 +100,31 @@ def apply(
     return replace(image, data=out.reshape(shape), grid=like, attributes=attributes)
 
 
+def meeting(warp: Warp, fixed: Grid, moving: Grid, names: tuple[str, str, str]) -> None:
+    """Refuse a map that was made for other images; ``names`` of map, fixed and moving image.
+
+    Raises
+    ------
+    GeometryError
+        The map is of a slice and the moving image a volume, or no voxel of the fixed grid is
+        led into the moving one.
+    """
+    path, like, image = names
+    if warp.grid is not None and warp.grid.shape[0] == 1 and moving.shape[0] > 1:
+        raise GeometryError(
+            f"{path} maps slices and {image} is a volume of {moving.shape[0]}; give the slice it "
+            "was made for"
+        )
+    steps = [np.unique(np.linspace(0, n - 1, min(n, 48)).round()) for n in fixed.shape]
+    index = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    at = moving.to_index(points(warp, fixed.to_world(index)))
+    if not ((at > -1) & (at < np.array(moving.shape))).all(axis=1).any():
+        raise GeometryError(
+            f"through {path} no part of {like} lies in {image}: they do not overlap. Was the map "
+            "made for these images, in this order?"
+        )
+
+
 @operation("analyze.transform")
 def transform(
     image: Image | Mask,
@@ -118,7 +143,15 @@ def transform(
 
     ``image`` ``(*leading, nz, ny, nx)`` lies in the warp's moving frame, ``like`` in its fixed
     frame; the result has the grid and the frame of reference of ``like``.
+
+    Raises
+    ------
+    GeometryError
+        The frames of reference are others than the warp's, a slice's map meets a volume, or
+        nothing of ``like`` is led into ``image``.
     """
+    _frames(image, warp, like.grid)
+    meeting(warp, like.grid, image.grid, ("the warp", "the fixed grid", "the image"))
     how = "nearest" if label else order
     if isinstance(image, Mask):
         return apply(image, warp, like.grid, order=how, progress=progress)
