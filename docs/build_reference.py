@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from somascope.core.operation import Operation, Parameter
+from somascope.core.operations import Operation, Parameter
 from somascope.core.registry import get_operation, operation_names
 
 PAGE = Path(__file__).resolve().parent / "operations.md"

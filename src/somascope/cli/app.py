@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from somascope import __version__
 from somascope.cli import (
     data,
     doctor,
@@ -40,6 +39,8 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
+        from somascope import __version__
+
         typer.echo(f"somascope {__version__}")
         raise typer.Exit
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from somascope.cli.bar import bar
 from somascope.core.errors import ParameterError
-from somascope.core.operation import Operation
-from somascope.core.registry import get_operation, operation_names
+
+if TYPE_CHECKING:
+    from somascope.core.operations import Operation
 
 
 def operations(
@@ -20,6 +21,8 @@ def operations(
 ) -> None:
     """List the operations that are installed."""
     if json_:
+        from somascope.core.registry import get_operation, operation_names
+
         found = [get_operation(name) for name in operation_names()]
         typer.echo(json.dumps([op.schema() for op in found], indent=1))
         return
@@ -107,6 +110,8 @@ def run(
             "  somascope operations lists the names; somascope run NAME --help the parameters."
         )
         raise typer.Exit(0 if asked else 2)
+    from somascope.core.registry import get_operation
+
     op = get_operation(name)
     if asked:
         typer.echo(_usage(op))

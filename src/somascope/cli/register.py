@@ -10,7 +10,6 @@ import typer
 
 from somascope.cli.bar import bar
 from somascope.core.errors import ParameterError
-from somascope.io.atomic import replacing
 
 if TYPE_CHECKING:
     from somascope.archive import Archive
@@ -98,6 +97,8 @@ def register(
     with bar("register") as progress:
         warp = run(one, two, preset, progress=progress)
     if fsl:
+        from somascope.io.atomic import replacing
+
         rows = to_fsl(warp, one.grid, two.grid)
         text = "".join("  ".join(f"{v:.10g}" for v in row) + "\n" for row in rows)
         with replacing(out) as file:

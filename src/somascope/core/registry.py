@@ -9,7 +9,7 @@ from typing import Any
 
 from somascope.core.acquisition import Scan
 from somascope.core.errors import CorruptFile, NotFound
-from somascope.core.operation import Operation
+from somascope.core.operations import Operation
 
 OPERATIONS = "somascope.operations"
 OPERATORS = "somascope.operators"

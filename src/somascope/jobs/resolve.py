@@ -18,7 +18,7 @@ from somascope.core import (
     Warp,
 )
 from somascope.core.errors import GeometryError, NotFound, ParameterError, ReadError
-from somascope.core.operation import Operation
+from somascope.core.operations import Operation
 from somascope.io import read_all
 from somascope.process.labelled import labelled
 

@@ -26,7 +26,7 @@ from somascope.core import (
     Warp,
 )
 from somascope.core.errors import Conflict, WriteError
-from somascope.core.operation import Operation
+from somascope.core.operations import Operation
 from somascope.core.registry import get_operation
 from somascope.jobs.resolve import (
     FINDINGS,

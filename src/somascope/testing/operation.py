@@ -27,7 +27,7 @@ from somascope.core import (
 )
 from somascope.core.errors import Cancelled, ParameterError
 from somascope.core.grid import Array
-from somascope.core.operation import NOUNS
+from somascope.core.operations import NOUNS
 from somascope.core.registry import get_operation
 
 Noun: TypeAlias = Image | Mask | Acquisition | Label | Box | Measurement
