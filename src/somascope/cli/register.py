@@ -126,6 +126,8 @@ def register(
             f"  volume change {low:.2f} to {high:.2f} (least {least:.2f}), folding "
             f"{verdict.folding:.3%}, there and back {verdict.inverse_error[0]:.3f} mm"
         )
+    for note in verdict.notes:
+        typer.echo(f"  {note}")
 
 
 def _fits(out: Path, warped: Path | None, preset: str | None, *, fsl: bool) -> None:

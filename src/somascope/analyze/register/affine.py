@@ -90,6 +90,8 @@ class _Stage:
     moving_grid: Grid
     middle: Float
     radius: float
+    least: float
+    """Points that must lie in the moving image."""
 
     def on(self, device: str | None) -> _Stage:
         """The same on a device of torch's; None stays."""
@@ -132,7 +134,7 @@ def stages(
     counted = [None] * len(edges) if weight is None else pyramid(weight, fixed[1], edges)
     out: list[_Stage] = []
     for (f, fg), (m, mg), w in zip(ones, twos, counted, strict=True):
-        index = np.argwhere(np.ones(f.shape, bool) if w is None else w[0] > 0.5)
+        index = np.argwhere(np.isfinite(f) if w is None else np.isfinite(f) & (w[0] > 0.5))
         if len(index) > most:
             keep = np.random.default_rng(0).permutation(len(index))[:most]
             index = index[np.sort(keep)]
@@ -143,6 +145,7 @@ def stages(
         out.append(_Stage(
             np.ascontiguousarray(values, np.float32), np.ascontiguousarray(points, np.float32),
             np.ascontiguousarray(m, np.float32), mg, middle, radius,
+            LEAST * len(index) * float(np.isfinite(m).mean()),
         ))  # fmt: skip
     return out
 
@@ -217,7 +220,7 @@ def unlike(here: _Stage, matrix: Float) -> bool:
     """
     table = np.zeros((kernels.BINS, kernels.BINS))
     kernels.joint(here.f, here.points, here.volume, here.into(matrix), 0, len(here.f), table)
-    if table.sum() < LEAST * len(here.f):
+    if table.sum() < here.least:
         return False
     # What is dark in both is background, on which they agree in any case.
     table[:DARK, :DARK] = 0
@@ -278,7 +281,7 @@ def _compiled(
     best = np.empty((3, 4))
     score = descent.descend(
         here.f, here.points, here.volume, b, here.radius, directions, rigid, steps, still,
-        LEAST * len(here.f), best,
+        here.least, best,
     )  # fmt: skip
     return best, float(score)
 
@@ -298,7 +301,7 @@ def _descend(
         else:
             sums = _equations(here, b, scores, False, parts)
             score = kernels.correlation(sums)
-            if sums[13, 13] < LEAST * len(here.f):
+            if sums[13, 13] < here.least:
                 score = -np.inf
         if score > best_score:
             gain = score - best_score
@@ -364,7 +367,7 @@ def measured(here: _Stage, b: Float, *, parts: int = PARTS) -> tuple[float, Floa
         tables[0], inside[0] = gpu.joint(f, points, values, b)
     else:
         some(0, 1) if parts == 1 else in_chunks(some, parts)
-    if inside.sum() < LEAST * n:
+    if inside.sum() < here.least:
         return -np.inf, _NONE
     p = kernels.density(tables.sum(axis=0))
     return kernels.information(p)[1], kernels.score_table(p)

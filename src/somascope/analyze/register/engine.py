@@ -16,7 +16,7 @@ from somascope.analyze.register.dense import dense
 from somascope.analyze.register.evidence import edge_of, informed, judge
 from somascope.analyze.register.field import exponential
 from somascope.analyze.register.landmarks import fit, pairs
-from somascope.analyze.register.levels import at, displacement_world, levels, scaled
+from somascope.analyze.register.levels import at, displacement_world, levels, mended, scaled
 from somascope.analyze.register.marks import Marks
 from somascope.analyze.register.presets import PRESETS, Name, Preset
 from somascope.analyze.register.verdict import Registered, Verdict
@@ -26,6 +26,9 @@ from somascope.core.grid import Array, Float
 
 FEWEST = 8
 """Voxels along an axis (other than the one of a slice) that a registration needs."""
+
+LEAST_KNOWN = 0.05
+"""Share of an image's voxels that must have a value (not NaN, not infinite)."""
 
 STILL = 0.02
 """mm by which the way there and back may miss."""
@@ -98,6 +101,8 @@ def register(
     weight = _weight(mask, fixed)
     begin = _begin(start, landmarks)
     chosen = PRESETS[name]
+    notes = tuple(n for v, w in ((f, "fixed"), (m, "moving")) for n in _missing(v, w))
+    f, m = mended(f), mended(m)
     one, two = (f, fixed.grid), (m, moving.grid)
     found = _linear(
         one, two, chosen, begin, weight, mutual=_mutual(chosen, fixed, moving), device=device,
@@ -106,7 +111,6 @@ def register(
     made = Registered(matrix=found.matrix, preset=name, **about(fixed, moving))
     small = _small(f, fixed), _small(m, moving)
     counted = None if weight is None else at(weight, fixed.grid, edge_of(fixed.grid))[0]
-    notes: tuple[str, ...] = ()
     if chosen.dense:
         # Contrasts that turn out to differ are compared by what they have in common.
         bending = PRESETS["multimodal"] if found.mutual else chosen
@@ -124,7 +128,8 @@ def register(
         if got >= 0.98 * had or marks is not None:
             made = bent
         else:
-            notes = (f"the dense part made it worse ({got:.3f} under {had:.3f}) and was left out",)
+            worse = f"the dense part made it worse ({got:.3f} under {had:.3f}) and was left out"
+            notes = (*notes, worse)
     progress(0.9, "judging")
     verdict = replace(judge(*small, made, landmarks=landmarks, mask=counted), notes=notes)
     progress(1.0, "trusted" if verdict.trusted else "do not trust")
@@ -175,7 +180,7 @@ def judged(
     landmarks: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Registered:  # fmt: skip
     """A map from elsewhere (landmarks, a hand) with the verdict that its images give it."""
-    f, m = _volume(fixed, "fixed"), _volume(moving, "moving")
+    f, m = mended(_volume(fixed, "fixed")), mended(_volume(moving, "moving"))
     verdict: Verdict = judge(_small(f, fixed), _small(m, moving), warp, landmarks=landmarks)
     return replace(warp, verdict=verdict, confidence=verdict.confidence)
 
@@ -237,10 +242,26 @@ def _volume(image: Image, what: str) -> Array:
             f"register: the {what} image is {'x'.join(map(str, shape))} voxels; at least "
             f"{FEWEST} are needed along each axis, or one slice"
         )
-    volume = scaled(data.reshape(shape))
-    if not float(volume.std()) > 1e-6:
+    volume = scaled(data.reshape(shape), missing=np.nan)
+    known = int(np.isfinite(volume).sum())
+    if known < LEAST_KNOWN * volume.size:
+        raise GeometryError(
+            f"register: {known:,} of {volume.size:,} voxels of the {what} image are finite "
+            f"({known / volume.size:.1%}); at least {LEAST_KNOWN:.0%} are needed: fill what is "
+            "background with a value, or cut the image to the part that is known"
+        )
+    if not float(np.nanstd(volume)) > 1e-6:
         raise GeometryError(f"register: the {what} image has one value everywhere; nothing to see")
     return volume
+
+
+def _missing(volume: Array, what: str) -> list[str]:
+    """What to say of the voxels without a value."""
+    count = volume.size - int(np.isfinite(volume).sum())
+    if not count:
+        return []
+    share = f"{count:,} voxels ({count / volume.size:.1%}) of the {what} image"
+    return [f"{share} are not finite and were left out"]
 
 
 def _weight(mask: Mask | None, fixed: Image) -> Array | None:

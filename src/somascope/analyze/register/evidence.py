@@ -19,7 +19,7 @@ from somascope.analyze.register.landscape import (
     shifted,
     shifts,
 )
-from somascope.analyze.register.levels import at, scaled
+from somascope.analyze.register.levels import at, filled, patchy, scaled
 from somascope.analyze.register.transform import apply, points
 from somascope.analyze.register.verdict import Registered, Verdict
 from somascope.core.finding import Warp
@@ -66,11 +66,20 @@ def compared(fixed: Image, moving: Image, warp: Warp) -> tuple[Array, Array, flo
     And the distance of its voxels, mm.
     """
     shape, edge = np.asarray(fixed.grid.shape), edge_of(fixed.grid)
-    one, grid = at(scaled(fixed.data.reshape(fixed.grid.shape)), fixed.grid, edge, blur=0.5)
-    two, there = at(scaled(moving.data.reshape(moving.grid.shape)), moving.grid, edge, blur=0.5)
+    one, grid = at(_known(fixed), fixed.grid, edge, blur=0.5)
+    two, there = at(_known(moving), moving.grid, edge, blur=0.5)
     plain = Warp(matrix=warp.matrix, grid=warp.grid, displacement=warp.displacement)
-    moved = apply(Image(two, there), plain, Grid(grid.shape, grid.affine), fill=np.nan).data
-    return one, np.asarray(moved), float(np.mean(np.asarray(grid.spacing)[shape > 1]))
+    onto, known = Grid(grid.shape, grid.affine), np.isfinite(two)
+    moved = np.asarray(apply(Image(filled(two, known), there), plain, onto, fill=np.nan).data)
+    if not known.all():
+        share = apply(Image(known.astype(np.float32), there), plain, onto, fill=0.0).data
+        moved = patchy(moved, np.asarray(share))
+    return one, moved, float(np.mean(np.asarray(grid.spacing)[shape > 1]))
+
+
+def _known(image: Image) -> Array:
+    """The scaled volume, NaN where its value is not finite."""
+    return scaled(image.data.reshape(image.grid.shape), missing=np.nan)
 
 
 def edge_of(grid: Grid) -> float:
@@ -90,7 +99,7 @@ def _counted(fixed: Image, mask: Array | None) -> Array | None:
 def _seen(one: Array, moved: Array, counted: Array | None) -> float:
     """Share of the fixed foreground that has a value."""
     inside = np.isfinite(moved)
-    foreground = one > np.percentile(one, 10) + 0.1
+    foreground = one > np.nanpercentile(one, 10) + 0.1
     if counted is not None:
         foreground &= counted
     return float(inside[foreground].mean()) if foreground.any() else float(inside.mean())

@@ -50,8 +50,9 @@ class _Local:
 
     def __init__(self, fixed: Array, moved: Array) -> None:
         self.size = tuple(WIDTH if n > 1 else 1 for n in fixed.shape)
-        self.f = np.ascontiguousarray(fixed, np.float32)
-        self.whole0 = self._mean(np.ones_like(self.f)) > WHOLE
+        known = np.isfinite(fixed)
+        self.f = np.where(known, fixed, 0).astype(np.float32)
+        self.whole0 = self._mean(known.astype(np.float32)) > WHOLE
         self.mean, self.var = self._moments(self.f)
         self.turn(moved)
 
@@ -112,8 +113,9 @@ def expected(fixed: Array, moved: Array) -> Array:
     With it two contrasts are compared as one (the correlation ratio's regression, Roche et al.,
     MICCAI 1998).
     """
-    seen = np.isfinite(moved)
-    level = np.clip(np.rint(fixed * (LEVELS - 1)), 0, LEVELS - 1).astype(np.int64)
+    seen = np.isfinite(moved) & np.isfinite(fixed)
+    values = np.nan_to_num(fixed) * (LEVELS - 1)
+    level = np.clip(np.rint(values), 0, LEVELS - 1).astype(np.int64)
     count = np.bincount(level[seen], minlength=LEVELS)
     total = np.bincount(level[seen], moved[seen], minlength=LEVELS)
     told = count > 1e-3 * count.sum() / LEVELS

@@ -18,7 +18,8 @@ ROUGH = 18
 
 def gravity(volume: Array, grid: Grid) -> Float:
     """Centre of the brightness above the background, LPS mm."""
-    weight = np.maximum(np.asarray(volume, np.float64) - np.median(volume), 0)
+    middle = np.nanmedian(volume)
+    weight = np.nan_to_num(np.maximum(np.asarray(volume, np.float64) - middle, 0))
     total = weight.sum()
     if total <= 0:
         return centre(grid)
