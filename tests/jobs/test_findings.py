@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import somascope.io as sio
 from somascope.cli.app import app
-from somascope.core import Box, Code, Image, Label, Measurement, Param, operation
+from somascope.core import Box, Code, Image, Label, Measurement, Param, operation, registry
 from somascope.core.errors import ReadError
 from somascope.jobs import replay as replaying
 from somascope.jobs import run
@@ -53,13 +53,12 @@ def halve(number: Measurement) -> Measurement:
 @pytest.fixture(autouse=True)
 def published(monkeypatch):
     """Both operations, as if they were installed."""
-    from somascope.cli import operations as cli
 
     def find(name, _known=run.get_operation):
         own = {"test.look": look, "test.halve": halve}
         return own[name].operation if name in own else _known(name)
 
-    for module in (run, replaying, cli):
+    for module in (registry, run, replaying):
         monkeypatch.setattr(module, "get_operation", find)
 
 
