@@ -12,9 +12,11 @@ from torch import nn
 
 from somascope.core.grid import Array
 from somascope.learn import pictures
+from somascope.learn.networks.gradient import Convolution3d
 
 KINDS: dict[type[nn.Module], str] = {
-    nn.Conv2d: "convolution", nn.Conv3d: "convolution", nn.ReLU: "ReLU", nn.MaxPool2d: "pooling",
+    nn.Conv2d: "convolution", nn.Conv3d: "convolution", Convolution3d: "convolution",
+    nn.ReLU: "ReLU", nn.MaxPool2d: "pooling",
     nn.MaxPool3d: "pooling", nn.Linear: "fully connected", nn.ConvTranspose2d: "upwards",
     nn.ConvTranspose3d: "upwards", nn.BatchNorm2d: "normalisation", nn.BatchNorm3d: "normalisation",
     nn.InstanceNorm2d: "normalisation", nn.InstanceNorm3d: "normalisation",
