@@ -1,7 +1,8 @@
 """Samples a second of training a 3-D U-Net: Somascope's batches and step, and MONAI's usual ones.
 
-The same volumes, the same network, the same optimiser, batches of two patches with rotation,
-scaling, shift, contrast, noise and smoothing of about the same sizes and frequencies.
+The same volumes, the same network (there of PyTorch's layers, as MONAI's are), the same optimiser,
+batches of two patches with rotation, scaling, shift, contrast, noise and smoothing of about the
+same sizes and frequencies.
 """
 
 from __future__ import annotations
@@ -128,6 +129,9 @@ def by_monai(
     loader = DataLoader(data, batch_size=2, shuffle=True, num_workers=0)
     torch.manual_seed(0)
     net = build(described(width)).train()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv3d):
+            layer.__class__ = torch.nn.Conv3d  # MONAI's networks are of PyTorch's layers, not ours
     lost = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from somascope.learn.networks import build, gradient
-from somascope.learn.networks.blocks import convolution
+from somascope.learn.networks import build, gradient, normalised
+from somascope.learn.networks.blocks import Block, convolution
 
 
 def both(inputs, outputs, shape, *, batch=2, bias=True, needs=True):
@@ -78,6 +78,7 @@ def test_a_network_learns_as_with_plain_layers(monkeypatch):
     found = []
     for worth in (1, 1 << 40):
         monkeypatch.setattr(gradient, "WORTH", worth)
+        monkeypatch.setattr(normalised, "WORTH", worth)
         torch.manual_seed(1)
         net = build(described).train()
         optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
@@ -92,3 +93,49 @@ def test_a_network_learns_as_with_plain_layers(monkeypatch):
     assert found[0][-1] < found[0][0]
     assert found[0] == pytest.approx(found[1], rel=1e-3)
     assert found[0] != found[1]  # otherwise neither was tried
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "shape"), [(3, (17, 16, 19)), (2, (70, 61)), (3, (1, 2, 9))]
+)
+def test_normalisation_and_relu_in_one_are_the_same(dimensions, shape, monkeypatch):
+    monkeypatch.setattr(normalised, "WORTH", 1)
+    torch.manual_seed(3)
+    norm = (
+        nn.InstanceNorm3d(5, affine=True) if dimensions == 3 else nn.InstanceNorm2d(5, affine=True)
+    )
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, 0.5, -2.0, 0.0, 3.0]))
+        norm.bias.copy_(torch.tensor([0.0, 1.0, 0.3, -0.5, -3.0]))
+    x = 40 + 3 * torch.randn(3, 5, *shape)
+    x[1, 2] = 7.0  # a constant map
+    g = torch.randn(3, 5, *shape)
+    found = []
+    for ours in (True, False):
+        given = x.clone().requires_grad_() if ours else x.double().requires_grad_()
+        mine = norm if ours else type(norm)(5, affine=True).double()
+        mine.load_state_dict(norm.state_dict())
+        assert normalised.lean(given, mine) == ours
+        y = normalised.normalised(given, mine) if ours else mine(given).relu()
+        y.backward(g.to(y.dtype))
+        found.append([y.detach(), given.grad, mine.weight.grad, mine.bias.grad])
+    for a, b in zip(*found, strict=True):
+        near = (a.double() - b.double()).abs() <= 1e-4 * b.abs().max() + 1e-4
+        assert near.float().mean() > 0.999  # where the ReLU bends, rounding decides
+
+
+def test_a_block_takes_it_while_it_learns_and_not_afterwards(monkeypatch):
+    seen = []
+    real = normalised.normalised
+    from somascope.learn.networks import blocks
+
+    monkeypatch.setattr(blocks, "normalised", lambda *a: (seen.append(1), real(*a))[1])
+    block = Block(1, 4, dimensions=3, norm="instance")
+    x = torch.randn(1, 1, 20, 20, 20)
+    learned = block(x)
+    assert seen == [1]
+    assert torch.allclose(learned, block.eval()(x), atol=1e-5)
+    Block(1, 4, dimensions=3, norm="batch")(x)
+    with torch.no_grad():
+        block.train()(x)
+    assert seen == [1]

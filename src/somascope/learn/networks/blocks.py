@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from somascope.learn.networks.gradient import Convolution3d
+from somascope.learn.networks.normalised import lean, normalised
 
 Norm: TypeAlias = Literal["batch", "instance", "none"]
 
@@ -60,6 +61,13 @@ class Block(nn.Sequential):
             normalisation(outputs, dimensions=dimensions, norm=norm),
             nn.ReLU(inplace=True),
         )
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+        """``(n, c, ...)`` to ``(n, outputs, ...)``."""
+        if self.training:
+            x, norm = self[0](input), self[1]
+            return normalised(x, norm) if lean(x, norm) else self[2](norm(x))
+        return super().forward(input)
 
 
 class Residual(nn.Module):

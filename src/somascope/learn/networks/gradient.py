@@ -7,6 +7,7 @@ and three neighbours along x share what is loaded: twelve sums stay in registers
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numba
@@ -22,6 +23,8 @@ WORTH = 4096
 """Voxels of a map from which it is faster than oneDNN."""
 PARTS = 16
 """Sums that are made apart and added in order, however many threads there are: the same bits."""
+MOST = 1 << 26
+"""Numbers in padded copies that are kept between steps: 256 MiB."""
 PIECE = 512
 """Voxels of a row of dot products: four outputs and an input stay in the first cache."""
 
@@ -33,9 +36,9 @@ class Convolution3d(nn.Conv3d):
 
     def _conv_forward(
         self,
-        input: torch.Tensor,
+        input: torch.Tensor,  # noqa: A002
         weight: torch.Tensor,
-        bias: torch.Tensor | None,  # noqa: A002
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
         if self.training and torch.is_grad_enabled() and suits(input, weight, self):
             return _Convolved.apply(input, weight, bias)  # pyright: ignore
@@ -76,11 +79,9 @@ class _Convolved(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs = ctx.needs_input_grad
         of_x = None
-        if needs[0]:
-            of_x = torch.ops.aten.convolution_backward(
-                g, x, weight, None, [1] * 3, [1] * 3, [1] * 3, False, [0] * 3, 1,
-                [True, False, False],
-            )[0]  # fmt: skip
+        if needs[0]:  # as oneDNN convolves forwards it is faster than backwards
+            turned = weight.flip(2, 3, 4).transpose(0, 1).contiguous()
+            of_x = functional.conv3d(g, turned, padding=1)
         of_weight = weight_gradient(x, g) if needs[1] else None
         of_bias = g.sum(dim=(0, 2, 3, 4)) if ctx.biased and needs[2] else None
         return of_x, of_weight, of_bias
@@ -90,12 +91,31 @@ def weight_gradient(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Of a kernel of 3 with zeros around: ``x`` ``(n, i, z, y, x)`` its input, ``g`` ``(n, o, z, y,
     x)`` the gradient of its output, both float32; ``(o, i, 3, 3, 3)``. ``o`` divides by four.
     """
-    row = x.shape[-1] + 2
-    around = functional.pad(x.detach(), (1,) * 6).flatten(3)
+    depth, height, row = x.shape[2] + 2, x.shape[3] + 2, x.shape[4] + 2
+    around = _zeros((*x.shape[:2], depth, height, row), "x")
+    around[:, :, 1:-1, 1:-1, 1:-1].copy_(x.detach())
     # Zeros where the rows of the padded volume have none of the output's voxels.
-    given = functional.pad(g.detach(), (0, 2)).flatten(3)[..., :-2].contiguous()
-    parts = _parts(given.numpy(), around.numpy(), row)
+    given = _zeros((*g.shape[:4], row), "g")
+    given[..., :-2].copy_(g.detach())
+    parts = _parts(given.flatten(3).numpy(), around.flatten(3).numpy(), row)
     return torch.from_numpy(parts.sum(axis=0))
+
+
+_KEPT = threading.local()
+
+
+def _zeros(shape: tuple[int, ...], role: str) -> torch.Tensor:
+    """Memory whose border is zero: what was written inside is written again. Each thread keeps its
+    own, as new memory of this size costs as much as the copy.
+    """
+    kept: dict[tuple[Any, ...], torch.Tensor] = _KEPT.__dict__.setdefault("kept", {})
+    found = kept.pop((role, shape), None)
+    if found is None:
+        found = torch.zeros(shape)
+        while kept and sum(t.numel() for t in kept.values()) + found.numel() > MOST:
+            kept.pop(next(iter(kept)))
+    kept[role, shape] = found  # the last used is the last thrown away
+    return found
 
 
 @numba.njit(fastmath=True, inline="always", error_model="numpy")
@@ -125,9 +145,10 @@ def _twelve(p: Array, q: Array, r: Array, s: Array, x: Array, n: int) -> Any:  #
             boundscheck=False)  # fmt: skip
 def _parts(g: Array, x: Array, row: int) -> Array:  # pragma: no cover
     """Sums over slices, ``(PARTS, o, i, 3, 3, 3)``: ``g`` ``(n, o, z, l)``, ``x`` ``(n, i, z + 2,
-    l + 2 row + 2)``.
+    l + 2 row)``.
     """
     count, outputs, depth, length = g.shape
+    length -= 2  # zeros, beyond which the volume has no rows
     inputs = x.shape[1]
     jobs = count * depth
     found = np.zeros((PARTS, outputs, inputs, 3, 3, 3), np.float32)
