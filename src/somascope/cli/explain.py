@@ -23,6 +23,9 @@ def explain(
     ] = "gradcam",
     target: Annotated[str, typer.Option(help="The class; default the most probable.")] = "",
     layer: Annotated[str, typer.Option(help="Of the cam methods; default the deepest.")] = "",
+    boxes: Annotated[
+        Path | None, typer.Option(help="Single objects: a detector's predictions.json, or boxes.")
+    ] = None,
     sanity: Annotated[
         bool, typer.Option("--sanity", help="Compare with a network without sense.")
     ] = False,
@@ -53,14 +56,25 @@ def explain(
     card, _, _ = why.opened(model)
     given = opened(inputs)
     groups = [given] if card.task == "register" else [[one] for one in given]
+    asked = [(group, group[0].name.replace("/", "_"), None) for group in groups]
+    if boxes is not None:
+        from somascope.cli.predict import boxes_of
+
+        there = boxes_of(boxes, least=0.3)
+        asked = [
+            (group, f"{name}_{n}", box)
+            for group, name, _ in asked
+            for n, box in enumerate(there.get(group[0].name, ()))
+        ]
+        if not asked:
+            raise ParameterError(f"{boxes} has no box of {given[0].name}")
     with bar(f"explain {card.name}") as progress:
         said = [
             written(
-                model, [i.load() for i in group], out, name=group[0].name.replace("/", "_"),
-                methods=wanted, target=target, layer=layer,
-                sanity=sanity, anyway=anyway,
+                model, [i.load() for i in group], out, name=name, methods=wanted, target=target,
+                layer=layer, sanity=sanity, anyway=anyway, box=box,
             )
-            for group in progress.over(groups, card.name)
+            for group, name, box in progress.over(asked, card.name)
         ]  # fmt: skip
     if json_:
         typer.echo(json.dumps(said))

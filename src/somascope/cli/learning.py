@@ -61,6 +61,9 @@ def train(
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails", help="Keep small pictures of some cases in the model.")
     ] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Classify single objects: boxes, or masks.")
+    ] = False,
     method: Annotated[
         str, typer.Option(help="network, or radiomics: classify without one.")
     ] = "network",
@@ -95,7 +98,7 @@ def train(
 
         network = {"--budget": budget, "--from": from_, "--plan": plan, "--fold": fold,
                    "--unlabelled": unlabelled, "--pretrain": pretrain, "--few-shot": few_shot,
-                   "--memory": memory, "--thumbnails": thumbnails,
+                   "--memory": memory, "--thumbnails": thumbnails, "--objects": objects,
                    "--committee": committee}  # fmt: skip
         if [n for n, v in network.items() if v]:
             raise ParameterError(f"{next(n for n, v in network.items() if v)} is of a network; "
@@ -111,7 +114,7 @@ def train(
     from somascope.learn.parallel import team
     from somascope.learn.plan import Plan
 
-    opened = open_dataset(dataset, task)
+    opened = open_dataset(dataset, task, objects=objects)
     chosen = Plan.from_json(plan.read_bytes()) if plan is not None else None
     if committee:
         if any((from_, folds, fold, unlabelled, pretrain, few_shot, memory, thumbnails)):
@@ -228,7 +231,7 @@ def evaluate(
     from somascope.models import load
 
     network = load(model)
-    opened = open_dataset(dataset, network.card.task)
+    opened = open_dataset(dataset, network.card.task, objects=network.card.single is not None)
     with bar(f"evaluate {network.card.name}") as progress:
         result = judge(network, opened, split=split, progress=progress)
         others = {

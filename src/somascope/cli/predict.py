@@ -13,6 +13,7 @@ from somascope.cli.bar import bar
 from somascope.core.errors import ParameterError
 
 if TYPE_CHECKING:
+    from somascope.core.grid import Float
     from somascope.models.inputs import Input
     from somascope.models.predict import Asked
 
@@ -41,6 +42,15 @@ def predict(
     sees: Annotated[
         str, typer.Option(help="With --first: the model was trained on image or region.")
     ] = "image",
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Single objects: predictions.json of a detector, or a data set of boxes."
+        ),
+    ] = None,
+    least: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="With --boxes: least score of a detector's box.")
+    ] = 0.3,
     archive: Annotated[Path | None, typer.Option(help="Inputs are UIDs of this archive.")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Segmentation: probabilities too.")
@@ -66,7 +76,8 @@ def predict(
     with bar(asked.card.name) as progress:
         done = run(
             asked, given, out, probabilities=probabilities, uncertainty=uncertainty,
-            anyway=anyway, progress=progress,
+            anyway=anyway, boxes=None if boxes is None else boxes_of(boxes, least=least),
+            progress=progress,
         )  # fmt: skip
     if json_:
         typer.echo(json.dumps({
@@ -81,6 +92,21 @@ def predict(
         typer.echo(f"somascope: {name}: {reason}", err=True)
     if done.problems:
         sys.exit(1)
+
+
+def boxes_of(path: Path, *, least: float) -> dict[str, Float]:
+    """The boxes of images, by name: as a detector wrote them, or of a data set."""
+    from somascope.models.single import found_in
+
+    if path.suffix == ".json" and path.read_bytes()[:64].lstrip().startswith(b"["):
+        return found_in(path, least=least)
+    from somascope.learn.datasets import folders, open_dataset
+
+    if path.is_dir() and folders.masked(path):
+        alone = open_dataset(path, "classify", objects=True).cases
+        return {folders.stem(Path(c.id)): c.box[None] for c in alone if c.box is not None}
+    cases = open_dataset(path, "detect").cases
+    return {c.id: c.boxes[:, :-1] for c in cases if c.boxes is not None}
 
 
 def _asked(

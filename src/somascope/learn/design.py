@@ -73,7 +73,8 @@ def designed(
     from somascope.learn.networks import build
     from somascope.learn.networks.blocks import multiplications, parameters
 
-    shapes = [(1, f.channels, *patch)] * (2 if f.task == "register" else 1)
+    channels = 2 * f.channels + 1 if f.single else f.channels
+    shapes = [(1, channels, *patch)] * (2 if f.task == "register" else 1)
 
     def costs(width: int, stem: int) -> tuple[float, int]:
         network = build(_described(f, patch, classes, width, stem))
@@ -118,7 +119,7 @@ def _described(
     if f.task == "classify":
         stages = min(max(int(math.log2(max(min(patch), 8) / 7)) + 1, 2), 4)
         return {
-            "kind": "resnet", "inputs": f.channels, "outputs": classes,
+            "kind": "single" if f.single else "resnet", "inputs": f.channels, "outputs": classes,
             "dimensions": f.dimensions, "blocks": 2 if f.dimensions == 2 else 1, "stem": stem,
             "widths": [min(width * 2**i, 256) for i in range(stages)],
         }  # fmt: skip

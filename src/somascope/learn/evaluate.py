@@ -131,8 +131,13 @@ def _classify(
     model: Network, cases: Sequence[Case], result: Evaluation, draws: int, progress: Progress
 ) -> None:
     card = model.card
-    found = _looked(model, cases, result, progress,
-                    lambda _, image: classify.probabilities(card, model.engine, image))  # fmt: skip
+
+    def look(case: Case, image: Image) -> Array:
+        if case.box is None:
+            return classify.probabilities(card, model.engine, image)
+        return classify.of_objects(card, model.engine, image, [case.box.tolist()])[0]
+
+    found = _looked(model, cases, result, progress, look)
     p = np.array([v for _, v in found])
     truth = np.array([c.label for c, _ in found])
     said = np.array([classify.decided(card, v) for v in p])

@@ -11,6 +11,7 @@ import numpy as np
 
 from somascope.core import Image
 from somascope.core.errors import NotFound
+from somascope.core.grid import Float
 from somascope.io import write
 from somascope.io.atomic import replacing
 from somascope.learn import explain as why
@@ -39,6 +40,7 @@ def written(
     layer: str = "",
     sanity: bool = False,
     anyway: bool = False,
+    box: Sequence[float] | Float | None = None,
 ) -> dict[str, Any]:
     """Explain one case by some methods and write what was found into ``out``.
 
@@ -53,7 +55,7 @@ def written(
     for method in methods:
         found = why.explain(
             model, *images, method=method, target=target, layer=layer, sanity=sanity,
-            anyway=anyway,
+            anyway=anyway, box=box,
         )  # fmt: skip
         picture = overlay(images[0], found)
         shown.append((found, picture))
@@ -61,14 +63,20 @@ def written(
             file.write(picture)
         write(found.map, out / f"{name}_{method}.nii.gz")
         rows.append(_record(found))
-    x, _ = why.input_of(card, images)
+    x, _ = why.input_of(card, images, box=box)
     parts = (x[:, :1], x[:, 1:]) if card.task == "register" else (x,)
     title = f"{card.name}: {name}, layer by layer"
     with replacing(out / f"{name}_layers.html") as file:
         walked = layers.layers(network, *parts)
-        file.write(layers.page(walked, title=title, image=x[0].numpy()).encode())
+        file.write(
+            layers.page(
+                walked,
+                title=title,
+                image=x[0, : card.channels].numpy() if box is not None else x[0].numpy(),
+            ).encode()
+        )
     try:
-        alike = nearest(model, *images)
+        alike = nearest(model, *images, box=box)
     except NotFound:
         alike = []
     with replacing(out / f"{name}.html") as file:

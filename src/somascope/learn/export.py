@@ -27,7 +27,7 @@ TOLERANCE = 2e-3
 def example(plan: Plan, *, seed: int = 0) -> dict[str, torch.Tensor]:
     """Inputs of the plan's shape, one example each, by name."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (1, plan.channels, *plan.patch)
+    shape = (1, plan.inputs, *plan.patch)
     names = ("fixed", "moving") if plan.task == "register" else ("image",)
     return {n: torch.randn(shape, generator=generator) for n in names}
 

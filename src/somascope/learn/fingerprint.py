@@ -27,6 +27,8 @@ class Fingerprint:
 
     ``box_small`` and ``box_median`` are the 5th and 50th percentile of boxes' least sides, in
     pixels of pictures, in mm of volumes (of the cases that were opened).
+    ``single`` is the median of the longest sides of objects that are classified one by one, in mm
+    (pixels of pictures), 0 where whole images are.
     ``thin`` is how thick the things to segment are, in voxels, 0 where nothing is segmented.
     """
 
@@ -50,6 +52,7 @@ class Fingerprint:
     box_small: float = 0.0
     box_median: float = 0.0
     thin: float = 0.0
+    single: float = 0.0
 
 
 def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
@@ -70,11 +73,15 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
     kinds: set[int] = set()
     pictures = True
     sides: list[Array] = []
+    longest: list[float] = []
     for case in progress.over(some, "looking at the cases"):
         image = case.image()
         kinds.add(2 if image.grid.shape[0] == 1 else 3)
         if case.boxes is not None and image.grid.shape[0] > 1:
             sides.append((case.boxes[:, 3:6] - case.boxes[:, :3]) * np.asarray(image.grid.spacing))
+        if case.box is not None:
+            d = len(case.box) // 2
+            longest.append(float(((case.box[d:] - case.box[:d]) * image.grid.spacing[-d:]).max()))
         image = oriented(image) if image.grid.shape[0] > 1 else image
         shapes.append(image.grid.shape)
         spacings.append(image.grid.spacing)
@@ -115,6 +122,7 @@ def fingerprint(dataset: Dataset, *, progress: Progress = QUIET) -> Fingerprint:
         levels=levels,
         box_small=small, box_median=middle,
         thin=round(float(np.median(depths)), 2) if depths else 0.0,
+        single=round(float(np.median(longest)), 2) if longest else 0.0,
     )  # fmt: skip
 
 
@@ -150,6 +158,8 @@ def duplicates(
     Cost: every image is opened once. Near duplicates at ``distance`` 0 only: cropped, rescaled or
     re-encoded copies; small pictures of one organ are alike further away.
     """
+    seen = {id(c.image): c for c in reversed(cases)}  # objects of one image are no copies
+    cases = [c for c in cases if seen[id(c.image)] is c] if len(seen) < len(cases) else cases
     exact: dict[str, list[Case]] = defaultdict(list)
     alike: dict[int, list[Case]] = defaultdict(list)
     for case in progress.over(list(cases), "looking for duplicates"):

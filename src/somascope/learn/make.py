@@ -13,7 +13,7 @@ import torch
 
 from somascope import __version__
 from somascope.core import QUIET, Progress
-from somascope.core.errors import Conflict, NotFound, Refused
+from somascope.core.errors import Conflict, NotFound, ParameterError, Refused
 from somascope.learn.beginning import begun, unlabelled_samples
 from somascope.learn.datasets import Case, Dataset, parted
 from somascope.learn.datasets.sequences import in_slices
@@ -52,7 +52,7 @@ def planned(
         modality=modality or dataset.modality, budget_minutes=budget_minutes,
         most_bytes=most_bytes, seed=seed,
     )  # fmt: skip
-    return reading(made) if made.task == "classify" and thick(facts) else made
+    return reading(made) if made.task == "classify" and not facts.single and thick(facts) else made
 
 
 def make(
@@ -111,6 +111,11 @@ def make(
     chosen = chosen or planned(
         dataset, budget_minutes=budget_minutes, modality=modality, seed=seed, progress=progress
     )
+    if chosen.single is not None and (memory or unlabelled or pretrain):
+        raise ParameterError(
+            "single objects are learned from their labels alone: not with memory, pretrain or "
+            "unlabelled images"
+        )
     chosen = reading(chosen, memory=memory) if memory else chosen
     training, validation = parted(dataset.cases, folds=folds, fold=fold, seed=0)
     leaks = [x for x in duplicates([*training, *validation], progress=progress) if x.exact]
@@ -152,7 +157,7 @@ def make(
         state = {k: v.contiguous() for k, v in trained.network.state_dict().items()}
         extras[WEIGHTS] = save(state)
         extras[package.PROTOTYPES] = prototypes(
-            trained.network, ready, pictures=thumbnails
+            trained.network, ready, pictures=thumbnails, channels=chosen.channels
         ).to_bytes()
     if not team().first:  # one of several processes writes
         return card, trained
@@ -165,7 +170,8 @@ def _without(training: tuple, validation: tuple, leaks: list[Leak]) -> tuple:  #
     """The training cases that do not also lie in the validation part."""
     held = {c.id for c in validation}
     bad = {a for x in leaks for a, b in ((x.first, x.second), (x.second, x.first)) if b in held}
-    return tuple(c for c in training if c.id not in bad)
+    pictures = {id(c.image) for c in training if c.id in bad}  # with all objects of them
+    return tuple(c for c in training if id(c.image) not in pictures)
 
 
 def weights_of(start: str | Path) -> dict[str, torch.Tensor]:
@@ -252,9 +258,10 @@ def described(
     whole = chosen.task == "classify" or (chosen.task == "detect" and chosen.dimensions == 2)
     verb = {"classify": "Classifies", "segment": "Segments", "detect": "Detects",
             "register": "Registers"}[chosen.task]  # fmt: skip
+    what = f"{' single objects:' if chosen.single is not None else ''} {', '.join(chosen.classes)}"
     return NetworkCard(
         name=name, version=version, task=chosen.task,
-        summary=f"{verb} {', '.join(chosen.classes) or 'pairs'} (trained on {chosen.dataset})",
+        summary=f"{verb}{what if chosen.classes else ' pairs'} (trained on {chosen.dataset})",
         modalities=_alike(chosen.modality),
         dimensions=chosen.dimensions, spacing_mm=spacing,
         licence=licence or "as the training data",
@@ -266,5 +273,5 @@ def described(
         stride=chosen.stride, threshold=0.3 if chosen.task == "detect" else 0.5,
         intensity=intensity,
         limits=(f"Made by Somascope {__version__} on {cases} cases of one source.",),
-        sha256="0" * 64,
+        single=chosen.single, sha256="0" * 64,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from somascope.learn import objects
 from somascope.learn.design import THICK, designed, examples, most_steps, parts, sided
 from somascope.learn.fingerprint import Fingerprint
 from somascope.models.prepare import Preparation
+from somascope.models.single import Single
 from somascope.process.chunks import cores
 
 CORE = 35e9
@@ -21,6 +22,8 @@ CORE = 35e9
 GPU = 8e12
 WHOLE = 6e9
 """Operations to learn from one volume of 64 voxels a side."""
+AROUND = 1.6
+"""Times that the crop around an object is as long as the object, and at least as the usual one."""
 FEW = 30
 """Patients below which one is unlike the next."""
 MANY = 150
@@ -79,6 +82,12 @@ class Plan:
     machine: Machine
     fingerprint: Fingerprint
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    single: Single | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Channels of what the network is given."""
+        return self.channels if self.single is None else 2 * self.channels + 1
 
     def to_json(self) -> str:
         """JSON text, keys in the order they are decided."""
@@ -95,6 +104,7 @@ class Plan:
                 k: tuple(v) if isinstance(v, list) else v for k, v in r["fingerprint"].items()
             }
             r["fingerprint"] = Fingerprint(**facts)
+            r["single"] = Single.from_record(r["single"]) if r.get("single") else None
             r["patch"], r["classes"] = tuple(r["patch"]), tuple(r["classes"])
             return cls(**r)
         except (ValueError, TypeError, KeyError) as error:
@@ -151,8 +161,20 @@ def plan(
         batch=batch, stride=stride, network=network, loss=_loss(facts, reasons),
         augment=_augment(facts, classes, reasons), rate=fast, decay=0.05, average=0.995,
         budget_minutes=minutes, most_steps=most, seed=seed, machine=machine, fingerprint=facts,
-        reasons=reasons,
+        reasons=reasons, single=_single(facts, reasons),
     )  # fmt: skip
+
+
+def _single(f: Fingerprint, why: dict[str, str]) -> Single | None:
+    if not f.single:
+        return None
+    unit = "pixels" if f.pictures else "mm"
+    why["single"] = (
+        f"each object in a crop {AROUND:g} times as long as it is and at least as the usual one "
+        f"({f.single:.3g} {unit}): smaller ones are seen at one scale, which shows how large they "
+        "are; beside it the whole image, the object marked in it"
+    )
+    return Single(AROUND, round(AROUND * f.single, 3))
 
 
 def _preparation(
@@ -170,8 +192,15 @@ def _preparation(
         size = tuple(max(round(n * factor / 4) * 4, 1) if n > 1 else 1 for n in f.shape_median)
         if f.same_shape and longest <= most:
             size = tuple(int(n) for n in f.shape_median)
+        if f.single:
+            size = _crop(f, flops)
+            why["size"] = (
+                f"of the crop and the whole image alike; {max(size)} show the usual object"
+            )
         how, shape = replace(how, size=size), size
-        why["size"] = f"whole images of one size; more than {most} costs more than it tells here"
+        why.setdefault(
+            "size", f"whole images of one size; more than {most} costs more than it tells here"
+        )
     elif f.pictures and f.task == "detect":
         factor = min(max(12.0 / max(f.box_small, 1.0), 0.5), 1.0)
         longest = max(f.shape_median)
@@ -211,6 +240,16 @@ def _preparation(
         how = replace(how, scaling="percentile")
         why["scaling"] = f"values differ {f.value_spread:.0f}-fold between cases: each by its own"
     return how, shape
+
+
+def _crop(f: Fingerprint, flops: float) -> tuple[int, ...]:
+    """The shape of a crop that shows the usual object as finely as the image does, in bounds."""
+    volume = f.dimensions == 3
+    edge = AROUND * f.single / min(f.spacing_median[3 - f.dimensions :])
+    fine = flops > 2 * WHOLE * examples(f, (48, 48, 48))
+    least, most = (16, 48 if fine else 32) if volume else (32, 96)
+    n = min(max(math.ceil(edge / 8) * 8, least), most)
+    return (n if volume else 1, n, n)
 
 
 def _patch(f: Fingerprint, shape: tuple[float, ...], why: dict[str, str]) -> tuple[int, ...]:

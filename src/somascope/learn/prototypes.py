@@ -129,9 +129,11 @@ def chosen(samples: Sequence[Sample], *, most: int = KEPT) -> list[int]:
 
 
 def prototypes(
-    network: nn.Module, samples: Sequence[Sample], *, pictures: bool = False
+    network: nn.Module, samples: Sequence[Sample], *, pictures: bool = False, channels: int = 3
 ) -> Prototypes:
-    """The prototypes of a trained network among its training samples."""
+    """The prototypes of a trained network among its training samples; pictures are of the first
+    ``channels``.
+    """
     if not samples:
         raise ParameterError("no cases to choose prototypes from; give some")
     features: list[Float] = []
@@ -146,7 +148,7 @@ def prototypes(
             whole = [_whole(w[0], w.shape[2:])[None] for w in whole]
         features.append(pooled(network, *whole)[0])
         if pictures:
-            shown.append(small(s.image.numpy()))
+            shown.append(small(s.image[:channels].numpy()))
     kept = np.stack(shown) if pictures else np.zeros((0, EDGE, EDGE), np.uint8)
     return Prototypes(
         np.stack(features), tuple(s.id for s in some), tuple(s.label for s in some), kept
@@ -192,7 +194,9 @@ def small(image: Array) -> Array:
     return result
 
 
-def nearest(model: str | Path, *images: Image, count: int = 5) -> list[Alike]:
+def nearest(
+    model: str | Path, *images: Image, box: Sequence[float] | Float | None = None, count: int = 5
+) -> list[Alike]:
     """The training cases that look most alike to the model, the most alike first.
 
     Raises
@@ -207,7 +211,7 @@ def nearest(model: str | Path, *images: Image, count: int = 5) -> list[Alike]:
     kept = Prototypes.from_bytes(packed.extras[PROTOTYPES])
     card, _, network = opened(model)
     images = tuple(card.declared(i) for i in images)
-    x, _ = input_of(card, images)
+    x, _ = input_of(card, images, box=box)
     parts = (x[:, :1], x[:, 1:]) if card.task == "register" else (x,)
     if card.task != "classify":
         parts = tuple(_middle(p) for p in parts)

@@ -204,6 +204,8 @@ def _figure(row: dict[str, Any], case: Case, model: Network, result: Evaluation)
         data, said = _registered(case, model, image, row)
     else:
         data = pictures.plain(image)
+        if case.box is not None:
+            data = pictures.boxed(image, case.box[None], np.zeros((0, len(case.box))))
         if card.task == "classify":
             said = (
                 f"truth {result.classes[row['truth']]} ({said}), said {result.classes[row['said']]}"

@@ -17,6 +17,7 @@ from somascope.models.familiar import Familiar
 from somascope.models.frames import as_slices
 from somascope.models.onnxfile import ELEMENTS
 from somascope.models.prepare import Preparation
+from somascope.models.single import Single
 
 FORMAT = "somascope-model"
 VERSION = 1
@@ -109,6 +110,8 @@ class NetworkCard(Card):
         Reads the frames of a film as slices, in order.
     features
         What a classical model reads in place of voxels: radiomics; None: it is a network.
+    single
+        It classifies single objects of an image, and sees so much around each; None: whole images.
     stages
         Another model says where this one looks: a package of two. None: it looks everywhere.
     sha256
@@ -133,6 +136,7 @@ class NetworkCard(Card):
     familiar: Familiar | None = None
     frames: bool = False
     features: Features | None = None
+    single: Single | None = None
     stages: Stages | None = None
     sha256: str = ""
 
@@ -303,6 +307,7 @@ def _card(record: dict[str, Any]) -> NetworkCard:
             features=(
                 Features.from_record(record["features"]) if record.get("features") else None
             ),
+            single=Single.from_record(record["single"]) if record.get("single") else None,
             stages=Stages(**record["stages"]) if record.get("stages") else None,
             sha256=_text(record, "sha256"),
         )  # fmt: skip
@@ -348,6 +353,9 @@ def _sensible(card: NetworkCard, digest: str) -> None:
         demand(card.task == ("classify" if where is None else "detect"), "task", card.task)
         fits = where is None or len(where.stretch) == len(card.classes)
         demand(fits, "the number of stretches", where)
+    if card.single is not None:
+        fits = card.task == "classify" and card.features is None and card.preparation.size
+        demand(fits, "single", card.single)
     if card.stages is not None:
         s = card.stages
         demand(card.task == "segment", "task", card.task)

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from somascope.core import QUIET, Finding, Image, Label, Progress
+from somascope.core import QUIET, Box, Finding, Image, Label, Progress
 from somascope.core.errors import Refused
-from somascope.core.grid import Array
+from somascope.core.grid import Array, Float
 from somascope.models.card import NetworkCard
 from somascope.models.classical import vector
 from somascope.models.engine import Engine
 from somascope.models.prepare import prepared
 from somascope.models.seen import history, instances
+from somascope.models.single import Shown
 
 
 def softmax(
@@ -47,13 +48,52 @@ def array(card: NetworkCard, image: Image) -> Array:
     """The input ``(1, c, y, x)`` or ``(1, c, z, y, x)``; of a classical model ``(1, n)``."""
     if card.features is not None:
         return vector(card.features, image, card.preparation)[None]
+    if card.single is not None:
+        raise Refused(
+            f"{card.name} classifies single objects of an image; say where they are "
+            "(models.classify_objects, or predict --boxes)"
+        )
     data = prepared(image, card.preparation, channels=card.channels).data
     return np.ascontiguousarray(data[None, :, 0] if card.dimensions == 2 else data[None])
 
 
 def probabilities(card: NetworkCard, engine: Engine, image: Image) -> Array:
     """Calibrated probability of each class, mean of the image and its mirror where trained so."""
-    logits = engine({"image": array(card, image)})[0]
+    return _said(card, engine, array(card, image))
+
+
+def of_objects(
+    card: NetworkCard,
+    engine: Engine,
+    image: Image,
+    boxes: Sequence[Sequence[float]] | Float,
+    *,
+    progress: Progress = QUIET,
+) -> Array:
+    """Calibrated probabilities ``(n, classes)`` of each object of an image.
+
+    ``boxes`` are corners in voxel edges, see `somascope.models.single`.
+
+    Raises
+    ------
+    ParameterError
+        A box that is none, or of which nothing lies in the image.
+    Refused
+        The model classifies whole images.
+    """
+    if card.single is None:
+        raise Refused(f"{card.name} classifies whole images; leave the boxes out")
+    shown = Shown(image, card.preparation, card.single, channels=card.channels)
+    found: list[Array] = []
+    for box in progress.over(list(boxes), card.name):
+        data = shown.array(box)
+        given = data[None, :, 0] if card.dimensions == 2 else data[None]
+        found.append(_said(card, engine, np.ascontiguousarray(given)))
+    return np.stack(found) if found else np.zeros((0, len(card.classes)))
+
+
+def _said(card: NetworkCard, engine: Engine, given: Array) -> Array:
+    logits = engine({"image": given})[0]
     if logits.shape != (1, len(card.classes)):
         raise Refused(
             f"{card.name} answers {logits.shape} for {len(card.classes)} classes; the card and the "
@@ -87,3 +127,31 @@ def findings(
             attributes=dict(image.attributes),
         )
     ]
+
+
+def objects(
+    card: NetworkCard,
+    engine: Engine,
+    image: Image,
+    boxes: Sequence[Sequence[float]] | Float,
+    *,
+    progress: Progress = QUIET,
+) -> list[Finding]:
+    """One `Box` for each object, in their order: its class and how probable that is."""
+    from somascope.models.detect import placed_corners
+
+    rows = np.asarray(boxes, np.float64).reshape(len(boxes), -1 if len(boxes) else 0)
+    p = of_objects(card, engine, image, rows, progress=progress)
+    on, provenance = instances(image), history(card, image)
+    found: list[Finding] = []
+    for ends, values in zip(placed_corners(rows) if len(rows) else [], p, strict=True):
+        best = decided(card, values)
+        lower, upper = (tuple(float(v) for v in e) for e in (ends[:3], ends[3:] - 1))
+        found.append(
+            Box(
+                concept=card.classes[best].code, confidence=float(values[best]), grid=image.grid,
+                lower=(lower[0], lower[1], lower[2]), upper=(upper[0], upper[1], upper[2]), on=on,
+                provenance=provenance, attributes=dict(image.attributes),
+            )
+        )  # fmt: skip
+    return found

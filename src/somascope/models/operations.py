@@ -58,6 +58,45 @@ def classify(
     return replace(cast("Label", found), provenance=image.provenance)
 
 
+@operation("models.classify_objects")
+def classify_objects(
+    image: Image,
+    objects: Mask | None = None,
+    *,
+    model: Annotated[str, _MODEL],
+    detector: Annotated[
+        str, Param("Where no mask says it: model to detect that finds the objects", opens="model")
+    ] = "",
+    anyway: Annotated[bool, _ANYWAY] = False,
+    progress: Progress = QUIET,
+) -> list[Box]:
+    """Say which class each single object of an image belongs to.
+
+    An object is a connected body of a segment of the mask, or a box that the detector finds. The
+    model sees each of them closely, the image around it, and where it lies.
+    """
+    from somascope.models.detect import boxes
+    from somascope.models.single import around
+
+    network = opened(model, "classify")
+    if (objects is None) == (not detector):
+        raise ParameterError("models.classify_objects: give a mask of the objects, or a detector")
+    if objects is not None:
+        if not objects.grid.allclose(image.grid):
+            raise ParameterError(
+                "models.classify_objects: the mask lies on another grid than the image; resample "
+                "it onto the image's"
+            )
+        rows = around(objects)
+    else:
+        first = opened(detector, "detect")
+        shown = first.card.declared(image)
+        first.card.check(shown, anyway=anyway)
+        rows, _, _ = boxes(first.card, first.engine, shown)
+    found = cast("list[Box]", network(image, objects=rows, anyway=anyway, progress=progress))
+    return [replace(b, provenance=image.provenance) for b in found]
+
+
 @operation("models.segment")
 def segment(
     image: Image,

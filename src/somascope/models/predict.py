@@ -6,6 +6,9 @@
 along x, y and z), ``segment`` one label map for each input under its name and on its grid (NIfTI
 for volumes, PNG for images of two dimensions), ``register`` the moved image and the displacement.
 
+A model of single objects writes a row for each of them, ``id`` the input's name, ``#`` and the
+number of its box.
+
 With uncertainty a classification has the columns ``doubt`` and ``quarrel`` (see
 `somascope.models.together.Opinion`), a segmentation the maps ``_doubt`` and ``_quarrel``: NIfTI,
 8-bit PNG in two dimensions (255 is 1), and a Parametric Map beside it where the image came as
@@ -17,7 +20,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,7 +29,7 @@ import numpy as np
 
 from somascope.core import QUIET, Axis, Image, Mask, Progress, Warp
 from somascope.core.errors import ParameterError, SomascopeError
-from somascope.core.grid import Array
+from somascope.core.grid import Array, Float
 from somascope.io import write
 from somascope.io.atomic import replacing
 from somascope.models import classify, detect, segment
@@ -61,12 +64,14 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     anyway: bool = False,
+    boxes: Mapping[str, Float] | None = None,
     progress: Progress = QUIET,
 ) -> Predicted:
     """Run a model on inputs and write the answers into the folder ``out``.
 
     ``uncertainty`` says how sure the answers are, too: of one model its own doubt alone.
-    ``anyway`` looks at inputs too that are unlike the training images.
+    ``anyway`` looks at inputs too that are unlike the training images. ``boxes`` are the objects of
+    each input, by name: corners ``(n, 2 d)`` in voxel edges, for a model of single objects.
 
     An input that is refused or damaged does not stop the others: it is in ``problems``; a single
     one raises.
@@ -76,7 +81,8 @@ def predict(
     Refused
         The only input is outside the card.
     ParameterError
-        Uncertainty or probabilities of a model that does not tell them.
+        Uncertainty or probabilities of a model that does not tell them; boxes for a model that
+        reads none, or none for one that does.
     """
     out = Path(out)
     done = Predicted()
@@ -85,6 +91,15 @@ def predict(
             f"{model.card.name} is two models in a row and says labels only; ask the second one "
             "alone for more"
         )
+    single = model.card.single is not None
+    if single != (boxes is not None):
+        raise ParameterError(
+            f"{model.card.name} classifies single objects: say where they are (--boxes)"
+            if single
+            else f"{model.card.name} reads no boxes; leave them out"
+        )
+    if boxes is not None and (uncertainty or not isinstance(model, Network)):
+        raise ParameterError("of single objects one model is asked, for probabilities alone")
     if uncertainty and isinstance(model, Network):
         model = Together([model])
     if isinstance(model, Network) and model.card.task == "register":
@@ -93,6 +108,9 @@ def predict(
     for item in progress.over(list(given), model.card.name):
         try:
             image = model.card.declared(item.load())
+            if boxes is not None and isinstance(model, Network):
+                _each(model, image, item.name, boxes, done, anyway=anyway)
+                continue
             said = _asked(model, image, anyway=anyway, probabilities=probabilities)
             _told(model.card, said, item, image, out, done, uncertainty=uncertainty,
                   probabilities=probabilities)  # fmt: skip
@@ -106,6 +124,24 @@ def predict(
     elif model.card.task == "detect":
         done.files.append(_save(json.dumps(done.records, indent=1), out / "predictions.json"))
     return done
+
+
+def _each(
+    model: Network, image: Image, name: str, boxes: Mapping[str, Float], done: Predicted, *,
+    anyway: bool,
+) -> None:  # fmt: skip
+    """Every object of one image."""
+    if name not in boxes:
+        some = ", ".join(sorted(boxes)[:3])
+        raise ParameterError(
+            f"no box is given for {name!r}; there are boxes of {some or 'nothing'}"
+        )
+    model.card.check(image, anyway=anyway)
+    p = classify.of_objects(model.card, model.engine, image, boxes[name])
+    for k, (ends, each) in enumerate(zip(boxes[name], p, strict=True)):
+        row: dict[str, Any] = {"id": f"{name}#{k}"}
+        row |= {f"p_{c.name}": float(v) for c, v in zip(model.card.classes, each, strict=True)}
+        done.records.append(row | {"bbox": detect.coco_box(ends)})
 
 
 @dataclass(frozen=True)
@@ -225,7 +261,7 @@ def _table(
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: v if k == "id" else f"{v:.7g}" for k, v in row.items()})
+        writer.writerow({k: row[k] if k == "id" else f"{row[k]:.7g}" for k in columns})
     return _save(buffer.getvalue(), path)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from somascope.core import QUIET, Finding, Image, Progress
 from somascope.core.errors import ParameterError, Refused
+from somascope.core.grid import Float
 from somascope.models import classify, detect, package, register, segment
 from somascope.models.card import NetworkCard
 from somascope.models.engine import Engine, Kind, Runtime, start
@@ -68,11 +70,17 @@ class Network:
         return Thinned(self._runtime, drawn, seed=seed)
 
     def __call__(
-        self, *images: Image, anyway: bool = False, progress: Progress = QUIET
+        self,
+        *images: Image,
+        objects: Sequence[Sequence[float]] | Float | None = None,
+        anyway: bool = False,
+        progress: Progress = QUIET,
     ) -> list[Finding]:
         """Findings on one image (``register``: fixed, then moving).
 
-        ``anyway`` looks at images too that are unlike the training images.
+        ``objects`` are the corners of what a model of single objects classifies, in voxel edges
+        (`somascope.models.single`). ``anyway`` looks at images too that are unlike the training
+        images.
 
         Raises
         ------
@@ -87,6 +95,8 @@ class Network:
         images = tuple(self.card.declared(i) for i in images)
         for image in images:
             self.card.check(image, anyway=anyway)
+        if objects is not None:
+            return classify.objects(self.card, self.engine, images[0], objects, progress=progress)
         task: Any = {
             "classify": classify.findings, "segment": segment.findings,
             "detect": detect.findings, "register": register.findings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,16 @@ def label(mask: Array, *, connectivity: Connectivity = 26) -> tuple[Array, Array
     """
     inside = mask if is_tensor(mask) else mask.astype(bool, copy=False)
     return runs.label(inside, _RANK[connectivity])
+
+
+def bounds(numbered: Array, count: int) -> list[tuple[float, ...]]:
+    """The box around each of the labels 1 to ``count`` of ``(nz, ny, nx)``: z0, y0, x0, z1, y1, x1
+    in voxel edges (the first voxel alone is 0 to 1).
+    """
+    from scipy.ndimage import find_objects
+
+    some: list[Any] = find_objects(numbered, max_label=count)
+    return [(*(float(s.start) for s in o), *(float(s.stop) for s in o)) for o in some]
 
 
 def fill_holes(mask: Array, *, connectivity: Connectivity = 26) -> Array:

@@ -12,7 +12,7 @@ __all__ = ["Case", "Dataset", "open_dataset", "parted", "patients"]
 TASKS = ("classify", "detect", "segment", "register")
 
 
-def open_dataset(path: str | Path, task: str) -> Dataset:
+def open_dataset(path: str | Path, task: str, *, objects: bool = False) -> Dataset:
     """The cases behind a path, for one of ``classify detect segment register``.
 
     ========== =================================================================================
@@ -26,6 +26,9 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
     register   CSV with ``fixed,moving``; what ``segment`` reads, each case with the next
     ========== =================================================================================
 
+    With ``objects`` the cases to classify are single objects: what ``detect`` reads, each box with
+    its class; or one folder per class with a mask beside each picture, ``NAME_mask.png``.
+
     Raises
     ------
     NotFound
@@ -36,6 +39,8 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
         raise ParameterError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
     if not path.exists():
         raise NotFound(f"there is no data set {str(path)!r}")
+    if objects:
+        return _single(path, task)
     from somascope.learn.datasets import npz, pairs
 
     if task == "classify":
@@ -57,6 +62,17 @@ def open_dataset(path: str | Path, task: str) -> Dataset:
             _outlined(_folder(path, task))
         )  # fmt: skip
     return _objects(path)
+
+
+def _single(path: Path, task: str) -> Dataset:
+    """Objects of images, each a case of its own."""
+    from somascope.learn.datasets import folders, objects
+
+    if task != "classify":
+        raise ParameterError(f"single objects are classified; to {task} they are found as they are")
+    if path.is_dir() and folders.masked(path):
+        return folders.per_class(path, objects=True)
+    return objects.singled(_objects(path))
 
 
 def _objects(path: Path) -> Dataset:

@@ -37,6 +37,8 @@ class Case:
     boxes
         ``(n, 5)``: y0, x0, y1, x1 (pixel edges) and class number; of volumes ``(n, 7)``: z0, y0,
         x0, z1, y1, x1 and class number (detect).
+    box
+        Of a case that is one object of its image: its corners, as those of ``boxes`` (classify).
     moving
         Loads the moving image (register).
     moving_mask
@@ -53,6 +55,7 @@ class Case:
     mask: Callable[[], Array] | None = None
     region: Callable[[], Array] | None = None
     boxes: Float | None = None
+    box: Float | None = None
     moving: Callable[[], Image] | None = None
     moving_mask: Callable[[], Array] | None = None
     groups: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ LABELS = (
     "mask",
 )
 REGIONS = ("mask", "masks", "fov", "region")
+MASK = re.compile(r"_mask(_\d+)?$")
+"""Ends the name of a mask that lies beside its picture."""
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",
           "validation": "val", "test": "test", "testing": "test"}  # fmt: skip
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff",
@@ -70,9 +73,10 @@ def flat(image: Image) -> Array:
     return np.rint(data.reshape(image.grid.shape)).astype(np.int64)
 
 
-def per_class(root: Path) -> Dataset:
+def per_class(root: Path, *, objects: bool = False) -> Dataset:
     """One folder per class; ``train``, ``val``, ``test`` above them (or ``training``,
-    ``validation``...) are splits.
+    ``validation``...) are splits. With ``objects`` the case is what the masks of a picture mark
+    (``NAME_mask.png``, ``NAME_mask_1.png``...), one box around all; pictures without are left out.
     """
     below = sorted(d for d in root.iterdir() if d.is_dir())
     tops = [(SPLITS[d.name.lower()], d) for d in below if d.name.lower() in SPLITS]
@@ -81,7 +85,7 @@ def per_class(root: Path) -> Dataset:
     found: list[tuple[Path, str, int]] = []
     for split, top in tops:
         for k, name in enumerate(names):
-            here = [p for p in files(top / name) if not re.search(r"_mask(_\d+)?$", stem(p))]
+            here = [p for p in files(top / name) if not MASK.search(stem(p))]
             found += [(p, split, k) for p in here]
     if len(names) < 2 or not found:
         raise NotFound(
@@ -95,7 +99,39 @@ def per_class(root: Path) -> Dataset:
         Case(i, f"{names[k]} {w}", partial(load, p), split, k)
         for i, w, (p, split, k) in zip(ids, whose, found, strict=True)
     )
+    if objects:
+        cases, names = _within(cases, [p for p, _, _ in found], names)
     return Dataset(root.name, "classify", tuple(names), cases)
+
+
+def masked(root: Path) -> bool:
+    """Whether there are masks beside pictures below a folder, as `per_class` knows them."""
+    return any(MASK.search(stem(p)) for p in files(root))
+
+
+def _within(
+    cases: tuple[Case, ...], paths: list[Path], names: list[str]
+) -> tuple[tuple[Case, ...], list[str]]:
+    """The cases whose masks mark something, with the box around it, and the classes they have."""
+    found: list[Case] = []
+    for case, path in zip(cases, paths, strict=True):
+        beside = [p for p in files(path.parent) if p.parent == path.parent
+                  and MASK.sub("", stem(p)) == stem(path) and p != path]  # fmt: skip
+        marked = [flat(load(p)) > 0 for p in beside]
+        if not marked or not any(m.any() for m in marked):
+            continue
+        if len({m.shape for m in marked}) > 1:
+            raise CorruptFile(f"the masks of {path.name} have different sizes")
+        inside = np.logical_or.reduce(marked)
+        ends = [(int(i.min()), int(i.max()) + 1) for i in np.nonzero(inside)]
+        ends = ends if inside.shape[0] > 1 else ends[1:]
+        box = np.array([*(a for a, _ in ends), *(b for _, b in ends)], np.float64)
+        found.append(replace(case, box=box))
+    kept = sorted({c.label for c in found})
+    if len(kept) < 2:
+        raise NotFound(f"masks mark something in {len(kept)} classes; there must be two or more")
+    number = {k: i for i, k in enumerate(kept)}
+    return tuple(replace(c, label=number[c.label]) for c in found), [names[k] for k in kept]
 
 
 def pairs(root: Path) -> Dataset:

@@ -8,17 +8,17 @@ become voxels.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from somascope.archive import Archive
 from somascope.archive.records import Query
-from somascope.core import Box, Grid
+from somascope.core import Box, Grid, Image
 from somascope.core.errors import CorruptFile, NotFound, ParameterError
 from somascope.core.grid import Array, Float
 from somascope.learn.datasets.boxes import found_at
@@ -26,7 +26,7 @@ from somascope.learn.datasets.cases import Case, Dataset, patients
 from somascope.learn.datasets.folders import files, load, stem
 from somascope.learn.datasets.stored import image_of, reports
 from somascope.models.detect import carried
-from somascope.process.components import label
+from somascope.process.components import bounds, label
 
 POINTS = ("coordX", "coordY", "coordZ", "diameter_mm")
 """Columns of a table of points: LPS millimetres, as LUNA16 has them."""
@@ -41,18 +41,11 @@ def boxes_of(labels: Array, classes: int, *, least: int = 1) -> Float:
     rows: list[tuple[float, ...]] = []
     for k in range(classes):
         numbered, counts = label(labels == k + 1)
-        for n, box in enumerate(_around(numbered, len(counts))):
+        for n, box in enumerate(bounds(numbered, len(counts))):
             if counts[n] >= least:
                 rows.append((*box, float(k)))
     found = np.asarray(rows, np.float64).reshape(-1, 7)
     return found if labels.shape[0] > 1 else found[:, [1, 2, 4, 5, 6]]
-
-
-def _around(numbered: Array, count: int) -> list[tuple[float, ...]]:
-    from scipy.ndimage import find_objects
-
-    some: list[Any] = find_objects(numbered, max_label=count)
-    return [(*(float(s.start) for s in o), *(float(s.stop) for s in o)) for o in some]
 
 
 def outlined(dataset: Dataset, *, least: int = 1) -> Dataset:
@@ -74,6 +67,55 @@ def outlined(dataset: Dataset, *, least: int = 1) -> Dataset:
     if not any(len(c.boxes) for c in cases if c.boxes is not None):
         raise ParameterError(f"{dataset.name}: no label map has an object in it")
     return replace(dataset, task="detect", cases=tuple(cases))
+
+
+def singled(dataset: Dataset) -> Dataset:
+    """Boxes to find as single objects to classify, each a case ``IMAGE#NUMBER`` of its patient.
+
+    Raises
+    ------
+    ParameterError
+        Fewer than two classes have an object.
+    """
+    cases: list[Case] = []
+    for case in dataset.cases:
+        assert case.boxes is not None
+        image = Kept(case.image)
+        cases += [
+            replace(case, id=f"{case.id}#{n}", image=image, label=int(row[-1]), boxes=None,
+                    box=row[:-1])
+            for n, row in enumerate(case.boxes)
+        ]  # fmt: skip
+    kinds = sorted({c.label for c in cases})
+    if len(kinds) < 2:
+        raise ParameterError(
+            f"{dataset.name} has objects of {len(kinds)} classes; to tell them apart there must be "
+            "two or more"
+        )
+    number = {k: i for i, k in enumerate(kinds)}
+    return Dataset(
+        dataset.name, "classify", tuple(dataset.classes[k] for k in kinds),
+        tuple(replace(c, label=number[c.label]) for c in cases), dataset.modality,
+    )  # fmt: skip
+
+
+class Kept:
+    """Loads an image, and has it still when it is asked for again next: of all, one is kept."""
+
+    _last: ClassVar[tuple[Kept, Image] | None] = None
+
+    def __init__(self, load: Callable[[], Image]) -> None:
+        self._load = load
+
+    def __call__(self) -> Image:
+        """The image."""
+        last = Kept._last
+        if last is not None and last[0] is self:
+            return last[1]
+        Kept._last = None  # before another one is opened
+        image = self._load()
+        Kept._last = (self, image)
+        return image
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -18,7 +18,7 @@ from somascope.core.grid import Array, Float
 from somascope.learn.explain import counterfactual as what_if
 from somascope.learn.explain.faithful import chance, destroyed, faithfulness, likeness
 from somascope.learn.explain.maps import Cam, gradcam, gradients, occlusion
-from somascope.learn.explain.target import Score, input_of, opened, score_of, turning
+from somascope.learn.explain.target import Near, Score, input_of, opened, score_of, turning
 from somascope.models import NetworkCard
 from somascope.process.resample import resample_to
 
@@ -95,6 +95,7 @@ def explain(
     layer: str = "",
     sanity: bool = False,
     anyway: bool = False,
+    box: Sequence[float] | Float | None = None,
     progress: Progress = QUIET,
 ) -> Explanation:
     """Explain a model's answer on an image (``register``: fixed and moving).
@@ -109,6 +110,9 @@ def explain(
         Explain a senseless copy of the network too and say how alike the maps are.
     anyway
         Explain images too that are unlike the training images.
+    box
+        Of a model of single objects: the object, corners in voxel edges. The map is of its crop;
+        what is around stays as it is.
 
     Raises
     ------
@@ -126,7 +130,9 @@ def explain(
     images = tuple(card.declared(i) for i in images)
     for image in images:
         card.check(image, anyway=anyway)
-    x, ready = input_of(card, images)
+    x, ready = input_of(card, images, box=box)
+    if card.single is not None:
+        network, x = Near(network, x[:, card.channels :]), x[:, : card.channels]
     k, name = _target(card, network, x, target)
     assert plan.task == card.task
     score = score_of(card, network, k)

@@ -13,12 +13,14 @@ from torch import nn
 
 from somascope.core import Image
 from somascope.core.errors import NotFound, ParameterError, Refused
+from somascope.core.grid import Float
 from somascope.learn.make import WEIGHTS
 from somascope.learn.networks import LeNet, Reader, UNet, VoxelMorph, build
 from somascope.learn.plan import Plan
 from somascope.learn.regained import regained
 from somascope.models import NetworkCard, installed, package
 from somascope.models.prepare import padded, prepared
+from somascope.models.single import Shown
 
 Score: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Inputs ``(n, ...)`` to one number each ``(n,)``: what is explained."""
@@ -54,6 +56,20 @@ def opened(model: str | Path) -> tuple[NetworkCard, Plan, nn.Module]:
     return packed.card, plan, network.eval()
 
 
+class Near(nn.Module):
+    """A network of single objects that is given the crop ``(n, c, ...)`` alone: the whole image
+    and the mark, ``rest`` ``(1, c + 1, ...)``, stay as they are.
+    """
+
+    def __init__(self, network: nn.Module, rest: torch.Tensor) -> None:
+        super().__init__()
+        self.network, self.rest = network, rest
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of each class."""
+        return self.network(torch.cat([x, self.rest.expand(len(x), *self.rest.shape[1:])], dim=1))
+
+
 def deepest(network: nn.Module, *, layer: str = "") -> nn.Module:
     """The layer whose maps are weighed: ``layer`` by name, else the last before space is left.
 
@@ -62,6 +78,8 @@ def deepest(network: nn.Module, *, layer: str = "") -> nn.Module:
     ParameterError
         The network has no layer of that name.
     """
+    if isinstance(network, Near):
+        return deepest(network.network, layer=layer)
     if layer:
         named = dict(network.named_modules())
         if layer not in named:
@@ -127,8 +145,29 @@ def nothing(x: torch.Tensor) -> torch.Tensor:
     return middle.reshape(*middle.shape, *[1] * (x.ndim - 2)).expand_as(x)
 
 
-def input_of(card: NetworkCard, images: Sequence[Image]) -> tuple[torch.Tensor, Image]:
-    """The network's input ``(1, c, ...)`` (register: both as channels), and where it lies."""
+def input_of(
+    card: NetworkCard, images: Sequence[Image], *, box: Sequence[float] | Float | None = None
+) -> tuple[torch.Tensor, Image]:
+    """The network's input ``(1, c, ...)`` (register: both as channels), and where it lies.
+
+    Of a model of single objects: of the one in ``box``; where its crop lies.
+
+    Raises
+    ------
+    ParameterError
+        A box for a model that reads none, or none for one that does.
+    """
+    if (card.single is None) != (box is None):
+        raise ParameterError(
+            f"{card.name} reads no boxes; leave it out"
+            if card.single is None
+            else f"{card.name} classifies single objects: say where the one to explain is (--boxes)"
+        )
+    if card.single is not None and box is not None:
+        shown = Shown(images[0], card.preparation, card.single, channels=card.channels)
+        array = shown.array(box)
+        array = array[:, 0] if card.dimensions == 2 else array
+        return torch.from_numpy(np.array(array)[None]), shown.crop(box)
     ready: list[Image] = []
     for image in images:
         one = prepared(image, card.preparation, channels=card.channels)

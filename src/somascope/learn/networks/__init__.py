@@ -16,13 +16,14 @@ from somascope.learn.networks.lenet import LeNet
 from somascope.learn.networks.plain import VGG
 from somascope.learn.networks.resnet import ResNet
 from somascope.learn.networks.sequence import Reader
+from somascope.learn.networks.single import SingleNet
 from somascope.learn.networks.transformer import ViT
 from somascope.learn.networks.unet import UNet
 from somascope.learn.networks.voxelmorph import VoxelMorph
 
 __all__ = [
     "KINDS", "VGG", "Committee", "ConvNeXt", "DenseNet", "Detector", "LeNet", "Reader", "ResNet",
-    "UNet", "ViT", "VoxelMorph", "build",
+    "SingleNet", "UNet", "ViT", "VoxelMorph", "build",
 ]  # fmt: skip
 
 KINDS: dict[str, type[nn.Module]] = {
@@ -33,6 +34,7 @@ KINDS: dict[str, type[nn.Module]] = {
     "lenet": LeNet,
     "reader": Reader,
     "resnet": ResNet,
+    "single": SingleNet,
     "unet": UNet,
     "vgg": VGG,
     "vit": ViT,

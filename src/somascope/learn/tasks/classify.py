@@ -1,4 +1,4 @@
-"""Learning to classify whole images."""
+"""Learning to classify whole images, and single objects of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from somascope.core.grid import Array, Float
-from somascope.learn.augment import draw, lattice, recoloured
+from somascope.learn.augment import Draw, draw, lattice, recoloured
 from somascope.learn.metrics.ranking import auc_of
 from somascope.learn.plan import Plan
 from somascope.learn.tasks.sample import Sample, middle, shuffled, stacked
@@ -40,10 +40,15 @@ class Classify:
             align_corners=True,
         )  # fmt: skip
         parts = [
-            {"image": recoloured(i, d), "label": torch.tensor(s.label)}
+            {"image": self._recoloured(i, d), "label": torch.tensor(s.label)}
             for s, d, i in zip(samples, draws, images, strict=True)
         ]
         return stacked(parts)
+
+    def _recoloured(self, image: torch.Tensor, one: Draw) -> torch.Tensor:
+        if self.plan.single is None:
+            return recoloured(image, one)
+        return torch.cat([recoloured(image[:-1], one), image[-1:]])  # the mark has no colour
 
     def loss(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Weighted cross-entropy, labels smoothed by a twentieth."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from somascope.core import QUIET, Image, Progress
-from somascope.core.errors import GeometryError
+from somascope.core.errors import GeometryError, ParameterError
 from somascope.core.grid import Array, Float
 from somascope.learn.datasets import Case
 from somascope.learn.plan import Plan
 from somascope.models.detect import carried
 from somascope.models.prepare import placed, prepared
+from somascope.models.single import Shown
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,27 @@ def _tensor(values: Array, plan: Plan) -> torch.Tensor:
 
 def sample(case: Case, plan: Plan) -> Sample:
     """Open and prepare one case."""
-    image = case.image()
+    return _sample(case, plan, case.image())
+
+
+def _single(cases: Sequence[Case], plan: Plan, progress: Progress) -> list[Sample]:
+    """Objects of images; what those of one image share is made once."""
+    assert plan.single is not None
+    found: list[Sample] = []
+    last: tuple[Callable[[], Image], Shown] | None = None
+    for case in progress.over(list(cases), "preparing"):
+        if case.box is None:
+            raise ParameterError(f"{case.id} is a whole image, and the plan is of single objects; "
+                                 "say that the cases are objects (--objects)")  # fmt: skip
+        if last is None or last[0] is not case.image:
+            last = (case.image, Shown(case.image(), plan.preparation, plan.single,
+                                      channels=plan.channels))  # fmt: skip
+        array = _tensor(last[1].array(case.box), plan)
+        found.append(Sample(case.id, case.patient, array, case.label))
+    return found
+
+
+def _sample(case: Case, plan: Plan, image: Image) -> Sample:
     ready = prepared(image, plan.preparation, channels=plan.channels)
     mask = boxes = None
     if case.mask is not None:
@@ -100,6 +121,8 @@ def sample(case: Case, plan: Plan) -> Sample:
 
 def samples(cases: Sequence[Case], plan: Plan, *, progress: Progress = QUIET) -> list[Sample]:
     """Every case, opened and prepared once."""
+    if plan.single is not None:
+        return _single(cases, plan, progress)
     return [sample(c, plan) for c in progress.over(list(cases), "preparing")]
 
 
