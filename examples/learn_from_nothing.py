@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
+from somascope.core import Grid, Image
 from somascope.core.grid import Array
 from somascope.learn.datasets import open_dataset
 from somascope.learn.evaluate import evaluate
@@ -26,7 +27,8 @@ from somascope.learn.layers import Layer, bars, layers, mosaic
 from somascope.learn.make import make, planned
 from somascope.learn.pictures import enlarged, heat, plane_of
 from somascope.learn.plan import Machine
-from somascope.models import load
+from somascope.models import Preparation, load
+from somascope.models.single import Shown, Single
 from somascope.process.chart import Curve, chart
 
 CLASSES = ("nodule", "vessel")
@@ -77,6 +79,18 @@ def stacked(rows: list[Array], *, gap: int = 6) -> Array:
     return np.concatenate(padded)
 
 
+def views(rng: np.random.Generator) -> Array:
+    """What a network of single objects is shown of one: the crop, the whole picture, the mark."""
+    y, x = np.mgrid[:96, :96]
+    values = rng.normal(60, 8, (96, 96))
+    for cy, cx, r in ((30, 62, 9), (70, 24, 13), (66, 74, 6)):
+        values = np.where((y - cy) ** 2 + (x - cx) ** 2 <= r**2, values + 100, values)
+    image = Image(values[None].astype(np.float32), Grid.from_spacing((1, 96, 96), (1, 1, 1)))
+    how = Preparation(size=(1, 64, 64))
+    views = Shown(image, how, Single(1.6, 28.0), channels=1).array([21, 53, 39, 71])
+    return mosaic(views[:, 0], edge=160)
+
+
 def walk(found: list[Layer]) -> Array:
     """LeNet's layers as one picture: maps get smaller and mean more, then they are numbers."""
     rows = [mosaic(one.values, most=16, edge=44) if one.values.ndim == 3
@@ -105,6 +119,8 @@ def main(out: Path, *, steps: int = 300, count: int = 240) -> dict[str, float]:
         Picture.fromarray(shown).save(out / "learn-curve.png", optimize=True)
         case = cases[len(cases) // 2]
         x, _ = input_of(card, [case.image()])
+        single = views(np.random.default_rng(5))
+        Picture.fromarray(single).save(out / "learn-single.png", optimize=True)
         Picture.fromarray(walk(layers(inside, x))).save(out / "learn-lenet.png", optimize=True)
         rows: list[Array] = []
         faithful: list[float] = []

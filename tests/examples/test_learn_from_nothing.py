@@ -18,4 +18,5 @@ def test_it_learns_and_draws_its_pictures(tmp_path: Path):
     assert figures["auc"] > 0.9
     assert {p.name for p in tmp_path.glob("*.png")} == {
         "learn-data.png", "learn-curve.png", "learn-lenet.png", "learn-explained.png",
+        "learn-single.png",
     }  # fmt: skip

@@ -82,7 +82,9 @@ class Shown:
         from somascope.models.detect import carried
 
         row = checked_box(box, self.grid)
-        image, shape = self._turned, self._how.size
+        image = self._turned
+        nz, ny, nx = self._how.size
+        shape = (nz, ny, nx)
         first = image.grid.shape[0] == 1  # a picture: its one slice stays as it is
         ends = carried(row[None], self.grid, image.grid)[0]
         d = len(ends) // 2

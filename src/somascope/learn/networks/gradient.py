@@ -58,7 +58,6 @@ def suits(x: torch.Tensor, weight: torch.Tensor, layer: nn.Conv3d) -> bool:
         and layer.groups == 1
         and layer.padding_mode == "zeros"
         and x[0, 0].numel() >= WORTH
-        and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
     )
 

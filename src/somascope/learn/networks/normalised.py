@@ -33,7 +33,6 @@ def lean(x: torch.Tensor, norm: nn.Module) -> bool:
         and x.requires_grad
         and torch.is_grad_enabled()
         and x[0, 0].numel() >= WORTH
-        and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
     )
 
