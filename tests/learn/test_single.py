@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from somascope.cli.app import app
 from somascope.core import Axis, Grid, Image, Mask, Segment
-from somascope.core.errors import CorruptFile, ParameterError, Refused, SomascopeError
+from somascope.core.errors import CorruptFile, NotFound, ParameterError, Refused, SomascopeError
 from somascope.io import write
 from somascope.learn import explain as why
 from somascope.learn.datasets import Case, Dataset, open_dataset
@@ -292,6 +292,9 @@ def test_pictures_with_masks_beside_them(tmp_path):
 
 def test_what_cannot_be_is_refused(tmp_path):
     data = world("look", count=16)
+    (tmp_path / "a").mkdir()
+    with pytest.raises(NotFound, match=r"NAME_mask\.png"):
+        open_dataset(tmp_path, "classify", objects=True)
     with pytest.raises(ParameterError, match="found as they are"):
         open_dataset(tmp_path, "detect", objects=True)
     one = Case("a", "a", data.cases[0].image, boxes=np.array([[1, 2, 3, 4, 0.0]]))

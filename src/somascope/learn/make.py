@@ -258,20 +258,22 @@ def described(
     whole = chosen.task == "classify" or (chosen.task == "detect" and chosen.dimensions == 2)
     verb = {"classify": "Classifies", "segment": "Segments", "detect": "Detects",
             "register": "Registers"}[chosen.task]  # fmt: skip
-    what = f"{' single objects:' if chosen.single is not None else ''} {', '.join(chosen.classes)}"
+    what = "cases" if chosen.single is None else "objects"
+    if chosen.single is not None:
+        verb += " single objects:"
     return NetworkCard(
         name=name, version=version, task=chosen.task,
-        summary=f"{verb}{what if chosen.classes else ' pairs'} (trained on {chosen.dataset})",
+        summary=f"{verb} {', '.join(chosen.classes) or 'pairs'} (trained on {chosen.dataset})",
         modalities=_alike(chosen.modality),
         dimensions=chosen.dimensions, spacing_mm=spacing,
         licence=licence or "as the training data",
-        training_data=training_data or f"{chosen.dataset}, {cases} cases",
+        training_data=training_data or f"{chosen.dataset}, {cases} {what}",
         classes=tuple(codes.get(c, ClassName.named(c)) for c in chosen.classes),
         channels=chosen.channels, preparation=chosen.preparation,
         patch=() if whole else chosen.patch,
         overlap=overlap(facts, how, chosen.patch) if chosen.task == "detect" else 0.5,
         stride=chosen.stride, threshold=0.3 if chosen.task == "detect" else 0.5,
         intensity=intensity,
-        limits=(f"Made by Somascope {__version__} on {cases} cases of one source.",),
+        limits=(f"Made by Somascope {__version__} on {cases} {what} of one source.",),
         single=chosen.single, sha256="0" * 64,
     )  # fmt: skip

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
+import numpy as np
+
 from somascope.core import QUIET, Box, Image, Label, Mask, Param, Progress, operation
 from somascope.core.errors import ParameterError
 from somascope.models import installed
@@ -61,8 +63,7 @@ def classify(
 @operation("models.classify_objects")
 def classify_objects(
     image: Image,
-    objects: Mask | None = None,
-    *,
+    *objects: Mask,
     model: Annotated[str, _MODEL],
     detector: Annotated[
         str, Param("Where no mask says it: model to detect that finds the objects", opens="model")
@@ -72,22 +73,22 @@ def classify_objects(
 ) -> list[Box]:
     """Say which class each single object of an image belongs to.
 
-    An object is a connected body of a segment of the mask, or a box that the detector finds. The
+    An object is a connected body of a segment of a mask, or a box that the detector finds. The
     model sees each of them closely, the image around it, and where it lies.
     """
     from somascope.models.detect import boxes
     from somascope.models.single import around
 
     network = opened(model, "classify")
-    if (objects is None) == (not detector):
+    if bool(objects) == bool(detector):
         raise ParameterError("models.classify_objects: give a mask of the objects, or a detector")
-    if objects is not None:
-        if not objects.grid.allclose(image.grid):
+    if objects:
+        if not all(m.grid.allclose(image.grid) for m in objects):
             raise ParameterError(
                 "models.classify_objects: the mask lies on another grid than the image; resample "
                 "it onto the image's"
             )
-        rows = around(objects)
+        rows = np.concatenate([around(m) for m in objects])
     else:
         first = opened(detector, "detect")
         shown = first.card.declared(image)

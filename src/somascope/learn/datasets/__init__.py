@@ -72,7 +72,13 @@ def _single(path: Path, task: str) -> Dataset:
         raise ParameterError(f"single objects are classified; to {task} they are found as they are")
     if path.is_dir() and folders.masked(path):
         return folders.per_class(path, objects=True)
-    return objects.singled(_objects(path))
+    try:
+        return objects.singled(_objects(path))
+    except NotFound as error:
+        raise NotFound(
+            f"{path} has no objects: no Pascal VOC, COCO or table of points, no label maps, and no "
+            f"NAME_mask.png beside pictures in a folder for each class ({error})"
+        ) from error
 
 
 def _objects(path: Path) -> Dataset:
