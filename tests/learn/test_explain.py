@@ -22,6 +22,7 @@ from somascope.learn import explain as why
 from somascope.learn.datasets import open_dataset
 from somascope.learn.explain.counterfactual import harmonic
 from somascope.learn.explain.maps import Cam, _weighed
+from somascope.learn.explained import written
 from somascope.learn.layers import layers, page
 from somascope.learn.make import make, planned
 from somascope.learn.networks import LeNet, build
@@ -346,3 +347,32 @@ def test_from_the_command_line(trained, tmp_path):
     assert run.exit_code == 0, run.output
     assert "such regions elsewhere" in run.output
     assert "alike +" in run.output
+
+
+def test_of_two_stages_the_second_is_explained_where_the_first_one_looks(tmp_path):
+    from somascope.models import package, stages
+
+    data = open_dataset(worlds.pairs(tmp_path / "discs", count=12), "segment")
+    chosen = planned(data, budget_minutes=0.2, machine=Machine(1, "", 8.0))
+    how = replace(chosen.preparation, scaling="zscore")
+    network = {**chosen.network, "widths": [8, 16]}
+    chosen = replace(chosen, network=network, batch=4, preparation=how)
+    make(data, tmp_path / "one", chosen=chosen, steps=120, last=True)
+    one = package.read(tmp_path / "one")
+    package.write(stages.join(one, one, name="both", margin_mm=3.0), tmp_path / "both")
+    image = data.cases[0].image()
+    card, _, _ = why.opened(tmp_path / "both")
+    (part,), levels = why.looked_at(tmp_path / "both", card, [image])
+    assert part.grid.shape[1] < image.grid.shape[1]
+    assert levels is not None
+    found = why.explain(tmp_path / "both", image, method="occlusion")
+    assert found.map.grid.allclose(image.grid)
+    inside = np.zeros(image.grid.shape, bool)
+    first = np.rint(image.grid.to_index(part.grid.origin)).astype(int)
+    inside[0, max(first[1] - 1, 0) : first[1] + part.grid.shape[1] + 1,
+           max(first[2] - 1, 0) : first[2] + part.grid.shape[2] + 1] = True  # fmt: skip
+    assert np.abs(found.map.data[~inside]).max() == 0
+    assert np.abs(found.map.data[inside]).max() > 0
+    assert found.insertion > found.random[1]
+    said = written(tmp_path / "both", [image], tmp_path / "why", name="a", methods=["gradcam"])
+    assert said["target"] == "label 1"

@@ -63,7 +63,8 @@ def written(
             file.write(picture)
         write(found.map, out / f"{name}_{method}.nii.gz")
         rows.append(_record(found))
-    x, _ = why.input_of(card, images, box=box)
+    looked, levels = why.looked_at(model, card, images, anyway=anyway)
+    x, _ = why.input_of(card, looked, box=box, levels=levels)
     parts = (x[:, :1], x[:, 1:]) if card.task == "register" else (x,)
     title = f"{card.name}: {name}, layer by layer"
     with replacing(out / f"{name}_layers.html") as file:

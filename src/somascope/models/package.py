@@ -27,6 +27,8 @@ PROTOTYPES = "prototypes.safetensors"
 FIRST, FIRST_CARD, SECOND_CARD = "first.onnx", "first.json", "second.json"
 """Of a package of two stages: see `somascope.models.stages`."""
 STAGES = (FIRST, FIRST_CARD, SECOND_CARD)
+OPENED = ("plan.json", "weights.safetensors")
+"""What a network is opened from to look inside."""
 EXTRAS = ("plan.json", "history.json", "weights.safetensors", PROTOTYPES, "README.md", *STAGES)
 _LIMITS = {
     GRAPH: onnxfile.LARGEST, CARD: 1 << 20, "plan.json": 1 << 20, "history.json": 1 << 24,

@@ -235,7 +235,12 @@ def channels_of(image: Image, channels: int) -> Image:
     return replace(image, data=data, axes=(Axis("channel"),))
 
 
-def prepared(image: Image, how: Preparation, *, channels: int) -> Image:
-    """The image as the network sees it: float32 ``(channels, z, y, x)`` on its own grid."""
+def prepared(
+    image: Image, how: Preparation, *, channels: int, levels: Levels | None = None
+) -> Image:
+    """The image as the network sees it: float32 ``(channels, z, y, x)`` on its own grid.
+
+    ``levels``: of the whole image that this one is a part of.
+    """
     image = placed(channels_of(image, channels), how)
-    return replace(image, data=scaled(image.data, how))
+    return replace(image, data=scaled(image.data, how, levels=levels))

@@ -2,7 +2,8 @@
 
 The package is that of the second (``model.onnx``, and ``card.json`` under a name of its own) with
 ``first.onnx``, ``first.json`` (the first one's card) and ``second.json`` (the second one's card as
-it was) beside it. What runs is `somascope.models.within.Within`, as if both were named by hand.
+it was) beside it, and what the second one is opened from to be explained. What
+runs is `somascope.models.within.Within`, as if both were named by hand.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from somascope.core.grid import Array
 from somascope.models import segment
 from somascope.models.card import NetworkCard, Sees, Stages
 from somascope.models.engine import Kind
-from somascope.models.package import FIRST, FIRST_CARD, SECOND_CARD, Package
+from somascope.models.package import FIRST, FIRST_CARD, OPENED, SECOND_CARD, Package
+from somascope.models.prepare import Levels
 from somascope.models.run import Network
 from somascope.models.within import Within
 
@@ -44,6 +46,10 @@ class Staged(Network):
     def labels(self, image: Image, *, anyway: bool = False, progress: Progress = QUIET) -> Array:
         """Class numbers ``(z, y, x)`` on the image's grid."""
         return self._pair.answer(image, anyway=anyway, progress=progress)[0]
+
+    def part(self, image: Image, *, anyway: bool = False) -> tuple[Image, Levels | None]:
+        """What the second stage is given of an image; see `within.Within.part`."""
+        return self._pair.part(image, anyway=anyway)[:2]
 
     def __call__(
         self, *images: Image, anyway: bool = False, progress: Progress = QUIET
@@ -145,4 +151,5 @@ def join(
         stages=Stages(digests[0], digests[1], margin_mm, sees),
     )  # fmt: skip
     extras = {FIRST: first.graph, FIRST_CARD: texts[0], SECOND_CARD: texts[1]}
+    extras |= {k: second.extras[k] for k in OPENED if k in second.extras}
     return Package(card, second.graph, extras)

@@ -19,7 +19,7 @@ from somascope.core.errors import ParameterError, Refused
 from somascope.core.grid import Array, Float
 from somascope.models import detect, segment
 from somascope.models.card import NetworkCard, Sees
-from somascope.models.prepare import UNLEVELLED, channels_of, levels_of
+from somascope.models.prepare import UNLEVELLED, Levels, channels_of, levels_of
 from somascope.models.run import Network
 from somascope.models.seen import history, instances
 
@@ -112,21 +112,31 @@ class Within:
             ends = _covered(labelled, grid, image.grid)
         return widened(ends, image.grid, margin_mm=self._margin)
 
-    def answer(
+    def part(
         self, image: Image, *, anyway: bool = False, progress: Progress = QUIET
-    ) -> tuple[Array, Region]:
-        """Labels ``(z, y, x)`` on the image's grid, and where they were looked for."""
+    ) -> tuple[Image, Levels | None, Region]:
+        """What the second one is given: a part of the image, the levels of the whole where it was
+        trained on whole images, and where that is.
+        """
         card = self.second.card
         shown = card.declared(image)
         if self._sees == "image":
             card.check(shown, anyway=anyway)
-        place = self.region(image, anyway=anyway, progress=_part(progress, 0.0, 0.3))
+        place = self.region(image, anyway=anyway, progress=progress)
         part = shown.crop(start=place.start, stop=place.stop)
         if self._sees == "region":
             card.check(part, anyway=anyway)
         levels = None
         if self._sees == "image" and card.preparation.scaling not in UNLEVELLED:
             levels = levels_of(channels_of(shown, card.channels).data, card.preparation)
+        return part, levels, place
+
+    def answer(
+        self, image: Image, *, anyway: bool = False, progress: Progress = QUIET
+    ) -> tuple[Array, Region]:
+        """Labels ``(z, y, x)`` on the image's grid, and where they were looked for."""
+        card = self.second.card
+        part, levels, place = self.part(image, anyway=anyway, progress=_part(progress, 0.0, 0.3))
         labels, _ = segment.answer(
             card, self.second.engine, part, levels=levels, progress=_part(progress, 0.3, 1.0)
         )

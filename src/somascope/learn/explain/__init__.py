@@ -15,6 +15,7 @@ from somascope.learn.explain.target import (
     Score,
     deepest,
     input_of,
+    looked_at,
     nothing,
     opened,
     score_of,
@@ -24,5 +25,5 @@ from somascope.learn.explain.target import (
 __all__ = [
     "Counterfactual", "Explanation", "Method", "Score", "chance", "counterfactual", "deepest",
     "destroyed", "explain", "faithfulness", "gradcam", "gradients", "input_of", "likeness",
-    "mapped", "nothing", "occlusion", "opened", "score_of", "turning",
+    "looked_at", "mapped", "nothing", "occlusion", "opened", "score_of", "turning",
 ]  # fmt: skip

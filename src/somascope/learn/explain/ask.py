@@ -18,7 +18,15 @@ from somascope.core.grid import Array, Float
 from somascope.learn.explain import counterfactual as what_if
 from somascope.learn.explain.faithful import chance, destroyed, faithfulness, likeness
 from somascope.learn.explain.maps import Cam, gradcam, gradients, occlusion
-from somascope.learn.explain.target import Near, Score, input_of, opened, score_of, turning
+from somascope.learn.explain.target import (
+    Near,
+    Score,
+    input_of,
+    looked_at,
+    opened,
+    score_of,
+    turning,
+)
 from somascope.models import NetworkCard
 from somascope.process.resample import resample_to
 
@@ -130,7 +138,8 @@ def explain(
     images = tuple(card.declared(i) for i in images)
     for image in images:
         card.check(image, anyway=anyway)
-    x, ready = input_of(card, images, box=box)
+    parts, levels = looked_at(model, card, images, anyway=anyway)
+    x, ready = input_of(card, parts, box=box, levels=levels)
     if card.single is not None:
         network, x = Near(network, x[:, card.channels :]), x[:, : card.channels]
     k, name = _target(card, network, x, target)

@@ -19,8 +19,10 @@ from somascope.learn.networks import LeNet, Reader, UNet, VoxelMorph, build
 from somascope.learn.plan import Plan
 from somascope.learn.regained import regained
 from somascope.models import NetworkCard, installed, package
-from somascope.models.prepare import padded, prepared
+from somascope.models.prepare import Levels, padded, prepared
+from somascope.models.run import load as load_model
 from somascope.models.single import Shown
+from somascope.models.stages import Staged
 
 Score: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Inputs ``(n, ...)`` to one number each ``(n,)``: what is explained."""
@@ -145,12 +147,31 @@ def nothing(x: torch.Tensor) -> torch.Tensor:
     return middle.reshape(*middle.shape, *[1] * (x.ndim - 2)).expand_as(x)
 
 
+def looked_at(
+    model: str | Path, card: NetworkCard, images: Sequence[Image], *, anyway: bool = False
+) -> tuple[tuple[Image, ...], Levels | None]:
+    """The images as the network that is explained is given them: of a model of two stages the part
+    that the first one finds, and the levels of the whole; of others as they are.
+    """
+    if card.stages is None:
+        return tuple(images), None
+    staged = load_model(model)
+    assert isinstance(staged, Staged)
+    part, levels = staged.part(images[0], anyway=anyway)
+    return (part,), levels
+
+
 def input_of(
-    card: NetworkCard, images: Sequence[Image], *, box: Sequence[float] | Float | None = None
+    card: NetworkCard,
+    images: Sequence[Image],
+    *,
+    box: Sequence[float] | Float | None = None,
+    levels: Levels | None = None,
 ) -> tuple[torch.Tensor, Image]:
     """The network's input ``(1, c, ...)`` (register: both as channels), and where it lies.
 
-    Of a model of single objects: of the one in ``box``; where its crop lies.
+    Of a model of single objects: of the one in ``box``; where its crop lies. ``levels``: of the
+    whole image, as of `looked_at`.
 
     Raises
     ------
@@ -170,7 +191,7 @@ def input_of(
         return torch.from_numpy(np.array(array)[None]), shown.crop(box)
     ready: list[Image] = []
     for image in images:
-        one = prepared(image, card.preparation, channels=card.channels)
+        one = prepared(image, card.preparation, channels=card.channels, levels=levels)
         flat = card.dimensions == 2
         patch = (1, *card.patch) if flat else card.patch
         if card.task == "detect" and flat:
