@@ -167,7 +167,9 @@ def explain(
     values: Array = found.reshape(ready.grid.shape).astype(np.float32)
     lying = replace(ready, data=values, axes=(), unit="1")
     order = "nearest" if method == "counterfactual" else "linear"
-    image = resample_to(lying, images[0].grid, order=order)
+    image = resample_to(lying, parts[0].grid, order=order)
+    if card.stages is not None:  # beyond the part nothing was looked at
+        image = resample_to(image, images[0].grid, order=order)
     progress(1.0, method)
     return Explanation(image, method, name, deletion, insertion, random, like, what)
 
