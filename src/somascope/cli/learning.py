@@ -70,6 +70,12 @@ def train(
     classifier: Annotated[
         str, typer.Option(help="Of radiomics: auto, logistic, forest, boosting or svm.")
     ] = "",
+    tensorboard: Annotated[
+        str, typer.Option(help="Folder for TensorBoard's curves, live; it must be installed.")
+    ] = "",
+    mlflow: Annotated[
+        str, typer.Option(help="Tracking URI for MLflow's curves, live; it must be installed.")
+    ] = "",
     fold: Annotated[int, typer.Option(min=0, max=4, help="Which fifth validates.")] = 0,
     folds: Annotated[
         int, typer.Option(min=0, max=20, help="Cross-validate: a model for each part.")
@@ -99,6 +105,7 @@ def train(
         network = {"--budget": budget, "--from": from_, "--plan": plan, "--fold": fold,
                    "--unlabelled": unlabelled, "--pretrain": pretrain, "--few-shot": few_shot,
                    "--memory": memory, "--thumbnails": thumbnails, "--objects": objects,
+                   "--tensorboard": tensorboard, "--mlflow": mlflow,
                    "--committee": committee}  # fmt: skip
         if [n for n, v in network.items() if v]:
             raise ParameterError(f"{next(n for n, v in network.items() if v)} is of a network; "
@@ -114,6 +121,10 @@ def train(
     from somascope.learn.parallel import team
     from somascope.learn.plan import Plan
 
+    if (tensorboard or mlflow) and (committee or folds):
+        raise ParameterError(
+            "--tensorboard and --mlflow show one run: not with --committee, --folds"
+        )
     opened = open_dataset(dataset, task, objects=objects)
     chosen = Plan.from_json(plan.read_bytes()) if plan is not None else None
     if committee:
@@ -135,12 +146,17 @@ def train(
             )
         _folds(task, opened, out, folds, chosen, _minutes(budget), modality, seed, json_=json_)
         return
-    with bar(f"train {task}") as progress:
+    from somascope.learn.curves import watching
+
+    with (
+        watching(name=out.stem, tensorboard=tensorboard, mlflow=mlflow) as watch,
+        bar(f"train {task}") as progress,
+    ):
         card, trained = make(
             opened, out, chosen=chosen, budget_minutes=_minutes(budget), modality=modality,
             start=from_ or None, unlabelled=unlabelled, pretrain=pretrain, few_shot=few_shot,
             memory=memory, thumbnails=thumbnails, fold=fold, seed=seed, overwrite=overwrite,
-            progress=progress,
+            watch=watch, progress=progress,
         )  # fmt: skip
     if not team().first:  # one of several processes speaks
         return

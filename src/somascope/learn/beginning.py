@@ -11,6 +11,7 @@ import torch
 
 from somascope.core import QUIET, Progress
 from somascope.core.errors import ParameterError
+from somascope.learn.curves import Watch
 from somascope.learn.datasets import Case
 from somascope.learn.fewshot import few_shot
 from somascope.learn.fingerprint import duplicates
@@ -52,6 +53,7 @@ def begun(
     folder: Path | None = None,
     steps: int | None = None,
     last: bool = False,
+    watch: Watch | None = None,
     progress: Progress = QUIET,
 ) -> Trained:
     """Train, after or beside what there is to learn without labels.
@@ -69,6 +71,8 @@ def begun(
         Compute the head from the cases and leave ``weights`` as they are (`learn.fewshot`).
     last
         Keep the last weights, whichever were best on ``validation``.
+    watch
+        Is told the curves: `curves.watching`.
 
     Raises
     ------
@@ -86,7 +90,15 @@ def begun(
             )
         return few_shot(plan, training, validation, start=weights, progress=progress)
     go = partial(
-        train, plan, training, validation, folder=folder, steps=steps, last=last, progress=progress
+        train,
+        plan,
+        training,
+        validation,
+        folder=folder,
+        steps=steps,
+        last=last,
+        watch=watch,
+        progress=progress,
     )
     key = _key(weights)
     if pretrain == "consistency":

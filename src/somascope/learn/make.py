@@ -15,6 +15,7 @@ from somascope import __version__
 from somascope.core import QUIET, Progress
 from somascope.core.errors import Conflict, NotFound, ParameterError, Refused
 from somascope.learn.beginning import begun, unlabelled_samples
+from somascope.learn.curves import Watch
 from somascope.learn.datasets import Case, Dataset, parted
 from somascope.learn.datasets.sequences import in_slices
 from somascope.learn.export import export
@@ -80,6 +81,7 @@ def make(
     overwrite: bool = False,
     keep_weights: bool = True,
     thumbnails: bool = False,
+    watch: Watch | None = None,
     progress: Progress = QUIET,
 ) -> tuple[NetworkCard, Trained]:
     """Train a model on a data set and write it to ``out`` (a folder, or a file ``.zip``).
@@ -98,6 +100,8 @@ def make(
         Keep the last weights, whichever were best on the validation part.
     thumbnails
         Keep small pictures of the prototypes in the model; they show patients.
+    watch
+        Is told loss and figures while they come: `curves.watching`.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def make(
         more = unlabelled_samples(unlabelled, chosen, away, progress=progress)
     trained = begun(
         chosen, ready, held, weights=weights, unlabelled=more, pretrain=pretrain, few=few_shot,
-        folder=work, steps=steps, last=last, progress=progress,
+        folder=work, steps=steps, last=last, watch=watch, progress=progress,
     )  # fmt: skip
     card = described(chosen, name=name or out.name.removesuffix(".zip"), version=version,
                      licence=licence, training_data=training_data, codes=codes or {},

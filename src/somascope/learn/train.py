@@ -17,6 +17,7 @@ from torch import nn
 from somascope.core import QUIET, Progress
 from somascope.core.errors import ParameterError
 from somascope.learn import checkpoint
+from somascope.learn.curves import Watch
 from somascope.learn.networks import build
 from somascope.learn.parallel import team
 from somascope.learn.plan import Plan
@@ -58,6 +59,7 @@ def train(
     steps: int | None = None,
     every: int | None = None,
     last: bool = False,
+    watch: Watch | None = None,
     clock: Callable[[], float] = time.monotonic,
     progress: Progress = QUIET,
 ) -> Trained:
@@ -82,6 +84,8 @@ def train(
     last
         Go on to the end and keep the weights there, whichever were best on ``validation``: figures
         of ``validation`` are then of cases that decided nothing.
+    watch
+        Is told the loss of every step and the figures of every validation: `curves.watching`.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def train(
     run = Run(plan, training, validation, key=key, beside=beside, last=last, clock=clock)
     if not (folder is not None and run.restore(folder)) and start is not None:
         run.begin(start)
-    return run.go(folder=folder, steps=steps, every=every, progress=progress)
+    return run.go(folder=folder, steps=steps, every=every, watch=watch, progress=progress)
 
 
 def fitting(network: nn.Module, weights: Weights) -> int:
@@ -185,8 +189,9 @@ class Run:
         return found is not None
 
     def go(
-        self, *, folder: Path | None, steps: int | None, every: int | None, progress: Progress
-    ) -> Trained:
+        self, *, folder: Path | None, steps: int | None, every: int | None,
+        watch: Watch | None = None, progress: Progress = QUIET,
+    ) -> Trained:  # fmt: skip
         """Train to the end and give the best averaged weights."""
         state, budget = self.state, self.plan.budget_minutes * 60
         began = self.clock() - state.elapsed
@@ -198,6 +203,8 @@ class Run:
             loss = self.step()
             state.step += 1
             took = self.clock() - before
+            if watch is not None and self.team.first:
+                watch(state.step, {"training_loss": loss})
             if state.step > 2:
                 measured = took if not measured else 0.8 * measured + 0.2 * took
             if not state.total and state.step >= WARM_UP:
@@ -211,6 +218,9 @@ class Run:
             looked = int(state.history[-1]["step"]) if state.history else 0
             if (state.total and state.step - looked >= gap) or last:
                 self._check(loss)
+                if watch is not None and self.team.first:
+                    found = state.history[-1].items()
+                    watch(state.step, {k: v for k, v in found if k != "step"})
                 state.elapsed = self.clock() - began
                 if steps is None and not last:
                     # The first steps told too little of the speed, and machines have other work.
