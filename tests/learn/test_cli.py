@@ -33,7 +33,9 @@ def test_train_predict_from_the_command_line(tmp_path):
               "--plan", str(model / "plan.json"), "--from", str(model), "--json"],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
-    assert load(tmp_path / "more.zip").card.preparation == load(model).card.preparation
+    more = load(tmp_path / "more.zip").card
+    assert more.preparation == load(model).card.preparation
+    assert any("larger budget" in limit for limit in more.limits)
 
 
 def test_folds_and_two_models_from_the_command_line(tmp_path):

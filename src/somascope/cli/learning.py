@@ -161,6 +161,7 @@ def train(
     if not team().first:  # one of several processes speaks
         return
     last = max(trained.history, key=lambda h: h["score"]) if trained.history else {}
+    hurried = [limit for limit in card.limits if limit.startswith("Trained for ")]
     said: dict[str, Any] = {"model": str(out), "name": card.name, "steps": trained.steps,
                             "stopped": trained.stopped, "validation": dict(last)}  # fmt: skip
     if json_:
@@ -168,6 +169,8 @@ def train(
         return
     figures = ", ".join(f"{k} {v:.4f}" for k, v in last.items() if k not in ("step", "score"))
     typer.echo(f"{out}: {trained.steps} steps ({trained.stopped}); validation: {figures}")
+    for limit in hurried:
+        typer.echo(f"somascope: {limit}", err=True)
 
 
 def _committee(

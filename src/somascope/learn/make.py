@@ -32,6 +32,8 @@ from somascope.models import familiar, package
 from somascope.models.card import ClassName, NetworkCard
 
 WEIGHTS = "weights.safetensors"
+HURRIED = 10
+"""Times as many steps as were done that the data bears: below, the card says so."""
 LOOKED_AT = 400
 """Images from which it is told what is usual; spread over the data set."""
 
@@ -147,6 +149,12 @@ def make(
     if chosen.task == "detect":
         card = assured(card, trained.network, held, chosen)
     card = replace(acquainted(card, training, chosen), frames=films)
+    if not few_shot and HURRIED * trained.steps < chosen.most_steps:
+        hurried = (
+            f"Trained for {trained.steps} steps, of {chosen.most_steps} that the data bears: a "
+            "larger budget would teach it more."
+        )
+        card = replace(card, limits=(*card.limits, hurried))
     if more:
         card = replace(
             card, training_data=f"{card.training_data}; {len(more)} images without labels"
