@@ -43,6 +43,26 @@ def test_is_the_gradient(inputs, outputs, shape, monkeypatch):
     assert len(calls) == 2  # float32 only
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_kernels_of_one_voxel_are_products(bias, monkeypatch):
+    monkeypatch.setattr(gradient, "WORTH", 1)
+    torch.manual_seed(0)
+    layer = convolution(5, 3, dimensions=3, size=1, bias=bias)
+    plain = nn.Conv3d(5, 3, 1, bias=bias).double()
+    plain.load_state_dict(layer.state_dict())
+    x, g = torch.randn(2, 5, 6, 7, 8), torch.randn(2, 3, 6, 7, 8)
+    found = []
+    for one, kind in ((layer, torch.float32), (plain, torch.float64)):
+        given = x.clone().to(kind).requires_grad_()
+        assert gradient.suits(given, one.weight, one) == (one is layer)
+        out = one(given)
+        out.backward(g.to(kind))
+        found.append([out.detach(), given.grad, *(p.grad for p in one.parameters())])
+    for a, b in zip(*found, strict=True):
+        assert a.shape == b.shape
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
 def test_the_same_bits_with_one_thread_and_with_all():
     torch.manual_seed(0)
     x, g = torch.randn(2, 6, 18, 19, 20), torch.randn(2, 8, 18, 19, 20)
@@ -61,10 +81,8 @@ def test_is_left_alone_where_it_is_not_for():
     assert gradient.suits(x, layer.weight, layer)
     assert not gradient.suits(x.double(), layer.weight, layer)
     assert not gradient.suits(x[..., :15, :15, :15], layer.weight, layer)
-    odd = convolution(4, 6, dimensions=3)
-    assert not gradient.suits(x, odd.weight, odd)
     assert type(convolution(4, 8, dimensions=3, stride=2)) is nn.Conv3d
-    assert type(convolution(4, 8, dimensions=3, size=1)) is nn.Conv3d
+    assert type(convolution(4, 8, dimensions=3, size=5)) is nn.Conv3d
     frozen = convolution(4, 8, dimensions=3).requires_grad_(False)
     assert not gradient.suits(x, frozen.weight, frozen)
     with torch.no_grad():

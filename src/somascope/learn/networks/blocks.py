@@ -18,7 +18,7 @@ def convolution(inputs: int, outputs: int, *, dimensions: int, size: int = 3, st
                 bias: bool = True) -> nn.Module:  # fmt: skip
     """A convolution in 2-D or 3-D that keeps the size (over ``stride``)."""
     kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
-    if dimensions == 3 and size == 3 and stride == 1:
+    if dimensions == 3 and size in (1, 3) and stride == 1:
         kind = Convolution3d
     return kind(inputs, outputs, size, stride=stride, padding=size // 2, bias=bias)
 

@@ -30,8 +30,8 @@ PIECE = 512
 
 
 class Convolution3d(nn.Conv3d):
-    """`torch.nn.Conv3d` with kernels of 3 that learns faster on a processor; the same numbers but
-    for the order of sums.
+    """`torch.nn.Conv3d` with kernels of 3 or 1 that learns faster on a processor; the same numbers
+    but for the order of sums.
     """
 
     def _conv_forward(
@@ -40,21 +40,27 @@ class Convolution3d(nn.Conv3d):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        if self.training and torch.is_grad_enabled() and suits(input, weight, self):
+        if not (self.training and torch.is_grad_enabled() and suits(input, weight, self)):
+            return super()._conv_forward(input, weight, bias)
+        if self.kernel_size == (1, 1, 1):  # a product of matrices, ten times as fast as one
+            each = weight.flatten(1).expand(len(input), -1, -1)
+            found = torch.bmm(each, input.flatten(2)).unflatten(2, input.shape[2:])
+            return found if bias is None else found + bias[:, None, None, None]
+        if weight.shape[0] % 4 == 0:
             return _Convolved.apply(input, weight, bias)  # pyright: ignore
         return super()._conv_forward(input, weight, bias)
 
 
 def suits(x: torch.Tensor, weight: torch.Tensor, layer: nn.Conv3d) -> bool:
-    """Whether `weight_gradient` is what this layer needs, and is faster."""
+    """Whether a layer on this input has a faster way to learn than oneDNN's."""
+    small = layer.kernel_size == (1, 1, 1) and layer.padding == (0, 0, 0)
     return (
         weight.requires_grad
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.ndim == 5
-        and weight.shape[0] % 4 == 0
-        and layer.kernel_size == (3, 3, 3)
-        and layer.stride == layer.padding == layer.dilation == (1, 1, 1)
+        and (small or (layer.kernel_size == (3, 3, 3) and layer.padding == (1, 1, 1)))
+        and layer.stride == layer.dilation == (1, 1, 1)
         and layer.groups == 1
         and layer.padding_mode == "zeros"
         and x[0, 0].numel() >= WORTH
